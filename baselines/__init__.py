@@ -1,0 +1,1 @@
+"""Attribution methods that FreeMCG is compared with: one method, one file, one call."""

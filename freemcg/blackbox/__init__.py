@@ -1,0 +1,6 @@
+"""The one door to the classifier under explanation: images in, log-probabilities out, every image counted."""
+
+from freemcg.blackbox.box import BlackBox, QueryBudgetExceeded, check_images
+from freemcg.blackbox.scores import SCORE_KINDS
+
+__all__ = ["SCORE_KINDS", "BlackBox", "QueryBudgetExceeded", "check_images"]

@@ -1,0 +1,238 @@
+"""The black box: counts, bounds and checks what is asked of a classifier, whatever kind of thing the classifier is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from freemcg.blackbox.scores import SCORE_KINDS
+
+Predict = Callable[[Tensor], Any]
+
+
+class QueryBudgetExceeded(RuntimeError):
+    """The next question would pass the budget. Nothing of it was asked.
+
+    Attributes:
+        asked: images in the question that was refused.
+        remaining: queries left in the budget.
+    """
+
+    def __init__(self, asked: int, remaining: int, budget: int) -> None:
+        super().__init__(f"{asked} more queries would pass the budget of {budget}; {remaining} are left")
+        self.asked = asked
+        self.remaining = remaining
+
+
+class BlackBox:
+    """A classifier that can only be queried.
+
+    Args:
+        predict: a callable, from images `(N, C, H, W)` float32 in [0, 1] to scores: a tensor or array, or an object or
+            dict with `logits`. A `torch.nn.Module` gets the images on its own device and must be in eval mode.
+        scores: what it answers: `"logits"`, `"probabilities"` or `"log_probabilities"` `(N, num_classes)`, or `"label"` `(N,)`
+            (then give `class_names` or `num_classes`).
+        image_size: `(H, W)` or a side the classifier wants; images of another size are resized (bilinear, antialiased).
+        channels: 1 or 3, what the classifier wants; grey is repeated, RGB becomes luma (ITU-R 601).
+        mean, std: a channel each; where given, the classifier is handed `(image - mean) / std`.
+        batch_size: images a call of `predict`. Changes memory and speed, not results.
+        budget: the most images that may ever be asked about.
+        class_names: names of the classes, in the order of the scores.
+
+    Attributes:
+        queries: images asked about so far.
+        num_classes: known from the first answer on, or from the arguments.
+
+    Raises:
+        ValueError: an argument is out of range, or an answer is not what was declared: it says which and how.
+        QueryBudgetExceeded: from a call that would pass the budget, before anything of it is asked.
+    """
+
+    def __init__(
+        self,
+        predict: Predict,
+        scores: str = "logits",
+        *,
+        image_size: int | tuple[int, int] | None = None,
+        channels: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        batch_size: int = 64,
+        budget: int | None = None,
+        num_classes: int | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        if not callable(predict):
+            raise TypeError(f"predict must be callable (images in, scores out), got {type(predict).__name__}")
+        if scores not in SCORE_KINDS:
+            raise ValueError(f"scores must be one of {', '.join(SCORE_KINDS)}, got {scores!r}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+        if budget is not None and budget < 0:
+            raise ValueError(f"budget must be >= 0, got {budget}")
+        if channels not in (None, 1, 3):
+            raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
+        if (mean is None) != (std is None):
+            raise ValueError("give both mean and std, or neither")
+        if class_names is not None and num_classes not in (None, len(class_names)):
+            raise ValueError(f"num_classes is {num_classes} but there are {len(class_names)} class_names")
+        self.predict = predict
+        self.scores = scores
+        self.image_size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.channels = channels
+        self.mean, self.std = mean, std
+        self.batch_size = batch_size
+        self.budget = budget
+        self.class_names = None if class_names is None else tuple(class_names)
+        self.num_classes = num_classes if class_names is None else len(class_names)
+        if scores == "label" and self.num_classes is None:
+            raise ValueError("a black box that answers labels needs class_names or num_classes")
+        self.queries = 0
+
+    @property
+    def remaining(self) -> int | None:
+        """Queries left in the budget; `None` without one."""
+        return None if self.budget is None else self.budget - self.queries
+
+    @contextmanager
+    def reserving(self, queries: int) -> Iterator[None]:
+        """Within the block, the budget ends `queries` earlier, so that these are there for what follows it."""
+        budget = self.budget
+        if budget is not None:
+            self.budget = max(self.queries, budget - queries)
+        try:
+            yield
+        finally:
+            self.budget = budget
+
+    @property
+    def identity(self) -> str:
+        """What a result records of it: the callable's name, and a digest of the weights where it has some."""
+        if isinstance(self.predict, nn.Module):
+            digest = hashlib.blake2b(digest_size=8)
+            for key, value in self.predict.state_dict().items():
+                digest.update(key.encode())
+                digest.update(
+                    value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+                    if value.ndim
+                    else str(value.item()).encode()
+                )
+            return f"{type(self.predict).__name__}:{digest.hexdigest()}"
+        name = getattr(self.predict, "__qualname__", type(self.predict).__qualname__)
+        return f"{getattr(self.predict, '__module__', '?')}.{name}"
+
+    def __repr__(self) -> str:
+        spent = f"{self.queries} queries" + ("" if self.budget is None else f" of {self.budget}")
+        return f"BlackBox({self.identity}, scores={self.scores!r}, {spent})"
+
+    def class_index(self, target: int | str) -> int:
+        """The index of a class given by index or name.
+
+        Raises:
+            ValueError: there is no such class.
+        """
+        if isinstance(target, str):
+            if self.class_names is None or target not in self.class_names:
+                known = "the black box has no class_names" if self.class_names is None else _listed(self.class_names)
+                raise ValueError(f"there is no class {target!r}; {known}")
+            return self.class_names.index(target)
+        if target < 0 or (self.num_classes is not None and target >= self.num_classes):
+            top = "" if self.num_classes is None else f"; classes are 0..{self.num_classes - 1}"
+            raise ValueError(f"there is no class {target}{top}")
+        return int(target)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Ask about images `(N, C, H, W)` in [0, 1]: log-probabilities `(N, num_classes)`, float32, without a graph.
+
+        Costs N queries.
+        """
+        images = images.detach()
+        check_images(images)
+        remaining = self.remaining
+        if remaining is not None and len(images) > remaining:
+            raise QueryBudgetExceeded(len(images), remaining, self.budget or 0)
+        if isinstance(self.predict, nn.Module) and self.predict.training:
+            raise ValueError(
+                "the model is in training mode, where answers depend on the batch; call model.eval() first"
+            )
+        return torch.cat([self._ask(batch) for batch in images.split(self.batch_size)]).to(images.device)
+
+    def _ask(self, images: Tensor) -> Tensor:
+        """One call of the classifier. Its images are counted when they are sent, whatever comes back."""
+        self.queries += len(images)
+        answer = self.predict(self._prepare(images))
+        if isinstance(answer, dict) and "logits" in answer:
+            answer = answer["logits"]
+        answer = getattr(answer, "logits", answer)
+        if not isinstance(answer, Tensor | np.ndarray):
+            raise TypeError(f"the black box answered {type(answer).__name__}; it must answer a tensor or an array")
+        answer = torch.as_tensor(answer).detach().float()
+        wanted = 1 if self.scores == "label" else 2
+        if answer.ndim != wanted or len(answer) != len(images):
+            shape = f"({len(images)},)" if wanted == 1 else f"({len(images)}, classes)"
+            raise ValueError(
+                f"the black box answered shape {tuple(answer.shape)} for {len(images)} images; it must be {shape}"
+            )
+        if wanted == 2:
+            if self.num_classes is None:
+                self.num_classes = answer.shape[1]
+            if answer.shape[1] != self.num_classes:
+                raise ValueError(f"the black box answered {answer.shape[1]} classes; it has {self.num_classes}")
+            if self.num_classes < 2:
+                raise ValueError("the black box answered one column of scores; it must have at least 2 classes")
+        finite = answer.isfinite() if self.scores != "log_probabilities" else ~answer.isnan()
+        if not finite.all():
+            raise ValueError(
+                f"the black box answered NaN or infinity for image {int((~finite).flatten(1).any(1).nonzero()[0])} of {len(images)}"
+            )
+        return SCORE_KINDS[self.scores](answer, self.num_classes or 0)
+
+    def _prepare(self, images: Tensor) -> Tensor:
+        """Images as the classifier wants them: channels, size, normalisation, device."""
+        if self.channels == 3 and images.shape[1] == 1:
+            images = images.expand(-1, 3, -1, -1)
+        elif self.channels == 1 and images.shape[1] == 3:
+            luma = torch.tensor([0.299, 0.587, 0.114], dtype=images.dtype, device=images.device)
+            images = torch.einsum("nchw,c->nhw", images, luma)[:, None]
+        if self.image_size is not None and images.shape[2:] != self.image_size:
+            images = F.interpolate(images, size=self.image_size, mode="bilinear", antialias=True, align_corners=False)
+            images = images.clamp(0, 1)
+        if self.mean is not None and self.std is not None:
+            shape = (1, -1, 1, 1)
+            mean = torch.tensor(self.mean, dtype=images.dtype, device=images.device).reshape(shape)
+            images = (images - mean) / torch.tensor(self.std, dtype=images.dtype, device=images.device).reshape(shape)
+        if isinstance(self.predict, nn.Module):
+            first = next(self.predict.parameters(), None)
+            images = images if first is None else images.to(first.device)
+        return images.contiguous()
+
+
+def check_images(images: Tensor) -> None:
+    """Refuse what is not a batch of images `(N, C, H, W)`, float in [0, 1].
+
+    Raises:
+        TypeError: not a float tensor.
+        ValueError: another number of axes or channels, NaN, or values outside [0, 1]: the message names them.
+    """
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise TypeError(f"images must be a float tensor in [0, 1], got {kind}; divide 8-bit images by 255")
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
+        raise ValueError(f"images must be (N, C, H, W) with C = 1 or 3, got shape {tuple(images.shape)}")
+    if not images.isfinite().all():
+        raise ValueError("images hold NaN or infinity; they must be in [0, 1]")
+    low, high = images.min().item(), images.max().item()
+    if low < 0 or high > 1:
+        raise ValueError(f"images must be in [0, 1], got values in [{low:.4g}, {high:.4g}]; rescale them first")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return "classes are " + ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")

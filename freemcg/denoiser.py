@@ -1,0 +1,198 @@
+"""A pretrained diffusion model seen as the map `(x_t, t) -> E[x_0 | x_t]`: the one place that knows `diffusers`.
+
+Images are in [0, 1]; noisy images `x_t = sqrt(abar_t) (2 x - 1) + sqrt(1 - abar_t) eps` are in the model's own range. The
+schedule `abar_t` is read from the scheduler.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
+
+
+class Denoiser:
+    """An unconditional pixel-space diffusion model as a denoiser.
+
+    Args:
+        unet: called as `unet(x_t, t)`; answers a tensor, or an object with `.sample`, as `diffusers.UNet2DModel` does. Where
+            it has twice the channels of its input (a learned variance), the second half is dropped.
+        scheduler: anything with `alphas_cumprod`; `config.prediction_type` says what the network predicts
+            (`epsilon` where it is silent).
+        batch_size: noisy images a call. Changes memory, not results.
+        name: what a result records of it.
+
+    Attributes:
+        channels, image_size: what the network was made for; `None` where it does not say.
+        timesteps: the length `T` of the schedule.
+
+    Raises:
+        TypeError: the scheduler has no `alphas_cumprod`.
+        ValueError: an unknown prediction type, or a network that wants a class or a text beside the image.
+    """
+
+    def __init__(self, unet: nn.Module, scheduler: Any, *, batch_size: int = 64, name: str | None = None) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+        if not hasattr(scheduler, "alphas_cumprod"):
+            raise TypeError(
+                f"{type(scheduler).__name__} has no alphas_cumprod; take a discrete-time scheduler such as DDPMScheduler"
+            )
+        self.unet = unet
+        self.batch_size = batch_size
+        self.prediction_type = str(_read(scheduler, "prediction_type", "epsilon"))
+        if self.prediction_type not in PREDICTION_TYPES:
+            known = ", ".join(PREDICTION_TYPES)
+            raise ValueError(f"prediction_type is {self.prediction_type!r}; known are {known}")
+        if _read(unet, "num_class_embeds", None) or _read(unet, "class_embed_type", None):
+            raise ValueError("the network wants a class beside the image; take an unconditional diffusion model")
+        if _read(unet, "cross_attention_dim", None):
+            raise ValueError("the network wants a text or another condition; take an unconditional diffusion model")
+        abar = torch.as_tensor(scheduler.alphas_cumprod).double().cpu()
+        self.alphas_cumprod = abar.clamp(min=1e-8)
+        self.timesteps = len(abar)
+        self.channels: int | None = _read(unet, "in_channels", None)
+        size = _read(unet, "sample_size", None)
+        self.image_size: tuple[int, int] | None = None
+        if size is not None:
+            self.image_size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+        self.name = name or type(unet).__name__
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_hub_id: str | Path,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        batch_size: int = 64,
+    ) -> Denoiser:
+        """Load what `save_pretrained` of an unconditional pipeline wrote (`DDPMPipeline`, `DDIMPipeline`, ...).
+
+        Args:
+            path_or_hub_id: a folder with `model_index.json`, or the name of a repository on the Hugging Face hub.
+
+        Raises:
+            FileNotFoundError: a folder that is no pipeline, or lacks a file of weights.
+            ValueError: the pipeline is latent or conditional, or could not be loaded.
+        """
+        from diffusers import DiffusionPipeline  # noqa: PLC0415  (takes seconds to import)
+
+        folder = Path(path_or_hub_id)
+        if folder.exists():
+            _check_pipeline_folder(folder)
+        try:
+            pipeline = DiffusionPipeline.from_pretrained(str(path_or_hub_id), torch_dtype=dtype)
+        except (OSError, ValueError, ImportError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f"the denoiser {str(path_or_hub_id)!r} is neither a folder made by save_pretrained nor a repository "
+                f"that can be reached on the hub: {first}"
+            ) from error
+        for part in ("vae", "vqvae", "text_encoder"):
+            if getattr(pipeline, part, None) is not None:
+                raise ValueError(
+                    f"the pipeline {str(path_or_hub_id)!r} has a {part}; take an unconditional pipeline on pixels"
+                )
+        unet = pipeline.unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        if device is not None:
+            unet = unet.to(device)
+        return cls(unet, pipeline.scheduler, batch_size=batch_size, name=str(path_or_hub_id))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        first = next(self.unet.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The network's kind of float; noisy images are converted to it and answers back to float32 or better."""
+        first = next(self.unet.parameters(), None)
+        return torch.float32 if first is None else first.dtype
+
+    def sigma(self, t: int) -> float:
+        """Noise-to-signal ratio `sqrt((1 - abar_t) / abar_t)` at timestep `t`, for images in [-1, 1]."""
+        abar = self.alphas_cumprod[t].item()
+        return math.sqrt((1 - abar) / abar)
+
+    def timestep(self, fraction: float | None = None, *, sigma: float | None = None) -> int:
+        """The timestep of a noise level, given as a fraction of the schedule in (0, 1], or as `sigma`.
+
+        Raises:
+            ValueError: not exactly one of the two, or one that is out of range.
+        """
+        if (fraction is None) == (sigma is None):
+            raise ValueError("give the noise level either as a fraction of the schedule or as sigma")
+        if sigma is not None:
+            ratios = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
+            if not ratios[0] <= sigma <= ratios[-1]:
+                raise ValueError(f"sigma must lie in [{ratios[0]:.4g}, {ratios[-1]:.4g}], got {sigma}")
+            return int((ratios.log() - torch.tensor(sigma).log()).abs().argmin())
+        assert fraction is not None
+        if not 0 < fraction <= 1:
+            raise ValueError(f"a noise level is a fraction of the schedule in (0, 1], got {fraction}")
+        return min(self.timesteps - 1, max(1, round(fraction * self.timesteps)))
+
+    def add_noise(self, images: Tensor, t: int, noise: Tensor) -> Tensor:
+        """`x_t` of images `(N, C, H, W)` in [0, 1] with `noise` of unit variance, in the model's range."""
+        abar = self.alphas_cumprod[t].item()
+        return math.sqrt(abar) * (2 * images - 1) + math.sqrt(1 - abar) * noise
+
+    @torch.no_grad()
+    def denoise(self, x_t: Tensor, t: int) -> Tensor:
+        """`E[x_0 | x_t]` (Tweedie's formula) of noisy images `(N, C, H, W)`, as images clipped to [0, 1].
+
+        Raises:
+            ValueError: the network answered with another shape, or with NaN.
+        """
+        parts = [self._predict_clean(part, t) for part in x_t.split(self.batch_size)]
+        return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
+
+    def noise_in(self, x_t: Tensor, t: int, images: Tensor) -> Tensor:
+        """The noise `eps` for which `x_t` is the noisy version of `images`."""
+        abar = self.alphas_cumprod[t].item()
+        return (x_t - math.sqrt(abar) * (2 * images - 1)) / math.sqrt(1 - abar)
+
+    def _predict_clean(self, x_t: Tensor, t: int) -> Tensor:
+        abar = self.alphas_cumprod[t].item()
+        noisy = x_t.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+        answer = self.unet(noisy, torch.full((len(noisy),), t, device=self.device))
+        predicted = getattr(answer, "sample", answer)
+        if predicted.shape[1] == 2 * x_t.shape[1]:
+            predicted = predicted[:, : x_t.shape[1]]
+        if predicted.shape != x_t.shape:
+            raise ValueError(f"the denoiser answered {tuple(predicted.shape)} for noisy images {tuple(x_t.shape)}")
+        predicted = predicted.to(x_t.device, x_t.dtype)
+        if not predicted.isfinite().all():
+            raise ValueError(f"the denoiser answered NaN or infinity at timestep {t}; try it in float32")
+        if self.prediction_type == "sample":
+            return predicted
+        if self.prediction_type == "epsilon":
+            return (x_t - math.sqrt(1 - abar) * predicted) / math.sqrt(abar)
+        return math.sqrt(abar) * x_t - math.sqrt(1 - abar) * predicted
+
+
+def _read(model: Any, key: str, default: Any) -> Any:
+    """A value of a diffusers config, which is a mapping with attributes."""
+    config = getattr(model, "config", None)
+    if config is None:
+        return default
+    return config.get(key, default) if hasattr(config, "get") else getattr(config, key, default)
+
+
+def _check_pipeline_folder(folder: Path) -> None:
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise FileNotFoundError(f"{folder} holds no model_index.json; a denoiser is a folder made by save_pretrained")
+    if "unet" not in json.loads(index.read_text()):
+        raise ValueError(f"{index} names no unet; a denoiser is an unconditional pipeline such as DDPMPipeline")
+    weights = [*folder.glob("unet/*.safetensors"), *folder.glob("unet/*.bin")]
+    if not weights:
+        raise FileNotFoundError(f"{folder / 'unet'} holds no weights (diffusion_pytorch_model.safetensors)")

@@ -1,0 +1,32 @@
+"""From particles and scores to a gradient: pure linear algebra on `(M, D)` particles and `(K, S)` scores.
+
+Nothing here knows an image, a diffusion model or a classifier, and nothing draws a random number.
+
+| symbol in the paper | name here | shape |
+| --- | --- | --- |
+| `xh^k` | `particles[k]` | `(D,)` |
+| `y^k` | `scores[k]` | `(S,)` |
+| `v` | `weights`: gradient of the objective with respect to the scores | `(S,)` |
+| `X`, `Y` | `anomalies(particles).T`, `anomalies(scores).T` | `(D, K)`, `(S, K)` |
+| `C_xx = X X^T` | local covariance of the manifold | `(D, D)`, never formed |
+"""
+
+from freemcg.ensemble.anomalies import anomalies
+from freemcg.ensemble.cross_covariance import cross_covariance
+from freemcg.ensemble.estimate import Estimate
+from freemcg.ensemble.per_particle import per_particle
+from freemcg.ensemble.principal_axes import PrincipalAxes, principal_axes
+from freemcg.ensemble.regression import regression
+from freemcg.ensemble.sigma_points import sigma_point_gradient, sigma_points
+
+__all__ = [
+    "Estimate",
+    "PrincipalAxes",
+    "anomalies",
+    "cross_covariance",
+    "per_particle",
+    "principal_axes",
+    "regression",
+    "sigma_point_gradient",
+    "sigma_points",
+]

@@ -1,0 +1,23 @@
+"""Deviations from the mean, scaled so that their Gram matrix is a covariance."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def anomalies(rows: Tensor) -> Tensor:
+    """`(rows - mean) / sqrt(K - 1)` for rows `(K, D)`, so that `A.T @ A` is the sample covariance.
+
+    Raises:
+        ValueError: fewer than two rows, which have no covariance.
+    """
+    count = len(rows)
+    if count < 2:
+        raise ValueError(f"an ensemble needs at least 2 particles, got {count}")
+    return (rows - rows.mean(dim=0)) / (count - 1) ** 0.5
+
+
+def weighted_anomalies(scores: Tensor, weights: Tensor) -> Tensor:
+    """`Y^T v`: the anomalies of scores `(K, S)` along the objective's gradient `weights` `(S,)`, as `(K,)`."""
+    return torch.mv(anomalies(scores), weights)

@@ -1,0 +1,36 @@
+"""The paper's estimate: covariance between particles and scores (Kim et al. 2025; Iglesias, Law, Stuart 2013)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from freemcg.ensemble.anomalies import anomalies, weighted_anomalies
+from freemcg.ensemble.estimate import Estimate
+
+
+def cross_covariance(particles: Tensor, scores: Tensor, weights: Tensor) -> Estimate:
+    """`g = X Y^T v`, an estimate of `C_xx J^T v`: the gradient preconditioned by the local covariance of the manifold.
+
+    For a linear score `f(x) = A x` it is exactly `C_xx A^T v`, with the ensemble's own covariance, whatever the ensemble.
+
+    Args:
+        particles: `(K, D)`.
+        scores: `(K, S)`, what the black box answered for each.
+        weights: `(S,)`, gradient of the objective with respect to the scores.
+
+    Returns:
+        The estimate in units of `score * x`. Its standard error is the delete-one jackknife's (Efron, Stein 1981), in
+        closed form. With `d_i = (x_i - xb) <y_i - yb, v>` the estimate without particle `i` is
+        `(K-1)/(K-2) g - K / ((K-1)(K-2)) d_i`, so no estimate is computed twice. It speaks of the population's
+        `Cov(x, y) v`, of which the particles are a sample.
+    """
+    count = len(particles)
+    deviations, along = anomalies(particles), weighted_anomalies(scores, weights)
+    gradient = along @ deviations
+    if count < 3:
+        return Estimate(gradient, gradient.new_full(gradient.shape, float("inf")))
+    # d_i = (K-1) * deviations_i * along_i, with mean (K-1) g / K
+    squares = (count - 1) ** 2 * (along.square() @ deviations.square())
+    spread = squares - ((count - 1) * gradient).square() / count
+    variance = count / ((count - 1) * (count - 2) ** 2) * spread.clamp(min=0)
+    return Estimate(gradient, variance.sqrt())

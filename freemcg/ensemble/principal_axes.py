@@ -1,0 +1,39 @@
+"""The local covariance of the manifold, read off particles that nobody has asked the black box about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from freemcg.ensemble.anomalies import anomalies
+
+
+@dataclass(frozen=True)
+class PrincipalAxes:
+    """`C_xx = U diag(lam) U^T` with `mean` `(D,)`, `directions` `U^T` `(R, D)` orthonormal, `variances` `lam` `(R,)` falling."""
+
+    mean: Tensor
+    directions: Tensor
+    variances: Tensor
+
+
+def principal_axes(particles: Tensor, *, tolerance: float = 1e-10) -> PrincipalAxes:
+    """All principal axes of particles `(M, D)` whose variance exceeds `tolerance` of the largest.
+
+    The eigenvectors of the `M x M` Gram matrix are turned into axes (the snapshot method of Sirovich 1987), in float64, so
+    the cost is that of `M`, whatever the size of the image. Identical particles have no axis: `R = 0`. An axis is
+    signed so that its entry of largest magnitude is positive.
+    """
+    deviations = anomalies(particles.double())
+    variances, vectors = torch.linalg.eigh(deviations @ deviations.T)
+    variances, vectors = variances.flip(0), vectors.flip(1)
+    count = int((variances > max(tolerance * variances[0].item(), 1e-30)).sum())
+    variances, vectors = variances[:count], vectors[:, :count]
+    directions = (vectors.T @ deviations) / variances.sqrt()[:, None]
+    if count:
+        peaks = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
+        directions = directions * peaks.sign()
+    kind = particles.dtype
+    return PrincipalAxes(particles.mean(dim=0), directions.to(kind), variances.to(kind))

@@ -1,0 +1,57 @@
+"""The scalar being explained, read off log-probabilities `(N, num_classes)`: one value an image, `(N,)`.
+
+Log-odds are the default: they go on growing where a probability saturates, and need fewer queries than a probability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Objective = Callable[[Tensor, int], Tensor]
+
+
+def log_odds(log_probabilities: Tensor, target: int) -> Tensor:
+    """`log p_t - log (1 - p_t)`, where `1 - p_t` is summed over the other classes and so never rounds to zero."""
+    return log_probabilities[:, target] - _without(log_probabilities, target).logsumexp(dim=1)
+
+
+def log_probability(log_probabilities: Tensor, target: int) -> Tensor:
+    """`log p_t`, the paper's objective."""
+    return log_probabilities[:, target]
+
+
+def logit(log_probabilities: Tensor, target: int) -> Tensor:
+    """The logit of the target less the mean logit; the common offset of logits changes no decision and cannot be seen."""
+    return log_probabilities[:, target] - log_probabilities.mean(dim=1)
+
+
+def margin(log_probabilities: Tensor, target: int) -> Tensor:
+    """`log p_t - log p_r` with `r` the strongest other class: positive where the black box decides `t`."""
+    return log_probabilities[:, target] - _without(log_probabilities, target).amax(dim=1)
+
+
+def _without(log_probabilities: Tensor, target: int) -> Tensor:
+    return torch.cat([log_probabilities[:, :target], log_probabilities[:, target + 1 :]], dim=1)
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "log_odds": log_odds,
+    "log_probability": log_probability,
+    "logit": logit,
+    "margin": margin,
+}
+
+
+def gradient_in_scores(objective: Objective, log_probabilities: Tensor, target: int) -> Tensor:
+    """The paper's `e^k`: gradient `(K, num_classes)` of each image's objective with respect to its own scores.
+
+    It is taken through `log_softmax`, so for the log-probability it is `onehot(target) - softmax(y^k)`.
+    """
+    with torch.enable_grad():
+        scores = log_probabilities.detach().clone().requires_grad_(True)
+        total = objective(scores.log_softmax(dim=1), target).sum()
+        (gradient,) = torch.autograd.grad(total, scores)
+    return gradient

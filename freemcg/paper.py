@@ -1,0 +1,59 @@
+"""The counterfactual procedure of Kim et al. 2025 (arXiv 2411.15265), as published: for comparison.
+
+Kept: particles that each follow their own term of the cross-covariance, rescaled to 0.2 of the predicted noise whatever its
+size; the proximity term; the mean of the particles as the answer. Not kept are three slips of the reference program, none
+of which is part of the method: the ensemble's contrast is not stretched before each query, the particles are made at
+the timestep at which they are first denoised, and no guidance follows the last denoising.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from freemcg.blackbox import BlackBox, QueryBudgetExceeded
+from freemcg.candidates import Candidates
+from freemcg.denoiser import Denoiser
+from freemcg.ensemble import per_particle
+from freemcg.objective import Objective, gradient_in_scores
+from freemcg.reverse import reverse_schedule, reverse_step, scaled_like
+from freemcg.seeding import particle_noise
+from freemcg.settings import PaperSearch
+
+
+def paper_search(
+    black_box: BlackBox,
+    denoiser: Denoiser,
+    image: Tensor,
+    target: int,
+    objective: Objective,
+    search: PaperSearch,
+    *,
+    seed: int,
+) -> Candidates:
+    """Search a counterfactual of `image` `(C, H, W)`.
+
+    Costs `particles * steps` queries (10,000 with the paper's numbers) and as many denoisings. Where the budget ends before,
+    the rest of the way is gone without guidance.
+    """
+    schedule = reverse_schedule(denoiser, search.strength, search.steps)
+    start = particle_noise(seed, "start", 0, search.particles, tuple(image.shape)).to(image)
+    x_t = denoiser.add_noise(image, schedule[0], start)
+    path, exhausted = [], False
+    for step, t in enumerate(schedule):
+        images = denoiser.denoise(x_t, t)
+        path.append(images.mean(dim=0))
+        if step + 1 == len(schedule):
+            break
+        noise = denoiser.noise_in(x_t, t, images)
+        push = -scaled_like((images - image).sign(), noise, search.proximity)
+        if not exhausted:
+            try:
+                log_probabilities = black_box(images)
+                weights = gradient_in_scores(objective, log_probabilities, target)
+                terms = per_particle(images.flatten(1), log_probabilities, weights).reshape(images.shape)
+                push += scaled_like(terms, noise, search.guidance)
+            except QueryBudgetExceeded:
+                exhausted = True
+        x_t = reverse_step(denoiser, images, noise, push, t, schedule[step + 1], eta=search.eta, seed=seed, step=step)
+    return Candidates(images=path[-1][None], paths=torch.stack(path)[:, None], exhausted=exhausted)

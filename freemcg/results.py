@@ -1,0 +1,156 @@
+"""What an explanation answers: frozen results that can be saved, loaded without any model, and drawn.
+
+A result is one `.safetensors` file: the tensors, and everything else as JSON in its header under `"result"`. It is written
+whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COMPLETE = "complete"
+NO_SIGNAL = "no_signal"
+BUDGET_EXHAUSTED = "budget_exhausted"
+NOT_FLIPPED = "not_flipped"
+ALREADY_TARGET = "already_target"
+
+Result = TypeVar("Result", bound="_Stored")
+
+
+@dataclass(frozen=True)
+class _Stored:
+    def save(self, path: str | Path) -> Path:
+        """Write the result to `path`, whole or not at all."""
+        path = Path(path)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {
+            name: value.detach().cpu().contiguous() for name, value in values.items() if isinstance(value, Tensor)
+        }
+        rest = {name: value for name, value in values.items() if not isinstance(value, Tensor)}
+        header = {"kind": type(self).__name__, "result": json.dumps(rest)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        save_file(tensors, partial, metadata=header)
+        partial.replace(path)
+        return path
+
+    @classmethod
+    def load(cls: type[Result], path: str | Path) -> Result:
+        """Read what `save` wrote. Needs neither the black box nor the denoiser.
+
+        Raises:
+            FileNotFoundError: nothing at `path`.
+            ValueError: the file is no result, or one of another kind.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no result {path}")
+        try:
+            with safe_open(path, framework="pt") as stored:
+                header = stored.metadata() or {}
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a dict)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is not a saved result ({error})") from error
+        if header.get("kind") != cls.__name__:
+            raise ValueError(f"{path} holds a {header.get('kind', 'file of another program')}, not a {cls.__name__}")
+        return cls(**tensors, **json.loads(header["result"]))
+
+
+@dataclass(frozen=True)
+class Attribution(_Stored):
+    """Where the black box looks.
+
+    Attributes:
+        values: signed, `(C, H, W)`: positive where more light raises the objective.
+        standard_error: of each value, `(C, H, W)`.
+        image: what was explained, `(C, H, W)` in [0, 1].
+        log_probabilities: what the black box answers for it, `(num_classes,)`.
+        target: the class explained.
+        decision: the class the black box decides.
+        status: `complete`, `no_signal` (it answered alike for every query point) or `budget_exhausted`.
+        queries, seconds: what the result cost.
+        record: what made it: settings, seed, identities, versions.
+    """
+
+    values: Tensor
+    standard_error: Tensor
+    image: Tensor
+    log_probabilities: Tensor
+    target: int
+    decision: int
+    status: str
+    queries: int
+    seconds: float
+    record: dict[str, Any]
+
+    @property
+    def signal_to_noise(self) -> float:
+        """`|values| / |standard_error|` over the whole map."""
+        noise = self.standard_error.norm().item()
+        return float("inf") if noise == 0 else self.values.norm().item() / noise
+
+    def plot(self) -> Figure:
+        """A figure: the image, and the attribution laid over it."""
+        from freemcg.plot import plot_attribution  # noqa: PLC0415  (matplotlib only where something is drawn)
+
+        return plot_attribution(self)
+
+
+@dataclass(frozen=True)
+class Counterfactual(_Stored):
+    """A realistic image close to the input that the black box decides as the target.
+
+    Attributes:
+        image: the answer, `(C, H, W)` in [0, 1], exactly as an 8-bit file holds it.
+        original: the input.
+        path: `(S, C, H, W)`, what the answer's particle looked like from the noisiest step to the last.
+        log_probabilities: the black box's answer for `image` itself, `(num_classes,)`; `original_log_probabilities` for the input.
+        target: the class wanted; `decision`, that of `image`; `original_decision`, that of the input.
+        l1: mean absolute change of a pixel; `l2`: Euclidean norm of the change.
+        realism: denoising error of `image` over that of the input: at most 1 is as realistic as the input.
+        status: `complete`, `not_flipped`, `no_signal`, `budget_exhausted` or `already_target`.
+        queries, seconds: what the result cost.
+        record: what made it: settings, seed, identities, versions.
+    """
+
+    image: Tensor
+    original: Tensor
+    path: Tensor
+    log_probabilities: Tensor
+    original_log_probabilities: Tensor
+    target: int
+    decision: int
+    original_decision: int
+    l1: float
+    l2: float
+    realism: float
+    status: str
+    queries: int
+    seconds: float
+    record: dict[str, Any]
+
+    @property
+    def flipped(self) -> bool:
+        """Whether the black box decides the answer as the target."""
+        return self.decision == self.target
+
+    @property
+    def target_probability(self) -> float:
+        """The black box's probability of the target for the answer."""
+        return self.log_probabilities[self.target].exp().item()
+
+    def plot(self) -> Figure:
+        """A figure: the input, the counterfactual, their signed difference."""
+        from freemcg.plot import plot_counterfactual  # noqa: PLC0415
+
+        return plot_counterfactual(self)

@@ -1,0 +1,85 @@
+"""The counterfactual search of this package: few particles share one gradient, which costs a few well-placed queries."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from freemcg.blackbox import BlackBox, QueryBudgetExceeded
+from freemcg.candidates import Candidates
+from freemcg.denoiser import Denoiser
+from freemcg.estimator import ManifoldGradient, manifold_gradient
+from freemcg.objective import Objective
+from freemcg.reverse import reverse_schedule, reverse_step, scaled_like
+from freemcg.seeding import particle_noise
+from freemcg.settings import SharedSearch
+
+
+def shared_search(
+    black_box: BlackBox,
+    denoiser: Denoiser,
+    image: Tensor,
+    target: int,
+    objective: Objective,
+    search: SharedSearch,
+    *,
+    seed: int,
+) -> Candidates:
+    """Guide particles from noisy copies of `image` `(C, H, W)` to realistic images of class `target`.
+
+    Every `refresh` steps the manifold gradient around the mean of the denoised particles is estimated, at the noise level of that
+    step; all particles follow it until the next. The same answers predict each particle's objective, so one that is past
+    the wanted confidence is not guided on.
+
+    Costs `queries` for each of the `ceil((steps - 1) / refresh)` estimates.
+    """
+    schedule = reverse_schedule(denoiser, search.strength, search.steps)
+    start = particle_noise(seed, "start", 0, search.particles, tuple(image.shape)).to(image)
+    x_t = denoiser.add_noise(image, schedule[0], start)
+    wanted = math.log(search.confidence / (1 - search.confidence))
+    local: ManifoldGradient | None = None
+    paths, exhausted, signal = [], False, False
+    for step, t in enumerate(schedule):
+        images = denoiser.denoise(x_t, t)
+        paths.append(images)
+        if step + 1 == len(schedule):
+            break
+        noise = denoiser.noise_in(x_t, t, images)
+        push = -scaled_like((images - image).sign(), noise, search.proximity)
+        if step % search.refresh == 0 and not exhausted:
+            try:
+                local = manifold_gradient(
+                    black_box,
+                    denoiser,
+                    images.mean(dim=0),
+                    t,
+                    target,
+                    objective,
+                    estimate="sigma_points",
+                    particles=search.unpaid,
+                    queries=search.queries,
+                    seed=seed,
+                    step=step + 1,
+                )
+                signal = signal or local.has_signal
+            except QueryBudgetExceeded:
+                exhausted = True
+        if local is not None and local.has_signal:
+            lacking = (predicted_values(local, images) < wanted).to(images)
+            push += lacking.reshape(-1, 1, 1, 1) * scaled_like(local.gradient[None], noise, search.guidance)
+        x_t = reverse_step(denoiser, images, noise, push, t, schedule[step + 1], eta=search.eta, seed=seed, step=step)
+    return Candidates(images, torch.stack(paths), exhausted=exhausted, no_signal=not (signal or exhausted))
+
+
+def predicted_values(local: ManifoldGradient, images: Tensor) -> Tensor:
+    """The objective of images `(N, C, H, W)`, `(N,)`, by the linear model that the answers of `local` make. Asks nothing."""
+    assert local.axes is not None
+    pairs = len(local.values) // 2
+    flat = local.points.flatten(1)
+    directions = local.axes.directions[:pairs]
+    spans = ((flat[:pairs] - flat[pairs:]) * directions).sum(dim=1).clamp(min=1e-12)
+    slopes = (local.values[:pairs] - local.values[pairs:]) / spans
+    along = (images - local.center).flatten(1) @ directions.T
+    return local.values.mean() + along @ slopes

@@ -1,0 +1,179 @@
+"""Settings of an explanation, and reading them from YAML: every key known, every value checked, one sentence if not."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from freemcg.estimator import ESTIMATES
+from freemcg.objective import OBJECTIVES, Objective
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class SharedSearch(BaseModel):
+    """The counterfactual search of this package: one gradient, estimated now and then, shared by few particles."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["shared"] = "shared"
+    particles: int = Field(8, ge=1, description="candidates that are guided; each is asked about once, at the end")
+    strength: float = Field(0.4, gt=0, le=1, description="noise level of the start, a fraction of the schedule")
+    steps: int = Field(24, ge=1, description="steps of the reverse diffusion")
+    eta: float = Field(1.0, ge=0, le=1, description="fresh noise a step: 0 is DDIM, 1 is DDPM")
+    guidance: float = Field(0.05, ge=0, description="size of a guiding step, relative to the predicted noise")
+    proximity: float = Field(0.02, ge=0, description="size of the pull to the input, relative to the predicted noise")
+    refresh: int = Field(4, ge=1, description="steps for which an estimated gradient is used")
+    queries: int = Field(16, ge=2, description="queries an estimated gradient")
+    unpaid: int = Field(192, ge=2, description="particles drawn without asking, for each estimated gradient")
+    confidence: float = Field(0.9, gt=0, lt=1, description="target probability past which a particle is not guided on")
+
+
+class PaperSearch(BaseModel):
+    """The search of Kim et al. 2025, with the paper's numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["paper"] = "paper"
+    particles: int = Field(100, ge=2)
+    strength: float = Field(0.4, gt=0, le=1)
+    steps: int = Field(100, ge=1)
+    eta: float = Field(1.0, ge=0, le=1)
+    guidance: float = Field(0.2, ge=0)
+    proximity: float = Field(0.02, ge=0)
+
+
+Search = Annotated[SharedSearch | PaperSearch, Field(discriminator="method")]
+
+
+class Settings(BaseModel):
+    """What `FreeMCG` is constructed with, and what a YAML for `--config` may hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    particles: int = Field(256, ge=2, description="denoised copies of the image; drawing one asks nothing")
+    queries: int = Field(64, ge=2, description="queries of an attribution, beside one for the image itself")
+    noise: tuple[float, ...] = Field((0.2,), min_length=1, description="noise levels, fractions of the schedule")
+    estimate: str = Field("sigma_points", description=f"one of {', '.join(ESTIMATES)}")
+    objective: str | Callable[..., Any] = Field(
+        "log_odds", description=f"one of {', '.join(OBJECTIVES)}, or a callable"
+    )
+    search: Search = SharedSearch()
+    seed: int = 0
+
+    @field_validator("noise", mode="before")
+    @classmethod
+    def _one_level_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int | float) else value
+
+    @field_validator("noise")
+    @classmethod
+    def _fractions(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        for level in value:
+            if not 0 < level <= 1:
+                raise ValueError(f"a noise level is a fraction of the schedule in (0, 1], got {level}")
+        return value
+
+    @field_validator("estimate")
+    @classmethod
+    def _known_estimate(cls, value: str) -> str:
+        if value not in ESTIMATES:
+            raise ValueError(f"estimate must be one of {', '.join(ESTIMATES)}, got {value!r}")
+        return value
+
+    @field_validator("objective")
+    @classmethod
+    def _known_objective(cls, value: str | Callable[..., Any]) -> str | Callable[..., Any]:
+        if isinstance(value, str) and value not in OBJECTIVES:
+            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)} or a callable, got {value!r}")
+        return value
+
+    @property
+    def objective_function(self) -> Objective:
+        """The objective as a function `(log_probabilities, target) -> (N,)`."""
+        return OBJECTIVES[self.objective] if isinstance(self.objective, str) else self.objective
+
+    def record(self) -> dict[str, Any]:
+        """The settings as JSON can hold them; a callable objective by its name."""
+        named = (
+            self if isinstance(self.objective, str) else self.model_copy(update={"objective": _name(self.objective)})
+        )
+        return named.model_dump(mode="json")
+
+
+def make(model: type[Model], values: dict[str, Any], *, source: str = "") -> Model:
+    """Build a settings model.
+
+    Raises:
+        ValueError: a key or a value is wrong, in one sentence that begins with `source`.
+    """
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise ValueError((f"{source}: " if source else "") + _first_sentence(error, model, values)) from None
+
+
+def read_config(name_or_path: str) -> tuple[dict[str, Any], str]:
+    """Read a YAML mapping from a file, or one of the configs that come with the package by name.
+
+    Returns:
+        The mapping, and the path it was read from.
+
+    Raises:
+        FileNotFoundError: there is neither a file nor a config of that name.
+        ValueError: the file is not YAML, or not a mapping.
+    """
+    path = Path(name_or_path)
+    if not path.is_file():
+        bundled = config_folder() / f"{name_or_path}.yaml"
+        if not bundled.is_file():
+            known = ", ".join(sorted(entry.stem for entry in config_folder().glob("*.yaml")))
+            raise FileNotFoundError(f"there is no config {name_or_path}; bundled ones are {known}")
+        path = bundled
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ValueError(f"{path} must hold a mapping of settings, 'name: value' a line")
+    return values, str(path)
+
+
+def config_folder() -> Path:
+    """Where the configs are: inside the installed package, or beside it in a checkout."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def _first_sentence(error: ValidationError, model: type[BaseModel], values: dict[str, Any]) -> str:
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"] if part not in ("shared", "paper")]
+    name = ".".join(place)
+    if first["type"] == "extra_forbidden":
+        owner: type[BaseModel] = model
+        if place[0] == "search" and len(place) > 1:
+            owner = PaperSearch if (values.get("search") or {}).get("method") == "paper" else SharedSearch
+        near = difflib.get_close_matches(place[-1], owner.model_fields, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(owner.model_fields)}"
+        return f"unknown setting {name!r}; {hint}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return message
+    if first["type"].startswith("union_tag"):
+        return f"search.method must be 'shared' or 'paper', got {(values.get('search') or {}).get('method')!r}"
+    message = (
+        message.replace("Input should be ", "")
+        .replace("greater than or equal to", ">=")
+        .replace("less than or equal to", "<=")
+    )
+    message = message.replace("greater than", ">").replace("less than", "<").replace("a valid ", "a ")
+    return f"{name} must be {message}, got {first['input']!r}"
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', type(function).__qualname__)}"

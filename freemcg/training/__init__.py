@@ -1,0 +1,14 @@
+"""Training of the models that an explanation needs: a denoiser, a classifier to try things on, a VAE."""
+
+from freemcg.training.classifier import ClassifierTraining, train_classifier
+from freemcg.training.denoiser import DenoiserTraining, train_denoiser
+from freemcg.training.vae import VaeTraining, train_vae
+
+__all__ = [
+    "ClassifierTraining",
+    "DenoiserTraining",
+    "VaeTraining",
+    "train_classifier",
+    "train_denoiser",
+    "train_vae",
+]

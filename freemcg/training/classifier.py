@@ -1,0 +1,82 @@
+"""Training of a small classifier, to have something to explain and a judge that was trained apart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from pydantic import Field
+from torch import Tensor, nn
+
+from freemcg.digits import load_scans, render
+from freemcg.networks import NETWORKS, save_network
+from freemcg.training.data import ImageSet, load_training_images
+from freemcg.training.loop import Training, train
+
+
+class ClassifierTraining(Training):
+    """Config of `freemcg train classifier`."""
+
+    network: str = Field("conv_classifier", pattern="^(conv|residual)_classifier$")
+    width: int = Field(24, ge=4, description="channels of the first stage")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    holdout: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="share of a folder's images kept for the accuracy; digits have a test split",
+    )
+
+
+def train_classifier(settings: ClassifierTraining, out: Path) -> dict[str, Any]:
+    """Train, and write to `out`: `model.safetensors`, `config.json`, and `training.json` with the held-out accuracy.
+
+    Raises:
+        ValueError: the images have no labels.
+    """
+    accelerator = Accelerator()
+    images = load_training_images(
+        settings.data,
+        channels=settings.channels,
+        image_size=settings.image_size,
+        progress=accelerator.is_main_process,
+    )
+    if images.labels is None:
+        raise ValueError(f"{settings.data} has no classes; a classifier needs one subfolder a class")
+    if settings.data == "digits":
+        scans, labels = load_scans("test")
+        held_out = ImageSet(render(scans), labels, images.class_names)
+    else:
+        images, held_out = images.split(settings.holdout, settings.seed)
+    arguments = {"channels": settings.channels, "classes": len(images.class_names), "width": settings.width}
+    torch.manual_seed(settings.seed)
+    network = NETWORKS[settings.network](**arguments)
+
+    def loss(model: nn.Module, batch: Tensor, labels: Tensor | None, generator: torch.Generator) -> Tensor:
+        assert labels is not None
+        return F.cross_entropy(model(batch), labels, label_smoothing=settings.label_smoothing)
+
+    trained, record = train(network, loss, images, settings, out, accelerator)
+    if accelerator.is_main_process:
+        record["held_out_images"] = len(held_out)
+        record["held_out_accuracy"] = accuracy(trained, held_out)
+        names = list(images.class_names)
+        save_network(trained, out, settings.network, arguments, class_names=names, image_size=settings.image_size)
+        (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+    return record
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, images: ImageSet) -> float:
+    """Share of `images` whose label the network decides."""
+    device = next(network.parameters()).device
+    right = 0
+    for indices in torch.arange(len(images)).split(256):
+        batch, labels = images.batch(indices)
+        assert labels is not None
+        right += int((network(batch.to(device)).argmax(dim=1).cpu() == labels).sum())
+    return right / len(images)

@@ -1,0 +1,154 @@
+"""One training loop for all three models: AdamW, warm-up and cosine decay, EMA, checkpoints, exact resume.
+
+Step `s` draws its images, augmentation and noise from a generator seeded by `(seed, s, process)` alone, so a run that was
+stopped and started again goes through the same batches as one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from freemcg.seeding import generator_for
+from freemcg.training.data import Augmentation, ImageSet
+from freemcg.version import versions
+
+Loss = Callable[[nn.Module, Tensor, Tensor | None, torch.Generator], Tensor]
+
+
+class Training(BaseModel):
+    """What every training config holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str = Field("digits", description="'digits', or a folder of pictures with one subfolder a class")
+    channels: int = Field(1, ge=1, le=3)
+    image_size: int = Field(32, ge=8)
+    steps: int = Field(2000, ge=1)
+    batch_size: int = Field(64, ge=1, description="images a step and process")
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup: int = Field(100, ge=0, description="steps over which the learning rate rises")
+    weight_decay: float = Field(0.0, ge=0)
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights that are saved")
+    augment: Augmentation = Augmentation()
+    checkpoint_every: int = Field(500, ge=1)
+    seed: int = 0
+
+
+def train(
+    network: nn.Module, loss: Loss, images: ImageSet, settings: Training, out: Path, accelerator: Accelerator
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Train `network`, from `out/checkpoint.pt` onwards where an earlier run left one.
+
+    Args:
+        network: trained in place, over all processes of `accelerator`.
+        loss: `(network, images (B, C, H, W) in [0, 1], labels (B,) or None, generator) -> scalar`.
+
+    Returns:
+        The network whose weights should be kept (the averaged one where `settings.ema` is set), in eval mode, and the
+        record of the run: loss curve, seconds, versions, settings.
+
+    Raises:
+        ValueError: the checkpoint in `out` was made with other settings.
+    """
+    averaged = copy.deepcopy(network).eval().requires_grad_(False).to(accelerator.device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    model, optimizer = accelerator.prepare(network, optimizer)
+    kept = accelerator.unwrap_model(model)
+    checkpoint = out / "checkpoint.pt"
+    start, seconds, curve = 0, 0.0, []
+    made_with = json.loads(settings.model_dump_json())
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, map_location=accelerator.device, weights_only=True)
+        if state["settings"] != made_with:
+            raise ValueError(
+                f"{checkpoint} was made with other settings; give another --out, or delete it to start anew"
+            )
+        kept.load_state_dict(state["network"])
+        averaged.load_state_dict(state["averaged"])
+        optimizer.load_state_dict(state["optimizer"])
+        start, seconds, curve = state["step"], state["seconds"], state["curve"]
+
+    bar = tqdm(
+        range(start, settings.steps),
+        initial=start,
+        total=settings.steps,
+        desc="training",
+        disable=not accelerator.is_main_process,
+        mininterval=1.0,
+    )
+    began, running = time.monotonic(), math.nan
+    model.train()
+    for step in bar:
+        generator = generator_for(settings.seed, "train", step, accelerator.process_index)
+        chosen = torch.randint(len(images), (settings.batch_size,), generator=generator)
+        batch, labels = images.batch(chosen)
+        batch = settings.augment(batch, generator).to(accelerator.device)
+        labels = None if labels is None else labels.to(accelerator.device)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * _schedule(step, settings)
+        value = loss(model, batch, labels, generator)
+        optimizer.zero_grad()
+        accelerator.backward(value)
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if settings.ema is not None:
+            _average(averaged, kept, min(settings.ema, (1 + step) / (10 + step)))
+        running = value.item() if math.isnan(running) else 0.98 * running + 0.02 * value.item()
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{running:.4f}")
+        done = step + 1
+        if done % 100 == 0 or done == settings.steps:
+            curve.append([done, round(running, 6)])
+        if accelerator.is_main_process and (done % settings.checkpoint_every == 0 or done == settings.steps):
+            out.mkdir(parents=True, exist_ok=True)
+            state = {
+                "network": kept.state_dict(),
+                "averaged": averaged.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": done,
+                "seconds": seconds + time.monotonic() - began,
+                "curve": curve,
+                "settings": made_with,
+            }
+            partial = checkpoint.with_suffix(".partial")
+            torch.save(state, partial)
+            partial.replace(checkpoint)
+    record = {
+        "settings": made_with,
+        "images": len(images),
+        "parameters": sum(parameter.numel() for parameter in kept.parameters()),
+        "seconds": round(seconds + time.monotonic() - began, 1),
+        "processes": accelerator.num_processes,
+        "loss_curve": curve,
+        "versions": versions(),
+    }
+    return (kept if settings.ema is None else averaged).eval(), record
+
+
+def _schedule(step: int, settings: Training) -> float:
+    """Linear warm-up to 1, then half a cosine down to 0."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    progress = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@torch.no_grad()
+def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
+    for mean, value in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)

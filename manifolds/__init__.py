@@ -1,0 +1,1 @@
+"""What a tangent space is, and where one can be had."""
