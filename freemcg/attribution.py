@@ -19,8 +19,8 @@ def attribute_image(
 ) -> Attribution:
     """Attribute the objective for `target` (the decision made, where `None`) to the pixels of `image` `(C, H, W)`.
 
-    Costs `1 + settings.queries` queries, fewer where the budget holds fewer: then the map is made from those, and its status
-    is `budget_exhausted`. The levels of `settings.noise` share the queries evenly.
+    Costs `1 + settings.queries` queries, fewer where the budget holds fewer: then the map is made from those, and its
+    status is `budget_exhausted`. The levels of `settings.noise` share the queries evenly.
 
     Raises:
         QueryBudgetExceeded: not even one query is left, so nothing can be said.

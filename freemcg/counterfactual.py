@@ -31,12 +31,12 @@ SEARCHES: dict[type, Callable[..., Candidates]] = {SharedSearch: shared_search, 
 def find_counterfactual(
     black_box: BlackBox, denoiser: Denoiser, image: Tensor, target: int | str | None, settings: Settings
 ) -> Counterfactual:
-    """Find a realistic image close to `image` `(C, H, W)` that the black box decides as `target` (`None`: the runner-up).
+    """Find a realistic image close to `image` `(C, H, W)` that is decided as `target` (`None`: as the runner-up).
 
-    Costs one query for the image, those of the search, and one for each candidate at the end. The candidates are asked about as
-    8-bit images, as a file holds them. The answer is the nearest (L1) of those decided as the target with the wanted
-    confidence, else of those decided so at all, else the one with the highest probability of the target. Under a budget, one
-    query a candidate is kept back from the search for this.
+    Costs one query for the image, those of the search, and one for each candidate at the end. The candidates are
+    asked about as 8-bit images, as a file holds them. The answer is the nearest (L1) of those decided as the target
+    with the wanted confidence, else of those decided so at all, else the one with the highest probability of the
+    target. Under a budget, one query a candidate is kept back from the search for this.
 
     Raises:
         QueryBudgetExceeded: not even one query is left, so nothing can be said.

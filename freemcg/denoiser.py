@@ -1,7 +1,7 @@
 """A pretrained diffusion model seen as the map `(x_t, t) -> E[x_0 | x_t]`: the one place that knows `diffusers`.
 
-Images are in [0, 1]; noisy images `x_t = sqrt(abar_t) (2 x - 1) + sqrt(1 - abar_t) eps` are in the model's own range. The
-schedule `abar_t` is read from the scheduler.
+Images are in [0, 1]; noisy images `x_t = sqrt(abar_t) (2 x - 1) + sqrt(1 - abar_t) eps` are in the model's own range.
+The schedule `abar_t` is read from the scheduler.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Denoiser:
     """An unconditional pixel-space diffusion model as a denoiser.
 
     Args:
-        unet: called as `unet(x_t, t)`; answers a tensor, or an object with `.sample`, as `diffusers.UNet2DModel` does. Where
-            it has twice the channels of its input (a learned variance), the second half is dropped.
+        unet: called as `unet(x_t, t)`; answers a tensor, or an object with `.sample`, as `diffusers.UNet2DModel`
+            does. Where it has twice the channels of its input (a learned variance), the second half is dropped.
         scheduler: anything with `alphas_cumprod`; `config.prediction_type` says what the network predicts
             (`epsilon` where it is silent).
         batch_size: noisy images a call. Changes memory, not results.
@@ -42,7 +42,8 @@ class Denoiser:
             raise ValueError(f"batch_size must be >= 1, got {batch_size}")
         if not hasattr(scheduler, "alphas_cumprod"):
             raise TypeError(
-                f"{type(scheduler).__name__} has no alphas_cumprod; take a discrete-time scheduler such as DDPMScheduler"
+                f"{type(scheduler).__name__} has no alphas_cumprod; "
+                "take a discrete-time scheduler such as DDPMScheduler"
             )
         self.unet = unet
         self.batch_size = batch_size
@@ -164,7 +165,7 @@ class Denoiser:
         abar = self.alphas_cumprod[t].item()
         noisy = x_t.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
         answer = self.unet(noisy, torch.full((len(noisy),), t, device=self.device))
-        predicted = getattr(answer, "sample", answer)
+        predicted: Tensor = getattr(answer, "sample", answer)
         if predicted.shape[1] == 2 * x_t.shape[1]:
             predicted = predicted[:, : x_t.shape[1]]
         if predicted.shape != x_t.shape:

@@ -59,7 +59,7 @@ class ManifoldGradient:
 
 
 def draw_particles(denoiser: Denoiser, image: Tensor, t: int, count: int, *, seed: int, step: int = 0) -> Tensor:
-    """`count` denoised noisy copies of `image` `(C, H, W)` at timestep `t`: `(count, C, H, W)` in [0, 1]. Asks nothing."""
+    """Denoised noisy copies of `image` `(C, H, W)` at timestep `t`, `(count, C, H, W)` in [0, 1]. Asks nothing."""
     noise = particle_noise(seed, "particles", step, count, tuple(image.shape)).to(image)
     return denoiser.denoise(denoiser.add_noise(image, t, noise), t)
 
@@ -81,15 +81,16 @@ def manifold_gradient(
     """Estimate the gradient of `objective` for class `target` around `image` `(C, H, W)`, at noise level `t`.
 
     Args:
-        estimate: one of `ESTIMATES`. `sigma_points` asks about points along the principal axes of all particles; the others
-            ask about the first `queries` particles themselves.
+        estimate: one of `ESTIMATES`. `sigma_points` asks about points along the principal axes of all particles; the
+            others ask about the first `queries` particles themselves.
         particles: `M`, drawn without asking.
         queries: `K`, the most that is asked; `sigma_points` uses pairs and so an even number of them.
         seed, step: name the noise of the particles.
 
     Returns:
-        `sigma_points` and `cross_covariance` answer in units of `objective * pixel` (the gradient times the local covariance),
-        `regression` in `objective / pixel` (the gradient projected on the particles' span), and `per_particle` as
+        `sigma_points` and `cross_covariance` answer in units of `objective * pixel` (the gradient times the local
+        covariance), `regression` in `objective / pixel` (the gradient projected on the particles' span), and
+        `per_particle` as
         `cross_covariance` does: the mean over the particles of the reference program's terms.
 
     Costs at most `queries` queries and `particles` denoisings.

@@ -24,17 +24,17 @@ Target = int | str | Tensor | Sequence[int | str] | None
 class FreeMCG:
     """Explain a classifier that can only be queried, with a diffusion model that knows what a realistic image is.
 
-    Derivative-Free Diffusion Manifold-Constrained Gradient (Kim et al., CVPR 2025, arXiv 2411.15265): the particles are denoised
-    noisy copies of the image, so they differ along the manifold of realistic images; how the black box's answers go with
-    them gives the gradient on that manifold, without any derivative.
+    Derivative-Free Diffusion Manifold-Constrained Gradient (Kim et al., CVPR 2025, arXiv 2411.15265): the particles
+    are denoised noisy copies of the image, so they differ along the manifold of realistic images; how the black box's
+    answers go with them gives the gradient on that manifold, without any derivative.
 
     Args:
         black_box: the classifier; what is not a `BlackBox` is wrapped in one, as `BlackBox(classifier)`.
         denoiser: the diffusion model.
         particles: denoised copies drawn for an attribution; costs time, no queries.
         queries: queries of an attribution, beside one for the image itself.
-        noise: noise level of the attribution, a fraction of the schedule, or several to average over. Higher asks a coarser
-            question.
+        noise: noise level of the attribution, a fraction of the schedule, or several to average over. Higher asks a
+            coarser question.
         estimate: `"sigma_points"`, `"cross_covariance"`, `"regression"` or `"per_particle"`; see `freemcg.ensemble`.
         objective: `"log_odds"`, `"log_probability"`, `"logit"`, `"margin"`, or a callable from log-probabilities
             `(N, num_classes)` and the target to values `(N,)`.

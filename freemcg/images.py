@@ -52,10 +52,7 @@ def read_image(path: Path, *, channels: int, size: tuple[int, int] | None = None
         raise ValueError(f"{path} cannot be decoded, is it cut short? ({error})") from error
     if picture.mode in SIXTEEN_BIT_MODES:
         picture = Image.fromarray(np.asarray(picture, dtype=np.float32) / 65535)
-        if channels == 3:
-            layers = [picture] * 3
-        else:
-            layers = [picture]
+        layers = [picture] * channels
     else:
         if picture.has_transparency_data:
             picture = picture.convert("RGBA")

@@ -6,6 +6,7 @@ All take images `(N, C, H, W)` in [0, 1] and are stored as a folder of `model.sa
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class ConvClassifier(nn.Module):
         super().__init__()
         widths = [channels, width, 2 * width, 4 * width]
         stages = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             stages += [
                 nn.Conv2d(before, after, 3, padding=1, bias=False),
                 nn.BatchNorm2d(after),

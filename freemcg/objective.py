@@ -24,7 +24,7 @@ def log_probability(log_probabilities: Tensor, target: int) -> Tensor:
 
 
 def logit(log_probabilities: Tensor, target: int) -> Tensor:
-    """The logit of the target less the mean logit; the common offset of logits changes no decision and cannot be seen."""
+    """The logit of the target less the mean logit: what can be seen of a logit, whose common offset decides nothing."""
     return log_probabilities[:, target] - log_probabilities.mean(dim=1)
 
 

@@ -1,7 +1,8 @@
 """The counterfactual procedure of Kim et al. 2025 (arXiv 2411.15265), as published: for comparison.
 
-Kept: particles that each follow their own term of the cross-covariance, rescaled to 0.2 of the predicted noise whatever its
-size; the proximity term; the mean of the particles as the answer. Not kept are three slips of the reference program, none
+Kept: particles that each follow their own term of the cross-covariance, rescaled to 0.2 of the predicted noise
+whatever its size; the proximity term; the mean of the particles as the answer. Not kept are three slips of the
+reference program, none
 of which is part of the method: the ensemble's contrast is not stretched before each query, the particles are made at
 the timestep at which they are first denoised, and no guidance follows the last denoising.
 """
@@ -33,8 +34,8 @@ def paper_search(
 ) -> Candidates:
     """Search a counterfactual of `image` `(C, H, W)`.
 
-    Costs `particles * steps` queries (10,000 with the paper's numbers) and as many denoisings. Where the budget ends before,
-    the rest of the way is gone without guidance.
+    Costs `particles * steps` queries (10,000 with the paper's numbers) and as many denoisings. Where the budget ends
+    before, the rest of the way is gone without guidance.
     """
     schedule = reverse_schedule(denoiser, search.strength, search.steps)
     start = particle_noise(seed, "start", 0, search.particles, tuple(image.shape)).to(image)

@@ -16,8 +16,8 @@ def denoising_error(denoiser: Denoiser, images: Tensor, *, seed: int = 0) -> Ten
     """`mean_{t, eps} |eps - eps_theta(x_t, t)|^2 / D` of images `(N, C, H, W)`, as `(N,)`.
 
     Every image meets the same 4 noise levels and the same 8 draws of noise at each, so two images can be compared;
-    near 0 where the denoiser restores an image exactly, 1 where it learns nothing from `x_t`. Asks the black box nothing.
-    Costs 32 denoisings an image.
+    near 0 where the denoiser restores an image exactly, 1 where it learns nothing from `x_t`. Asks the black box
+    nothing. Costs 32 denoisings an image.
     """
     total = torch.zeros(len(images), device=images.device)
     for level in NOISE_LEVELS:

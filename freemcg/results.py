@@ -1,7 +1,7 @@
 """What an explanation answers: frozen results that can be saved, loaded without any model, and drawn.
 
-A result is one `.safetensors` file: the tensors, and everything else as JSON in its header under `"result"`. It is written
-whole or not at all.
+A result is one `.safetensors` file: the tensors, and everything else as JSON in its header under `"result"`. It is
+written whole or not at all.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ class Counterfactual(_Stored):
         image: the answer, `(C, H, W)` in [0, 1], exactly as an 8-bit file holds it.
         original: the input.
         path: `(S, C, H, W)`, what the answer's particle looked like from the noisiest step to the last.
-        log_probabilities: the black box's answer for `image` itself, `(num_classes,)`; `original_log_probabilities` for the input.
+        log_probabilities: the black box's answer for `image` itself, `(num_classes,)`; `original_log_probabilities`
+            for the input.
         target: the class wanted; `decision`, that of `image`; `original_decision`, that of the input.
         l1: mean absolute change of a pixel; `l2`: Euclidean norm of the change.
         realism: denoising error of `image` over that of the input: at most 1 is as realistic as the input.

@@ -11,10 +11,10 @@ from freemcg.seeding import particle_noise
 
 
 def reverse_schedule(denoiser: Denoiser, strength: float, steps: int) -> list[int]:
-    """Timesteps from `strength` of the schedule down to the last before 0, evenly spaced, each lower than the one before.
+    """Timesteps from `strength` of the schedule down to the last before 0, evenly spaced.
 
-    The particles are made at the first of them, and the image denoised at the last is the answer: no step is taken twice and
-    none is skipped.
+    The particles are made at the first of them, and the image denoised at the last is the answer: no step is taken
+    twice and none is skipped.
 
     Raises:
         ValueError: more steps than timesteps.
@@ -29,7 +29,8 @@ def scaled_like(direction: Tensor, noise: Tensor, size: float) -> Tensor:
     """`direction` `(N or 1, C, H, W)`, each rescaled to `size` times the norm of the corresponding row of `noise`."""
     norms = noise.flatten(1).norm(dim=1)
     lengths = direction.flatten(1).norm(dim=1).clamp(min=1e-12)
-    return direction * (size * norms / lengths).reshape(-1, 1, 1, 1)
+    factors: Tensor = size * norms / lengths
+    return direction * factors.reshape(-1, 1, 1, 1)
 
 
 def reverse_step(
@@ -50,7 +51,8 @@ def reverse_step(
         images: the particles denoised at `t`, `(N, C, H, W)` in [0, 1].
         noise: the noise in them, `eps`.
         push: guidance, in the model's range.
-        eta: share of fresh noise: `c1 = eta sqrt((1 - abar/abar') (1 - abar') / (1 - abar))`, `c2 = sqrt(1 - abar' - c1^2)`.
+        eta: share of fresh noise: `c1 = eta sqrt((1 - abar/abar') (1 - abar') / (1 - abar))`, `c2 = sqrt(1 - abar' -
+            c1^2)`.
         seed, step: name the fresh noise.
     """
     abar, abar_next = denoiser.alphas_cumprod[t].item(), denoiser.alphas_cumprod[t_next].item()

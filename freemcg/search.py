@@ -1,4 +1,4 @@
-"""The counterfactual search of this package: few particles share one gradient, which costs a few well-placed queries."""
+"""The counterfactual search of this package: few particles share one gradient, from a few well-placed queries."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def shared_search(
 ) -> Candidates:
     """Guide particles from noisy copies of `image` `(C, H, W)` to realistic images of class `target`.
 
-    Every `refresh` steps the manifold gradient around the mean of the denoised particles is estimated, at the noise level of that
-    step; all particles follow it until the next. The same answers predict each particle's objective, so one that is past
-    the wanted confidence is not guided on.
+    Every `refresh` steps the manifold gradient around the mean of the denoised particles is estimated, at the noise
+    level of that step; all particles follow it until the next. The same answers predict each particle's objective, so
+    one that is past the wanted confidence is not guided on.
 
     Costs `queries` for each of the `ceil((steps - 1) / refresh)` estimates.
     """
@@ -74,7 +74,7 @@ def shared_search(
 
 
 def predicted_values(local: ManifoldGradient, images: Tensor) -> Tensor:
-    """The objective of images `(N, C, H, W)`, `(N,)`, by the linear model that the answers of `local` make. Asks nothing."""
+    """The objective of images `(N, C, H, W)`, `(N,)`, by the linear model in the answers of `local`. Asks nothing."""
     assert local.axes is not None
     pairs = len(local.values) // 2
     flat = local.points.flatten(1)

@@ -17,7 +17,7 @@ from freemcg.blackbox.scores import SCORE_KINDS
 Predict = Callable[[Tensor], Any]
 
 
-class QueryBudgetExceeded(RuntimeError):
+class QueryBudgetExceeded(RuntimeError):  # noqa: N818  (a budget that ends is no error)
     """The next question would pass the budget. Nothing of it was asked.
 
     Attributes:
@@ -37,8 +37,8 @@ class BlackBox:
     Args:
         predict: a callable, from images `(N, C, H, W)` float32 in [0, 1] to scores: a tensor or array, or an object or
             dict with `logits`. A `torch.nn.Module` gets the images on its own device and must be in eval mode.
-        scores: what it answers: `"logits"`, `"probabilities"` or `"log_probabilities"` `(N, num_classes)`, or `"label"` `(N,)`
-            (then give `class_names` or `num_classes`).
+        scores: what it answers: `"logits"`, `"probabilities"` or `"log_probabilities"` `(N, num_classes)`, or
+            `"label"` `(N,)` (then give `class_names` or `num_classes`).
         image_size: `(H, W)` or a side the classifier wants; images of another size are resized (bilinear, antialiased).
         channels: 1 or 3, what the classifier wants; grey is repeated, RGB becomes luma (ITU-R 601).
         mean, std: a channel each; where given, the classifier is handed `(image - mean) / std`.
@@ -190,9 +190,8 @@ class BlackBox:
                 raise ValueError("the black box answered one column of scores; it must have at least 2 classes")
         finite = answer.isfinite() if self.scores != "log_probabilities" else ~answer.isnan()
         if not finite.all():
-            raise ValueError(
-                f"the black box answered NaN or infinity for image {int((~finite).flatten(1).any(1).nonzero()[0])} of {len(images)}"
-            )
+            first = int((~finite).flatten(1).any(dim=1).nonzero()[0])
+            raise ValueError(f"the black box answered NaN or infinity for image {first} of {len(images)}")
         return SCORE_KINDS[self.scores](answer, self.num_classes or 0)
 
     def _prepare(self, images: Tensor) -> Tensor:

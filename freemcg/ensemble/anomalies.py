@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ def anomalies(rows: Tensor) -> Tensor:
     count = len(rows)
     if count < 2:
         raise ValueError(f"an ensemble needs at least 2 particles, got {count}")
-    return (rows - rows.mean(dim=0)) / (count - 1) ** 0.5
+    return (rows - rows.mean(dim=0)) / math.sqrt(count - 1)
 
 
 def weighted_anomalies(scores: Tensor, weights: Tensor) -> Tensor:

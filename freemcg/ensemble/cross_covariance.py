@@ -11,7 +11,8 @@ from freemcg.ensemble.estimate import Estimate
 def cross_covariance(particles: Tensor, scores: Tensor, weights: Tensor) -> Estimate:
     """`g = X Y^T v`, an estimate of `C_xx J^T v`: the gradient preconditioned by the local covariance of the manifold.
 
-    For a linear score `f(x) = A x` it is exactly `C_xx A^T v`, with the ensemble's own covariance, whatever the ensemble.
+    For a linear score `f(x) = A x` it is exactly `C_xx A^T v`, with the ensemble's own covariance, whatever the
+    ensemble.
 
     Args:
         particles: `(K, D)`.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Estimate:
-    """A gradient `(D,)` and the standard error of each of its entries `(D,)`, in the units `score * x` or `score / x`."""
+    """A gradient `(D,)` and the standard error of each of its entries `(D,)`: `score * x`, or `score / x`."""
 
     gradient: Tensor
     standard_error: Tensor

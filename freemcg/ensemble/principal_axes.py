@@ -12,7 +12,13 @@ from freemcg.ensemble.anomalies import anomalies
 
 @dataclass(frozen=True)
 class PrincipalAxes:
-    """`C_xx = U diag(lam) U^T` with `mean` `(D,)`, `directions` `U^T` `(R, D)` orthonormal, `variances` `lam` `(R,)` falling."""
+    """`C_xx = U diag(lam) U^T`.
+
+    Attributes:
+        mean: of the particles, `(D,)`.
+        directions: `U^T`, orthonormal rows `(R, D)`.
+        variances: `lam`, falling, `(R,)`.
+    """
 
     mean: Tensor
     directions: Tensor
@@ -22,9 +28,9 @@ class PrincipalAxes:
 def principal_axes(particles: Tensor, *, tolerance: float = 1e-10) -> PrincipalAxes:
     """All principal axes of particles `(M, D)` whose variance exceeds `tolerance` of the largest.
 
-    The eigenvectors of the `M x M` Gram matrix are turned into axes (the snapshot method of Sirovich 1987), in float64, so
-    the cost is that of `M`, whatever the size of the image. Identical particles have no axis: `R = 0`. An axis is
-    signed so that its entry of largest magnitude is positive.
+    The eigenvectors of the `M x M` Gram matrix are turned into axes (the snapshot method of Sirovich 1987), in
+    float64, so the cost is that of `M`, whatever the size of the image. Identical particles have no axis: `R = 0`. An
+    axis is signed so that its entry of largest magnitude is positive.
     """
     deviations = anomalies(particles.double())
     variances, vectors = torch.linalg.eigh(deviations @ deviations.T)

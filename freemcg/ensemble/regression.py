@@ -21,10 +21,10 @@ def regression(particles: Tensor, scores: Tensor, weights: Tensor, *, ridge: flo
         ridge: `lam` as a fraction of the mean eigenvalue of `X^T X`, > 0.
 
     Returns:
-        The estimate in units of `score / x`. Its standard error is the delete-one jackknife's, exact and without a second
-        solve. Ridge regression with an intercept is the bordered system `[[G, 1], [1^T, 0]] [a; b] = [y; 0]` with
-        `G = X^T X + lam I`; deleting row and column `i` changes `a` by `-(a_i / H_ii) H_i` where `H` is the inverse of
-        the bordered matrix (Cawley 2006), and the gradient is `X a`.
+        The estimate in units of `score / x`. Its standard error is the delete-one jackknife's, exact and without a
+        second solve. Ridge regression with an intercept is the bordered system `[[G, 1], [1^T, 0]] [a; b] = [y; 0]`
+        with `G = X^T X + lam I`; deleting row and column `i` changes `a` by `-(a_i / H_ii) H_i` where `H` is the
+        inverse of the bordered matrix (Cawley 2006), and the gradient is `X a`.
 
     Raises:
         ValueError: fewer than two particles, or a ridge that is not positive.

@@ -1,6 +1,7 @@
 """Few questions, well placed: pairs of query points along the principal axes of many unpaid particles.
 
-As in the unscented Kalman filter (Julier, Uhlmann 1997), but only along the leading axes, where the score can change most.
+As in the unscented Kalman filter (Julier, Uhlmann 1997), but only along the leading axes, where the score can change
+most.
 """
 
 from __future__ import annotations
@@ -24,19 +25,21 @@ def sigma_points(axes: PrincipalAxes, pairs: int, *, reach: float = 1.5) -> Tens
 def sigma_point_gradient(axes: PrincipalAxes, points: Tensor, scores: Tensor, weights: Tensor) -> Estimate:
     """`g = U_h (lam_h * dj)` with `dj_i = <y_i+ - y_i-, v> / <p_i+ - p_i-, u_i>`: `C_xx J^T v` on the leading `h` axes.
 
-    For a linear score it is exactly `U_h diag(lam_h) U_h^T A^T v`, and for a quadratic one too, since differences are central.
+    For a linear score it is exactly `U_h diag(lam_h) U_h^T A^T v`, and for a quadratic one too, since differences are
+    central.
 
     Args:
         axes: of the particles, all of them.
-        points: `(2 h, D)`, from `sigma_points`. Where the caller had to clip them to the range of an image, the distance that
-            was left between the two points of a pair, along their axis, is what their scores are divided by.
+        points: `(2 h, D)`, from `sigma_points`. Where the caller had to clip them to the range of an image, the
+            distance that was left between the two points of a pair, along their axis, is what their scores are
+            divided by.
         scores: `(2 h, S)`, the answers at `points`.
         weights: `(S,)`.
 
     Returns:
-        The estimate in units of `score * x`. Its standard error is what the axes not asked about may hold: with slopes `dj_i`
-        there of the same size as on the axes that were asked, `sqrt(sum_{i > h} U_i^2 lam_i^2 * mean_{i <= h} dj_i^2)`.
-        An axis that was asked has no error, since the answers of a classifier repeat.
+        The estimate in units of `score * x`. Its standard error is what the axes not asked about may hold: with
+        slopes `dj_i` there of the same size as on the axes that were asked, `sqrt(sum_{i > h} U_i^2 lam_i^2 * mean_{i
+        <= h} dj_i^2)`. An axis that was asked has no error, since the answers of a classifier repeat.
     """
     pairs = len(points) // 2
     directions, variances = axes.directions[:pairs], axes.variances[:pairs]

@@ -1,7 +1,7 @@
 """One training loop for all three models: AdamW, warm-up and cosine decay, EMA, checkpoints, exact resume.
 
-Step `s` draws its images, augmentation and noise from a generator seeded by `(seed, s, process)` alone, so a run that was
-stopped and started again goes through the same batches as one that was not.
+Step `s` draws its images, augmentation and noise from a generator seeded by `(seed, s, process)` alone, so a run that
+was stopped and started again goes through the same batches as one that was not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Training of a variational autoencoder (Kingma, Welling 2014; beta: Higgins et al. 2017), whose decoder has tangent spaces."""
+"""Training of a variational autoencoder (Kingma, Welling 2014; beta: Higgins et al. 2017)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def train_vae(settings: VaeTraining, out: Path) -> dict[str, Any]:
         logits, mean, log_variance = model(batch, noise)
         misfit = F.binary_cross_entropy_with_logits(logits, batch, reduction="sum")
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum()
-        return (misfit + settings.beta * divergence) / len(batch)
+        negative_bound: Tensor = (misfit + settings.beta * divergence) / len(batch)
+        return negative_bound
 
     trained, record = train(network, loss, images, settings, out, accelerator)
     if accelerator.is_main_process:

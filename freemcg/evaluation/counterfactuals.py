@@ -1,0 +1,53 @@
+"""How good a set of counterfactuals is: decided as asked, not merely a trick, close, realistic, cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from freemcg.evaluation.intervals import Interval, mean_interval, share_interval
+from freemcg.results import Counterfactual
+
+
+@dataclass(frozen=True)
+class CounterfactualSummary:
+    """Means over images, with 95 % intervals.
+
+    Attributes:
+        flipped: share that the black box decides as the target.
+        judged: share that an independent classifier decides as the target too; a trick on one network does not
+            survive it. l1: mean absolute change of a pixel, in [0, 1].
+        realism: denoising error over that of the input.
+        queries, most_queries: mean and maximum.
+        seconds: mean.
+    """
+
+    images: int
+    flipped: Interval
+    judged: Interval
+    l1: Interval
+    realism: Interval
+    queries: float
+    most_queries: int
+    seconds: float
+
+
+def summarise(results: Sequence[Counterfactual], judge: Callable[[Tensor], Tensor]) -> CounterfactualSummary:
+    """Summarise counterfactuals; `judge` answers scores `(N, num_classes)` for images `(N, C, H, W)` in [0, 1]."""
+    with torch.no_grad():
+        verdicts = judge(torch.stack([result.image for result in results])).argmax(dim=1).tolist()
+    return CounterfactualSummary(
+        images=len(results),
+        flipped=share_interval(torch.tensor([result.flipped for result in results])),
+        judged=share_interval(
+            torch.tensor([verdict == r.target for verdict, r in zip(verdicts, results, strict=True)])
+        ),
+        l1=mean_interval(torch.tensor([result.l1 for result in results])),
+        realism=mean_interval(torch.tensor([result.realism for result in results])),
+        queries=sum(result.queries for result in results) / len(results),
+        most_queries=max(result.queries for result in results),
+        seconds=sum(result.seconds for result in results) / len(results),
+    )

@@ -1,0 +1,133 @@
+"""Measure what the README states about the bundled digits.
+
+    python tests/benchmarks/digits.py counterfactual --images 100 --paper-images 20 --out runs/benchmark
+    python tests/benchmarks/digits.py attribution
+    python tests/benchmarks/digits.py profile
+    python tests/benchmarks/digits.py batches
+
+`counterfactual` keeps each finished image in --out, and a second start does only what is missing.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import torch
+import typer
+
+from freemcg import BlackBox, Bundle, Counterfactual, Denoiser, FreeMCG, load_bundle
+from freemcg.evaluation import summarise
+
+app = typer.Typer(add_completion=False, help=__doc__)
+COLUMNS = ("method", "images", "decided as target", "judge agrees", "mean L1", "realism", "queries (most)", "seconds")
+
+
+def _images(bundle: Bundle, split: str, count: int) -> torch.Tensor:
+    if split == "test":
+        return bundle.images[:count]
+    from freemcg.digits import load_scans, render
+
+    return render(load_scans("train")[0][:count]).float() / 255
+
+
+@app.command()
+def counterfactual(
+    images: int = 100,
+    paper_images: int = 20,
+    split: str = "test",
+    seed: int = 0,
+    out: Path = Path("runs/benchmark"),
+) -> None:
+    """Counterfactuals to the runner-up: the default search on --images, the paper's on the first --paper-images."""
+    bundle = load_bundle("digits")
+    pictures = _images(bundle, split, max(images, paper_images))
+    rows = ["| " + " | ".join(COLUMNS) + " |", "| --- " * len(COLUMNS) + "|"]
+    for name, make, count in (("default", FreeMCG, images), ("paper", FreeMCG.paper, paper_images)):
+        results = []
+        for index in range(count):
+            path = out / split / f"{name}-seed{seed}" / f"{index:04d}.safetensors"
+            if not path.is_file():
+                explainer = make(BlackBox(bundle.classifier), bundle.denoiser, seed=seed)
+                explainer.counterfactual(pictures[index]).save(path)
+                print(f"{name} {index + 1}/{count}", flush=True)
+            results.append(Counterfactual.load(path))
+        kept = [(name, results)]
+        if name == "default" and count > paper_images > 0:
+            kept.append((f"default, the paper's {paper_images} images", results[:paper_images]))
+        for title, chosen in kept:
+            if chosen:
+                s = summarise(chosen, bundle.judge)
+                rows.append(
+                    f"| {title} | {s.images} | {s.flipped:.1%} | {s.judged:.1%} | {s.l1:.4f} | {s.realism:.3f} "
+                    f"| {s.queries:.1f} ({s.most_queries}) | {s.seconds:.2f} |"
+                )
+    print("\n".join(rows))
+
+
+@app.command()
+def attribution(images: int = 20) -> None:
+    """Seconds of one attribution at the defaults."""
+    bundle = load_bundle("digits")
+    explainer = FreeMCG(bundle.classifier, bundle.denoiser)
+    explainer.explain(bundle.images[0])
+    results = [explainer.explain(image) for image in bundle.images[:images]]
+    seconds = [result.seconds for result in results]
+    print(f"{images} attributions, {results[0].queries} queries each, {torch.get_num_threads()} threads")
+    print(f"seconds: median {statistics.median(seconds):.2f}, most {max(seconds):.2f}")
+
+
+class _Timed(torch.nn.Module):
+    """A network that adds up the seconds spent in it."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.config = getattr(network, "config", None)
+        self.seconds = 0.0
+
+    def forward(self, *arguments: torch.Tensor) -> object:
+        began = time.perf_counter()
+        answer = self.network(*arguments)
+        self.seconds += time.perf_counter() - began
+        return answer
+
+
+@app.command()
+def profile(images: int = 5) -> None:
+    """Share of a counterfactual's time that is spent outside the denoiser and the classifier."""
+    from diffusers import DDPMPipeline
+
+    from freemcg.bundle import bundle_folder
+
+    bundle = load_bundle("digits")
+    scheduler = DDPMPipeline.from_pretrained(bundle_folder("digits") / "denoiser").scheduler
+    unet, classifier = _Timed(bundle.denoiser.unet).eval(), _Timed(bundle.classifier).eval()
+    explainer = FreeMCG(classifier, Denoiser(unet, scheduler))
+    explainer.counterfactual(bundle.images[0])
+    unet.seconds = classifier.seconds = 0.0
+    total = sum(explainer.counterfactual(image).seconds for image in bundle.images[:images])
+    outside = 1 - (unet.seconds + classifier.seconds) / total
+    print(f"{images} counterfactuals, {total / images:.2f} s each: denoiser {unet.seconds / total:.1%}, ", end="")
+    print(f"classifier {classifier.seconds / total:.1%}, outside both {outside:.1%}")
+
+
+@app.command()
+def batches(images: int = 5) -> None:
+    """Largest difference of results between batch sizes 1, 7 and 64."""
+    bundle = load_bundle("digits")
+    attributions, counterfactuals = [], []
+    for batch_size in (1, 7, 64):
+        bundle.denoiser.batch_size = batch_size
+        explainer = FreeMCG(BlackBox(bundle.classifier, batch_size=batch_size), bundle.denoiser)
+        attributions.append(explainer.attribute(bundle.images[:images]))
+        counterfactuals.append(torch.stack([explainer.counterfactual(x).image for x in bundle.images[:images]]))
+    for name, values in (("attribution", attributions), ("counterfactual", counterfactuals)):
+        scale = values[-1].abs().max().item()
+        worst = max((values[-1] - other).abs().max().item() for other in values[:-1])
+        print(f"{name}: largest difference {worst:.2e}, largest value {scale:.2e}")
+
+
+if __name__ == "__main__":
+    app()
