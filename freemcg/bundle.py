@@ -58,8 +58,10 @@ def load_bundle(name: str = "digits") -> Bundle:
     held_out = load_file(folder / "held_out.safetensors")
     vae, _ = load_network(folder / "vae")
     assert isinstance(vae, ConvVAE)
+    denoiser = Denoiser.from_pretrained(folder / "denoiser")
+    denoiser.name = name
     return Bundle(
-        denoiser=Denoiser.from_pretrained(folder / "denoiser"),
+        denoiser=denoiser,
         classifier=load_network(folder / "classifier")[0].requires_grad_(False),
         judge=load_network(folder / "judge")[0].requires_grad_(False),
         vae=vae.requires_grad_(False),

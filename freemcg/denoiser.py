@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from freemcg.identity import identity
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 
@@ -105,6 +108,11 @@ class Denoiser:
         if device is not None:
             unet = unet.to(device)
         return cls(unet, pipeline.scheduler, batch_size=batch_size, name=str(path_or_hub_id))
+
+    @cached_property
+    def identity(self) -> str:
+        """What a result records of it; see `freemcg.identity`."""
+        return identity(self.unet)
 
     @property
     def device(self) -> torch.device:

@@ -162,5 +162,6 @@ class FreeMCG:
             "scores": self.black_box.scores,
             "class_names": None if self.black_box.class_names is None else list(self.black_box.class_names),
             "denoiser": self.denoiser.name,
+            "denoiser_identity": self.denoiser.identity,
             "versions": versions(),
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freemcg.blackbox.scores import SCORE_KINDS
+from freemcg.identity import identity
 
 Predict = Callable[[Tensor], Any]
 
@@ -114,19 +114,8 @@ class BlackBox:
 
     @property
     def identity(self) -> str:
-        """What a result records of it: the callable's name, and a digest of the weights where it has some."""
-        if isinstance(self.predict, nn.Module):
-            digest = hashlib.blake2b(digest_size=8)
-            for key, value in self.predict.state_dict().items():
-                digest.update(key.encode())
-                digest.update(
-                    value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
-                    if value.ndim
-                    else str(value.item()).encode()
-                )
-            return f"{type(self.predict).__name__}:{digest.hexdigest()}"
-        name = getattr(self.predict, "__qualname__", type(self.predict).__qualname__)
-        return f"{getattr(self.predict, '__module__', '?')}.{name}"
+        """What a result records of it; see `freemcg.identity`."""
+        return identity(self.predict)
 
     def __repr__(self) -> str:
         spent = f"{self.queries} queries" + ("" if self.budget is None else f" of {self.budget}")

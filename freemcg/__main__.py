@@ -1,0 +1,8 @@
+"""`python -m freemcg`, and `accelerate launch -m freemcg` over several processes."""
+
+import sys
+
+from freemcg.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

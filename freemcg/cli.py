@@ -1,0 +1,352 @@
+"""The command line: every command is a few lines over the Python API.
+
+What a user can get wrong is said in one sentence on the error stream, with exit status 2.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from freemcg.jobs import Task
+
+REFUSED = 2
+INTERRUPTED = 130
+
+
+def _examples(*lines: str) -> str:
+    """What help shows below the options, line by line as it stands."""
+    return "\b\n" + "\n".join(("Examples:", *(f"  {line}" for line in lines)))
+
+
+app = typer.Typer(
+    name="freemcg",
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog=_examples(
+        "freemcg demo",
+        "freemcg attribute photos/ --model mine.py:predict --scores probabilities \\",
+        "    --denoiser google/ddpm-celebahq-256 --out results",
+    ),
+)
+train = typer.Typer(
+    rich_markup_mode=None,
+    epilog=_examples(
+        "freemcg train denoiser --config digits-denoiser --out runs/denoiser",
+        "freemcg train classifier --config mine.yaml --data pictures/ --out runs/classifier",
+    ),
+)
+app.add_typer(train, name="train")
+
+Images = Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.", show_default=False)]
+Out = Annotated[Path, typer.Option(help="Folder of the results; what is there is not done again.", show_default=False)]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="The classifier: file.py:name (BlackBox, torch module, or callable from images (N, C, H, W) in [0, 1] to "
+        "scores), a folder written by 'freemcg train classifier', or the bundled digits or digits-judge."
+    ),
+]
+Scores = Annotated[
+    str | None,
+    typer.Option(
+        help="What file.py:name answers: logits, probabilities, log_probabilities or label.  [default: logits]"
+    ),
+]
+Classes = Annotated[int | None, typer.Option(help="Number of classes; needed where it answers labels.")]
+Size = Annotated[int | None, typer.Option(help="Side in pixels that file.py:name wants its images resized to.")]
+DenoiserName = Annotated[
+    str, typer.Option(help="The diffusion model: a folder, a repository on the hub, or the bundled digits.")
+]
+Target = Annotated[str | None, typer.Option(help="A class, by name or index.", show_default=False)]
+Config = Annotated[str | None, typer.Option(help="Settings: a YAML file, or the bundled 'paper'.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of all noise.  [default: 0]")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.  [default: cuda where there is one]")]
+TrainingConfig = Annotated[str, typer.Option("--config", help="A YAML file, or a bundled config.", show_default=False)]
+TrainingOut = Annotated[Path, typer.Option("--out", help="Folder of the model.", show_default=False)]
+Data = Annotated[str | None, typer.Option(help="Folder of pictures, in place of the config's 'data'.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (that of the process, by default) and return the exit status.
+
+    With `FREEMCG_DEBUG=1` in the environment, errors keep their traceback.
+    """
+    try:
+        status = app(arguments, prog_name="freemcg", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    except Exception as error:
+        if os.environ.get("FREEMCG_DEBUG") == "1" or not _is_refusal(error):
+            raise
+        typer.echo(f"freemcg: {_sentence(error)}", err=True)
+        return REFUSED
+    if status == INTERRUPTED:
+        typer.echo("freemcg: interrupted; finished results are kept, and the same command goes on from them", err=True)
+    return int(status or 0)
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False
+) -> None:
+    """Explain an image classifier that you can only query.
+
+    Where does it look, and what is the smallest realistic change that makes it decide otherwise? A diffusion model
+    supplies what a realistic image is; the classifier is only asked, image by image, and every question is counted.
+    """
+    if version:
+        from freemcg.version import __version__  # noqa: PLC0415
+
+        typer.echo(f"freemcg {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(epilog=_examples("freemcg demo", "freemcg demo --images 10 --out digits"))
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the pictures and results.")] = Path("freemcg-demo"),
+    images: Annotated[int, typer.Option(help="How many digits, 1..10.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the choice and of all noise.")] = 0,
+) -> None:
+    """Explain digits with the bundled models.
+
+    Handwritten digits, held out in training: where the bundled classifier looks, and a change that flips its decision.
+    Each costs about 170 queries and 5 seconds on two CPU cores.
+    """
+    from freemcg.demo import run_demo  # noqa: PLC0415
+
+    _hush_diffusers()
+    run_demo(out, images=images, seed=seed)
+
+
+@app.command(
+    epilog=_examples(
+        "freemcg attribute freemcg-demo/digit-3/input.png --out results",
+        "freemcg attribute photos/ --model mine.py:predict --denoiser models/faces --out results",
+        "accelerate launch --multi_gpu --num_processes 2 -m freemcg attribute photos/ --out results",
+    )
+)
+def attribute(
+    images: Images,
+    out: Out,
+    model: Model = "digits",
+    scores: Scores = None,
+    num_classes: Classes = None,
+    image_size: Size = None,
+    denoiser: DenoiserName = "digits",
+    target: Target = None,
+    config: Config = None,
+    queries: Annotated[
+        int | None, typer.Option(help="Queries an image, beside one for the image itself.  [default: 64]")
+    ] = None,
+    seed: Seed = None,
+    device: Device = None,
+) -> None:
+    """Show where the classifier looks.
+
+    That is, which pixels speak for its decision, or for --target.
+
+    Costs 65 queries an image (1 + --queries).
+    """
+    models = {"model": model, "scores": scores, "num_classes": num_classes, "image_size": image_size}
+    settings = _settings(config, queries=queries, seed=seed)
+    _run("attribution", images, out, models, denoiser, target, settings, device)
+
+
+@app.command(
+    epilog=_examples(
+        "freemcg counterfactual freemcg-demo/digit-3/input.png --target 8 --out changed",
+        "freemcg counterfactual photos/ --model mine.py:predict --denoiser models/faces --out changed",
+    )
+)
+def counterfactual(
+    images: Images,
+    out: Out,
+    model: Model = "digits",
+    scores: Scores = None,
+    num_classes: Classes = None,
+    image_size: Size = None,
+    denoiser: DenoiserName = "digits",
+    target: Target = None,
+    config: Config = None,
+    seed: Seed = None,
+    device: Device = None,
+) -> None:
+    """Find what flips the decision.
+
+    That is, a realistic image close to yours that the classifier decides as --target, or as its runner-up.
+
+    Costs at most 105 queries an image: 1 for it, 16 for each of 6 gradients, 8 for the candidates. --config paper costs
+    9,902.
+    """
+    models = {"model": model, "scores": scores, "num_classes": num_classes, "image_size": image_size}
+    _run("counterfactual", images, out, models, denoiser, target, _settings(config, seed=seed), device)
+
+
+@train.callback(invoke_without_command=True)
+def _train(context: typer.Context) -> None:
+    """Train a denoiser, a classifier, a VAE.
+
+    Asks no black box anything. A run that was stopped goes on from its last checkpoint.
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@train.command(
+    "denoiser",
+    epilog=_examples(
+        "freemcg train denoiser --config digits-denoiser --out runs/denoiser",
+        "accelerate launch -m freemcg train denoiser --config mine.yaml --data pictures/ --out runs/faces",
+    ),
+)
+def _train_denoiser(config: TrainingConfig, out: TrainingOut, data: Data = None) -> None:
+    """Train a diffusion model, for --denoiser."""
+    from freemcg.training import DenoiserTraining, train_denoiser  # noqa: PLC0415
+
+    record = train_denoiser(_training(DenoiserTraining, config, data), out)
+    _say_trained(out, f"final loss {record['loss_curve'][-1][1]:.4f}")
+
+
+@train.command(
+    "classifier",
+    epilog=_examples(
+        "freemcg train classifier --config digits-classifier --out runs/classifier",
+        "freemcg train classifier --config mine.yaml --data pictures/ --out runs/classifier",
+    ),
+)
+def _train_classifier(config: TrainingConfig, out: TrainingOut, data: Data = None) -> None:
+    """Train a small classifier, for --model."""
+    from freemcg.training import ClassifierTraining, train_classifier  # noqa: PLC0415
+
+    record = train_classifier(_training(ClassifierTraining, config, data), out)
+    _say_trained(out, f"held-out accuracy {record.get('held_out_accuracy', 0):.4f}")
+
+
+@train.command("vae", epilog=_examples("freemcg train vae --config digits-vae --out runs/vae"))
+def _train_vae(config: TrainingConfig, out: TrainingOut, data: Data = None) -> None:
+    """Train a variational autoencoder."""
+    from freemcg.training import VaeTraining, train_vae  # noqa: PLC0415
+
+    record = train_vae(_training(VaeTraining, config, data), out)
+    _say_trained(out, f"reconstruction RMSE {record.get('reconstruction_rmse', 0):.4f}")
+
+
+def _run(
+    task: Task,
+    images: Path,
+    out: Path,
+    models: dict[str, Any],
+    denoiser: str,
+    target: str | None,
+    settings: dict[str, Any],
+    device: str | None,
+) -> None:
+    from freemcg.explainer import FreeMCG  # noqa: PLC0415
+    from freemcg.jobs import list_items, run_job, start_processes  # noqa: PLC0415
+    from freemcg.models import load_black_box, load_denoiser  # noqa: PLC0415
+
+    _hush_diffusers()
+    list_items(images, out)
+    state, place = start_processes(device)
+    black_box = load_black_box(**models, device=place)
+    wanted = _class(target, black_box.class_names)
+    explainer = FreeMCG(black_box, load_denoiser(denoiser, device=place), **settings)
+    run_job(explainer, images, out, task=task, target=wanted)
+    state.destroy_process_group()
+
+
+def _hush_diffusers() -> None:
+    """No bar over the parts of a pipeline; that over the images is the one to watch."""
+    from diffusers.utils.logging import disable_progress_bar  # noqa: PLC0415
+
+    disable_progress_bar()
+
+
+def _settings(config: str | None, **options: int | None) -> dict[str, Any]:
+    """Arguments of `FreeMCG`: those of the config, and over them the options that were given."""
+    from freemcg.settings import Settings, make, read_config  # noqa: PLC0415
+
+    values, source = ({}, "") if config is None else read_config(config)
+    if isinstance(values.get("search"), dict):
+        values["search"] = {"method": "shared", **values["search"]}
+    make(Settings, values, source=source)
+    values |= {name: value for name, value in options.items() if value is not None}
+    make(Settings, values)
+    return values
+
+
+def _training(settings: type[Any], config: str, data: str | None) -> Any:
+    from freemcg.settings import make, read_config  # noqa: PLC0415
+
+    values, source = read_config(config)
+    return make(settings, values if data is None else {**values, "data": data}, source=source)
+
+
+def _say_trained(out: Path, headline: str) -> None:
+    from accelerate import PartialState  # noqa: PLC0415
+
+    if PartialState().is_main_process:
+        typer.echo(f"{headline}; the model and its training.json are in {out}")
+
+
+def _class(target: str | None, names: Sequence[str] | None) -> int | str | None:
+    """A class name where the black box has that name, else an index."""
+    if target is None or target in (names or ()):
+        return target
+    return int(target) if target.removeprefix("-").isdecimal() else target
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether an exception tells a user what to do otherwise, and is no slip of this program."""
+    if hasattr(error, "format_message"):
+        return True
+    from freemcg.blackbox import QueryBudgetExceeded  # noqa: PLC0415
+
+    refusals = (
+        ValueError,
+        TypeError,
+        FileNotFoundError,
+        FileExistsError,
+        IsADirectoryError,
+        NotADirectoryError,
+        PermissionError,
+        ModuleNotFoundError,
+        QueryBudgetExceeded,
+    )
+    return isinstance(error, refusals)
+
+
+def _sentence(error: Exception) -> str:
+    """The message on one line; where the user's own code raised it, with file and line."""
+    if hasattr(error, "format_message"):
+        message = str(error.format_message())
+    elif isinstance(error, OSError) and error.filename is not None:
+        message = f"{error.filename}: {error.strerror}"
+    else:
+        message = str(error)
+    return _user_line(error) + " ".join(message.split())
+
+
+def _user_line(error: Exception) -> str:
+    libraries = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), "<")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename.startswith(str(Path(__file__).parent)):
+            return ""
+        if not frame.filename.startswith(libraries):
+            return f"{frame.filename}, line {frame.lineno}: {type(error).__name__}: "
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,319 @@
+"""A folder of images explained one after another, over the processes that Accelerate started.
+
+Every finished image has a folder of its own, written whole: pictures, `record.json`, and last `result.safetensors`. So
+a job that was stopped goes on where it was, and a result does not depend on the number of processes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import typer
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from tqdm import tqdm
+
+from freemcg.explainer import FreeMCG
+from freemcg.images import list_images, read_image, write_image
+from freemcg.plot import class_name, write_figure
+from freemcg.results import Attribution, Counterfactual
+from freemcg.settings import PaperSearch, Settings
+
+Task = Literal["attribution", "counterfactual"]
+
+RESULT, RECORD, SETTINGS, SUMMARY = "result.safetensors", "record.json", "settings.json", "summary.csv"
+SHOWN_ROWS = 20
+LONGEST_WAIT = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image to explain, and the folder that its result goes to. `name` is its path below the folder of images."""
+
+    name: str
+    image: Path
+    folder: Path
+
+    @property
+    def done(self) -> bool:
+        """Whether a result is there, whole."""
+        return (self.folder / RESULT).is_file() and (self.folder / RECORD).is_file()
+
+
+def start_processes(device: str | None = None) -> tuple[PartialState, torch.device]:
+    """Join the processes that the launcher started, if any, and choose this one's device.
+
+    Args:
+        device: as `torch.device` takes it; `None` is a CUDA device where there is one, else the CPU.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    if device is not None:
+        try:
+            wanted = torch.device(device)
+        except RuntimeError:
+            raise ValueError(f"there is no device {device!r}; name cpu, cuda or cuda:N") from None
+        if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+            raise ValueError(f"there is no device {device}; {torch.cuda.device_count()} CUDA devices are visible")
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
+    return state, state.device if device in (None, "cpu", "cuda") else torch.device(device)
+
+
+def run_job(
+    explainer: FreeMCG, images: Path, out: Path, *, task: Task, target: int | str | None = None
+) -> list[dict[str, Any]]:
+    """Explain every image, or what is missing of them; print a table and write `summary.csv` on the main process.
+
+    Args:
+        images: a picture, or a folder that is searched for pictures with its subfolders.
+        out: image `a/b.png` goes to the folder `out/a/b`.
+        target: class index or name; `None` explains each decision, or seeks the runner-up.
+
+    Returns:
+        The rows of the table, of all images, on every process.
+
+    Raises:
+        FileNotFoundError: there is no image.
+        ValueError: before the first query: a picture cannot be read, the class does not exist, or `out` holds results
+            made with other settings. After it: the black box answers not as declared; finished images are kept.
+
+    Costs at most `most_queries(explainer.settings, task)` queries an image.
+    """
+    state = PartialState()
+    if explainer.black_box.budget is not None and state.num_processes > 1:
+        raise ValueError("a budget is counted in one process; start one process, or give the black box no budget")
+    wanted = None if target is None else explainer.black_box.class_index(target)
+    items = list_items(images, out)
+    pending = [item for item in items if not item.done]
+    share = pending[state.process_index :: state.num_processes]
+    made_with = job_settings(explainer, task, wanted)
+    resized = 0
+
+    def check() -> None:
+        nonlocal resized
+        if state.is_main_process:
+            _check_made_with(out, made_with)
+        resized = sum(_is_resized(explainer, item) for item in share)
+
+    _together(state, check)
+    resized = sum(gather_object([resized]))
+    if state.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        _write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
+        each = most_queries(explainer.settings, task)
+        typer.echo(
+            f"{len(items)} images, {len(items) - len(pending)} done before; "
+            f"{len(pending)} to do, at most {each} queries each",
+            err=True,
+        )
+        if resized:
+            height, width = explainer.denoiser.image_size or (0, 0)
+            typer.echo(f"{resized} of them are resized to the denoiser's {height}x{width}", err=True)
+    with tqdm(share, desc=f"{task}s", unit="image", disable=not state.is_main_process) as bar:
+        for item in bar:
+            _explain(explainer, item, task, wanted)
+            bar.set_postfix(queries=explainer.black_box.queries)
+    state.wait_for_everyone()
+    rows = [json.loads((item.folder / RECORD).read_text()) for item in items]
+    rows = [{key: value for key, value in row.items() if key != "record"} for row in rows]
+    if state.is_main_process:
+        _write_summary(rows, out / SUMMARY)
+        print_table(rows[:SHOWN_ROWS])
+        rest = len(rows) - SHOWN_ROWS
+        typer.echo(
+            f"{f'{rest} more rows and ' if rest > 0 else ''}the results are in {out}, this table in {out / SUMMARY}"
+        )
+    return rows
+
+
+def list_items(images: Path, out: Path) -> list[Item]:
+    """The images of a job in order, each with a folder of its own: two that differ only in suffix keep theirs.
+
+    Raises:
+        FileNotFoundError: there is no such picture or folder, or the folder holds no picture.
+        ValueError: `out` is the folder of the images.
+        NotADirectoryError: `out` is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"{out} is a file; results need a folder")
+    if images.is_dir():
+        if images.resolve() == out.resolve():
+            raise ValueError(f"{out} is the folder of the images; give results another one")
+        root, paths = images, [path for path in list_images(images) if out.resolve() not in path.resolve().parents]
+        if not paths:
+            raise FileNotFoundError(f"{images} holds no picture but those in {out}")
+    elif images.is_file():
+        root, paths = images.parent, [images]
+    else:
+        raise FileNotFoundError(f"there is no picture or folder {images}")
+    full: set[Path] = set()
+    while True:
+        folders = {path: path if path in full else path.with_suffix("") for path in paths}
+        count = Counter(folders.values())
+        clashing = {path for path, folder in folders.items() if count[folder] > 1}
+        if not clashing:
+            break
+        full |= clashing
+    return [Item(str(path.relative_to(root)), path, out / folders[path].relative_to(root)) for path in paths]
+
+
+def most_queries(settings: Settings, task: Task) -> int:
+    """The most queries that an image costs."""
+    if task == "attribution":
+        share = settings.queries // len(settings.noise)
+        return 1 + len(settings.noise) * (share - share % 2 if settings.estimate == "sigma_points" else share)
+    search = settings.search
+    if isinstance(search, PaperSearch):
+        return 1 + search.particles * (search.steps - 1) + 1
+    estimates = math.ceil((search.steps - 1) / search.refresh)
+    return 1 + estimates * (search.queries - search.queries % 2) + search.particles
+
+
+def job_settings(explainer: FreeMCG, task: Task, target: int | None) -> dict[str, Any]:
+    """All that the results of a job depend on, beside the images: what a second start must agree with."""
+    settings = explainer.settings.record()
+    if task == "attribution":
+        del settings["search"]
+    else:
+        settings = {key: settings[key] for key in ("objective", "search", "seed")}
+    black_box = explainer.black_box
+    return {
+        "task": task,
+        "target": target,
+        "settings": settings,
+        "black box": black_box.identity,
+        "scores": black_box.scores,
+        "image size": None if black_box.image_size is None else list(black_box.image_size),
+        "denoiser": explainer.denoiser.identity,
+    }
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print rows with the same keys in columns."""
+    lines = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | None) -> None:
+    image = _read(explainer, item)
+    item.folder.mkdir(parents=True, exist_ok=True)
+    if task == "attribution":
+        attribution = explainer.explain(image, target)
+        result: Attribution | Counterfactual = attribution
+        row = _attribution_row(attribution)
+    else:
+        result = explainer.counterfactual(image, target)
+        row = _counterfactual_row(result)
+        write_image(result.image, item.folder / "counterfactual.png")
+    write_figure(result.plot(), item.folder / "figure.png")
+    row = {"image": item.name, **row, "record": result.record}
+    _write_text(item.folder / RECORD, json.dumps(row, indent=2) + "\n")
+    result.save(item.folder / RESULT)
+
+
+def _attribution_row(result: Attribution) -> dict[str, Any]:
+    return {
+        "decision": class_name(result, result.decision),
+        "probability": round(result.log_probabilities[result.decision].exp().item(), 4),
+        "target": class_name(result, result.target),
+        "status": result.status,
+        "signal to noise": _finite(result.signal_to_noise),
+        "queries": result.queries,
+        "seconds": round(result.seconds, 2),
+    }
+
+
+def _counterfactual_row(result: Counterfactual) -> dict[str, Any]:
+    return {
+        "decision": class_name(result, result.original_decision),
+        "target": class_name(result, result.target),
+        "flipped": result.flipped,
+        "probability": round(result.target_probability, 4),
+        "status": result.status,
+        "l1": _finite(result.l1),
+        "realism": _finite(result.realism),
+        "queries": result.queries,
+        "seconds": round(result.seconds, 2),
+    }
+
+
+def _together(state: PartialState, check: Callable[[], None]) -> None:
+    """Run `check` on every process; where it refuses on one, none goes on, and the main process says why."""
+    try:
+        check()
+        problem = None
+    except (ValueError, OSError) as error:
+        problem = error
+    problems = [each for each in gather_object([problem]) if each is not None]
+    if problems and state.is_main_process:
+        raise problems[0]
+    if problems:
+        raise SystemExit(2)
+
+
+def _check_made_with(out: Path, now: dict[str, Any]) -> None:
+    path = out / SETTINGS
+    if not path.is_file():
+        return
+    try:
+        then = json.loads(path.read_text())
+        then, now = ({**each, **each["settings"]} for each in (then, json.loads(json.dumps(now))))
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{path} is not what a job writes; give another --out, or delete it") from None
+    for key in now:
+        if key != "settings" and then.get(key) != now[key]:
+            raise ValueError(
+                f"{out} holds results made with another {key} ({then.get(key)} then, {now[key]} now); "
+                "give another --out, or delete it to start anew"
+            )
+
+
+def _is_resized(explainer: FreeMCG, item: Item) -> bool:
+    """Decode the whole picture, which refuses one that is cut short, and say whether it is of another size."""
+    image = read_image(item.image, channels=explainer.denoiser.channels or 3)
+    size = explainer.denoiser.image_size
+    return size is not None and tuple(image.shape[1:]) != size
+
+
+def _read(explainer: FreeMCG, item: Item) -> torch.Tensor:
+    denoiser = explainer.denoiser
+    return read_image(item.image, channels=denoiser.channels or 3, size=denoiser.image_size).to(denoiser.device)
+
+
+def _write_summary(rows: list[dict[str, Any]], path: Path) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def _finite(value: float) -> float | None:
+    """The value to 5 digits; JSON knows no infinity."""
+    return float(f"{value:.5g}") if math.isfinite(value) else None
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,155 @@
+"""Models as a command line names them: what ships with the package, a trained folder, a Python file, a hub."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from freemcg.blackbox import BlackBox
+from freemcg.bundle import BUNDLES, bundle_folder
+from freemcg.denoiser import Denoiser
+from freemcg.networks import ConvVAE, load_network
+
+BUNDLED_MODELS = {"digits": ("digits", "classifier"), "digits-judge": ("digits", "judge")}
+
+
+def load_black_box(
+    model: str,
+    *,
+    scores: str | None = None,
+    num_classes: int | None = None,
+    image_size: int | None = None,
+    device: str | torch.device = "cpu",
+) -> BlackBox:
+    """Load the classifier under explanation. Asks it nothing.
+
+    Args:
+        model: `file.py:name` of a `BlackBox`, a `torch.nn.Module` or a callable from images to scores; a folder that
+            `freemcg train classifier` wrote; or the name of a bundled model, one of `BUNDLED_MODELS`.
+        scores, num_classes, image_size: of a module or callable, as `BlackBox` takes them. The other kinds of model
+            know theirs, so these must then be left out.
+        device: where a module is put. A callable chooses for itself.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: the file cannot be imported, lacks the name, or an option does not go with the model.
+        TypeError: what the file holds under that name cannot be asked.
+    """
+    options = {"scores": scores, "num_classes": num_classes, "image_size": image_size}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    path, colon, name = model.rpartition(":")
+    if colon and path.endswith(".py"):
+        found = load_attribute(Path(path), name)
+        if not isinstance(found, BlackBox):
+            return BlackBox(found.to(device) if isinstance(found, nn.Module) else found, **given)
+        black_box = found
+    elif model.endswith(".py"):
+        raise ValueError(f"{model} names a file and nothing in it; write {model}:NAME")
+    else:
+        black_box = _trained_classifier(model, device)
+    if given:
+        named = " and ".join("--" + name.replace("_", "-") for name in given)
+        raise ValueError(f"{model} says itself what it takes and answers; leave out {named}")
+    return black_box
+
+
+def load_denoiser(name: str, *, device: str | torch.device = "cpu") -> Denoiser:
+    """Load a diffusion model: bundled (see `BUNDLES`), a folder made by `save_pretrained`, or a repository on the hub.
+
+    Raises:
+        FileNotFoundError: `name` can only be a folder, and there is none; or it lacks weights.
+        ValueError: it cannot be loaded, or is no unconditional model of pixels.
+    """
+    if name in BUNDLES:
+        denoiser = Denoiser.from_pretrained(bundle_folder(name) / "denoiser", device=device)
+        denoiser.name = name
+        return denoiser
+    path = Path(name)
+    if path.is_file():
+        raise NotADirectoryError(f"{name} is a file; a denoiser is a folder made by save_pretrained")
+    if not path.exists() and (name.count("/") > 1 or name.startswith((".", "/", "~"))):
+        raise FileNotFoundError(f"there is no folder {name}, and no bundled denoiser but {', '.join(BUNDLES)}")
+    return Denoiser.from_pretrained(name, device=device)
+
+
+def load_attribute(path: Path, name: str) -> Any:
+    """Run the Python file `path`, and take what it calls `name`. The file may import its neighbours.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: running it raised an exception, which the message names with its line; or it has no `name`.
+        TypeError: what is found cannot be called, or is a class.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    module = _run(path)
+    try:
+        found = getattr(module, name)
+    except AttributeError:
+        known = [key for key, value in vars(module).items() if callable(value) and not isinstance(value, type)]
+        own = [key for key in known if not key.startswith("_")]
+        hint = f"; it has {', '.join(own[:8])}" if own else ""
+        raise ValueError(f"{path} has nothing called {name!r}{hint}") from None
+    if isinstance(found, type):
+        raise TypeError(f"{path}:{name} is a class; name an instance of it")
+    if not callable(found) and not isinstance(found, BlackBox):
+        raise TypeError(f"{path}:{name} is a {type(found).__name__}; it must be callable, images in and scores out")
+    return found
+
+
+def _run(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    folder, before = str(path.resolve().parent), sys.modules.get(path.stem)
+    sys.path.insert(0, folder)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        sys.modules.pop(path.stem)
+        raise ValueError(f"{path} cannot be imported: {_where(error, path)}{type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(folder)
+        if before is not None:
+            sys.modules[path.stem] = before
+    return module
+
+
+def _where(error: Exception, path: Path) -> str:
+    if isinstance(error, SyntaxError):
+        return ""  # its message ends with file and line
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return f"line {lines[-1]}: " if lines else ""
+
+
+def _trained_classifier(model: str, device: str | torch.device) -> BlackBox:
+    if model in BUNDLED_MODELS:
+        bundle, part = BUNDLED_MODELS[model]
+        folder = bundle_folder(bundle) / part
+    else:
+        folder = Path(model)
+        if not folder.exists():
+            raise FileNotFoundError(
+                f"there is no model {model!r}; name file.py:callable, a folder written by 'freemcg train classifier', "
+                f"or {' or '.join(BUNDLED_MODELS)}"
+            )
+        if folder.is_file():
+            raise NotADirectoryError(f"{model} is a file; a trained classifier is the folder that holds it")
+    network, config = load_network(folder)
+    if isinstance(network, ConvVAE):
+        raise ValueError(f"{folder} holds a VAE, not a classifier")
+    return BlackBox(
+        network.requires_grad_(False).to(device),
+        image_size=config["image_size"],
+        channels=config["arguments"]["channels"],
+        class_names=config["class_names"],
+    )

@@ -1,0 +1,158 @@
+"""Figures of results. Signed values are red where positive, blue where negative, and white at zero.
+
+Figures are `matplotlib.figure.Figure` objects of their own: nothing is shown, and no global state is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from freemcg.results import Attribution, Counterfactual
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
+SIGNED = "RdBu_r"
+SIGNIFICANT = 1.96
+FADED = 0.12
+PATH_STEPS = 7
+
+
+def plot_attribution(result: Attribution) -> Figure:
+    """The image, the attribution over it, and the same with faded what is less than 1.96 standard errors from zero."""
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    probability = result.log_probabilities[result.decision].exp().item()
+    _draw_image(left, result.image)
+    left.set_title(f"decided {class_name(result, result.decision)} (p = {probability:.2f})")
+    _draw_overlay(middle, result)
+    middle.set_title(f"for {class_name(result, result.target)}: red, lighter helps")
+    drawn = _draw_overlay(right, result, visible=torch.where(significant(result), 1.0, FADED))
+    right.set_title("beyond 1.96 standard errors")
+    figure.colorbar(drawn, ax=[middle, right], shrink=0.8, label=_unit(result))
+    figure.suptitle(_cost(result), fontsize="small")
+    return figure
+
+
+def plot_counterfactual(result: Counterfactual) -> Figure:
+    """The input, the counterfactual and their signed difference; below, steps of the way from noise to the answer."""
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    above, below = figure.add_gridspec(2, 1, height_ratios=[2.4, 1])
+    top, bottom = figure.add_subfigure(above), figure.add_subfigure(below)
+    left, middle, right = top.subplots(1, 3)
+    _draw_image(left, result.original)
+    left.set_title(_decided(result, result.original_log_probabilities, result.original_decision))
+    _draw_image(middle, result.image)
+    middle.set_title(_decided(result, result.log_probabilities, result.decision))
+    drawn = _draw_signed(right, (result.image - result.original).mean(dim=0), scale=1.0)
+    right.set_title(f"difference, L1 {result.l1:.3f}")
+    top.colorbar(drawn, ax=right, shrink=0.8, label="change of brightness")
+    figure.suptitle(f"wanted {class_name(result, result.target)}: {_cost(result)}", fontsize="small")
+    count = len(result.path)
+    shown = torch.linspace(0, count - 1, min(PATH_STEPS, count)).round().int().tolist()
+    for axes, step in zip(bottom.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        _draw_image(axes, result.path[step])
+        axes.set_title(f"step {step + 1}", fontsize="small")
+    return figure
+
+
+def plot_grid(pairs: Sequence[tuple[Attribution, Counterfactual]]) -> Figure:
+    """A contact sheet, a row an image: input, attribution, counterfactual, signed difference.
+
+    Raises:
+        ValueError: there is no pair.
+    """
+    if not pairs:
+        raise ValueError("there is nothing to draw: give at least one attribution with its counterfactual")
+    figure = Figure(figsize=(7.6, 2 * len(pairs) + 0.3), layout="constrained")
+    grid = figure.subplots(len(pairs), 4, squeeze=False)
+    for row, (attribution, counterfactual) in zip(grid, pairs, strict=True):
+        decided, became = (
+            class_name(counterfactual, counterfactual.original_decision),
+            class_name(counterfactual, counterfactual.decision),
+        )
+        _draw_image(row[0], attribution.image)
+        row[0].set_title(f"decided {decided}", fontsize="medium")
+        _draw_overlay(row[1], attribution)
+        row[1].set_title(f"what speaks for {class_name(attribution, attribution.target)}", fontsize="medium")
+        _draw_image(row[2], counterfactual.image)
+        row[2].set_title(f"decided {became}", fontsize="medium")
+        _draw_signed(row[3], (counterfactual.image - counterfactual.original).mean(dim=0), scale=1.0)
+        row[3].set_title("red: added, blue: taken away", fontsize="medium")
+    return figure
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    figure.savefig(partial, format="png", dpi=120)
+    partial.replace(path)
+
+
+def class_name(result: Attribution | Counterfactual, index: int) -> str:
+    """The name of a class, from the record of a result; its index where it has no names."""
+    names = result.record.get("class_names")
+    return str(index) if names is None else str(names[index])
+
+
+def significant(result: Attribution) -> Tensor:
+    """Where the attribution, summed over channels, is at least 1.96 standard errors from zero: bool `(H, W)`.
+
+    The standard errors of the channels are added up, which is right if they err together and cautious if not.
+    """
+    error = result.standard_error.sum(dim=0)
+    return result.values.sum(dim=0).abs() >= SIGNIFICANT * error
+
+
+def _decided(result: Counterfactual, log_probabilities: Tensor, decision: int) -> str:
+    return f"decided {class_name(result, decision)} (p = {log_probabilities[decision].exp().item():.2f})"
+
+
+def _cost(result: Attribution | Counterfactual) -> str:
+    return f"{result.status.replace('_', ' ')}, {result.queries} queries, {result.seconds:.1f} s"
+
+
+def _unit(result: Attribution) -> str:
+    settings: dict[str, Any] = result.record.get("settings", {})
+    objective = str(settings.get("objective", "objective")).replace("_", " ")
+    return f"{objective} / pixel" if settings.get("estimate") == "regression" else f"{objective} x pixel"
+
+
+def _draw_image(axes: Axes, image: Tensor) -> None:
+    array = image.detach().cpu().clamp(0, 1).numpy()
+    if len(array) == 1:
+        axes.imshow(array[0], cmap="gray", vmin=0, vmax=1)
+    else:
+        axes.imshow(array.transpose(1, 2, 0))
+    axes.set_axis_off()
+
+
+def _draw_signed(axes: Axes, values: Tensor, *, scale: float | None = None, alpha: Tensor | None = None) -> AxesImage:
+    """Draw `(H, W)` on the diverging map, from `-scale` to `scale`; by default the largest magnitude."""
+    reach = values.abs().max().item() if scale is None else scale
+    reach = reach if 0 < reach < float("inf") else 1.0
+    drawn = axes.imshow(
+        values.detach().cpu().numpy(),
+        cmap=SIGNED,
+        vmin=-reach,
+        vmax=reach,
+        alpha=None if alpha is None else alpha.detach().cpu().numpy(),
+    )
+    axes.set_axis_off()
+    return drawn
+
+
+def _draw_overlay(axes: Axes, result: Attribution, *, visible: Tensor | float = 1.0) -> AxesImage:
+    """The attribution over a pale image; a value is as opaque as it is large, times `visible` `(H, W)`."""
+    values = result.values.sum(dim=0)
+    largest = values.abs().max().clamp(min=1e-30)
+    pale = 0.5 + 0.5 * result.image.mean(dim=0)
+    axes.imshow(pale.detach().cpu().numpy(), cmap="gray", vmin=0, vmax=1)
+    return _draw_signed(axes, values, alpha=(values.abs() / largest).sqrt() * visible)

@@ -1,0 +1,55 @@
+"""Tangent spaces, projection and alignment: defined once, here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TangentSpace:
+    """The tangent space at one image: orthonormal rows `basis` `(rank, D)`, float64, with `D = C H W`."""
+
+    basis: Tensor
+
+    @property
+    def rank(self) -> int:
+        """Its dimension."""
+        return len(self.basis)
+
+    def project(self, vectors: Tensor) -> Tensor:
+        """`P v` of vectors whose trailing axes hold `D` numbers, such as `(N, C, H, W)`: the same shape and dtype."""
+        flat = vectors.reshape(-1, self.basis.shape[1]).to(self.basis)
+        return ((flat @ self.basis.T) @ self.basis).reshape(vectors.shape).to(vectors)
+
+    def alignment(self, vectors: Tensor) -> Tensor:
+        """`|P v| / |v|` (Bordt et al. 2023), the ratio of norms and not of their squares: `(N,)`, NaN for a zero vector."""
+        flat = vectors.reshape(-1, self.basis.shape[1]).to(self.basis)
+        return (flat @ self.basis.T).norm(dim=1) / flat.norm(dim=1)
+
+
+def tangent_space_of(spanning: Tensor, *, tolerance: float = 1e-6) -> TangentSpace:
+    """The space spanned by the rows of `spanning` `(k, D)`: columns of a Jacobian, or anomalies of particles.
+
+    Computed in float64 by a singular value decomposition; directions below `tolerance` of the largest singular value
+    are not counted.
+
+    Raises:
+        ValueError: all rows are zero, so there is no direction.
+    """
+    _, sizes, directions = torch.linalg.svd(spanning.double(), full_matrices=False)
+    if sizes[0] == 0:
+        raise ValueError("all spanning vectors are zero; they have no tangent space")
+    return TangentSpace(directions[sizes > tolerance * sizes[0]])
+
+
+def random_alignment(rank: int, dimension: int) -> float:
+    """Expected alignment of a Gaussian vector with a space of `rank` in `dimension`; near `sqrt(rank / dimension)`.
+
+    `Gamma((k + 1) / 2) Gamma(d / 2) / (Gamma(k / 2) Gamma((d + 1) / 2))`, exactly.
+    """
+    k, d = rank / 2, dimension / 2
+    return math.exp(math.lgamma(k + 0.5) + math.lgamma(d) - math.lgamma(k) - math.lgamma(d + 0.5))

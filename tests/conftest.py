@@ -1,0 +1,57 @@
+"""What several test files share: data whose denoiser is known in closed form, and a random generator."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+
+class GaussianNetwork(nn.Module):
+    """The exact network for images `x0 ~ N(mean, covariance)` in the model's range, shaped as a diffusers UNet is.
+
+    With `r = (abar S + (1 - abar) I)^-1 (x_t - sqrt(abar) m)` the noise is `sqrt(1 - abar) r` (minus the score, rescaled) and
+    the clean image `m + sqrt(abar) S r`.
+    """
+
+    def __init__(self, mean: Tensor, covariance: Tensor, scheduler, *, learned_variance: bool = False) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(mean, requires_grad=False)
+        self.covariance = nn.Parameter(covariance, requires_grad=False)
+        self.abar = torch.as_tensor(scheduler.alphas_cumprod).double()
+        self.kind = scheduler.config.prediction_type
+        self.learned_variance = learned_variance
+        self.config = {"in_channels": len(mean), "sample_size": tuple(mean.shape[1:])}
+        self.batches: list[int] = []
+
+    def forward(self, x_t: Tensor, t: Tensor) -> SimpleNamespace:
+        self.batches.append(len(x_t))
+        assert (t == t[0]).all()
+        assert len(t) == len(x_t)
+        abar, mean = self.abar[t[0]].item(), self.mean.flatten()
+        marginal = abar * self.covariance + (1 - abar) * torch.eye(len(mean), dtype=mean.dtype)
+        rest = torch.linalg.solve(marginal, (x_t.flatten(1) - abar**0.5 * mean).T).T
+        noise, clean = (1 - abar) ** 0.5 * rest, mean + abar**0.5 * rest @ self.covariance
+        velocity = abar**0.5 * noise - (1 - abar) ** 0.5 * clean
+        answer = {"epsilon": noise, "sample": clean, "v_prediction": velocity}[self.kind].reshape(x_t.shape)
+        if self.learned_variance:
+            answer = torch.cat([answer, torch.full_like(answer, 7)], dim=1)
+        return SimpleNamespace(sample=answer)
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(20250611)
+
+
+@pytest.fixture
+def gaussian_network() -> type[GaussianNetwork]:
+    return GaussianNetwork
+
+
+@pytest.fixture
+def images(rng: torch.Generator) -> Tensor:
+    """Five small RGB images in [0, 1], taller than wide."""
+    return torch.rand(5, 3, 6, 4, generator=rng)

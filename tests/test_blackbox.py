@@ -1,0 +1,447 @@
+from __future__ import annotations
+
+import math
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from freemcg import BlackBox, QueryBudgetExceeded
+
+NAN = float("nan")
+INFINITY = float("inf")
+
+
+def brightness(images):
+    """Logits of three classes, one row an image and independent of the other rows."""
+    level = images.flatten(1).double().mean(dim=1)
+    return torch.stack([level, 4 * level - 1, -level], dim=1).float()
+
+
+class Spy:
+    """A classifier that remembers what it was asked."""
+
+    def __init__(self, answer=brightness):
+        self.answer = answer
+        self.asked = []
+
+    def __call__(self, images):
+        self.asked.append(images)
+        return self.answer(images)
+
+    @property
+    def sizes(self):
+        return [len(images) for images in self.asked]
+
+
+def raises(kind, message):
+    return pytest.raises(kind, match=f"^{re.escape(message)}$")
+
+
+# --- counting and the budget -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (64, [5])])
+def test_every_image_is_counted_and_batches_do_not_matter(batch_size, sizes, images):
+    spy = Spy()
+    black_box = BlackBox(spy, batch_size=batch_size)
+    torch.testing.assert_close(black_box(images), BlackBox(brightness)(images), rtol=1e-6, atol=0)
+    assert spy.sizes == sizes
+    assert black_box.queries == 5
+    black_box(images[:2])
+    assert black_box.queries == 7
+    assert black_box.remaining is None
+
+
+def test_the_budget_is_refused_before_anything_is_asked(images):
+    spy = Spy()
+    black_box = BlackBox(spy, budget=8, batch_size=2)
+    black_box(images[:4])
+    with raises(QueryBudgetExceeded, "5 more queries would pass the budget of 8; 4 are left") as caught:
+        black_box(images)
+    assert (caught.value.asked, caught.value.remaining) == (5, 4)
+    assert spy.sizes == [2, 2]
+    assert (black_box.queries, black_box.remaining) == (4, 4)
+    black_box(images[:4])
+    assert black_box.remaining == 0
+    with raises(QueryBudgetExceeded, "1 more queries would pass the budget of 8; 0 are left"):
+        black_box(images[:1])
+
+
+def test_a_budget_of_zero_answers_nothing(images):
+    spy = Spy()
+    with raises(QueryBudgetExceeded, "5 more queries would pass the budget of 0; 0 are left"):
+        BlackBox(spy, budget=0)(images)
+    assert spy.asked == []
+
+
+@pytest.mark.parametrize(("reserved", "left"), [(0, 6), (2, 4), (6, 0), (50, 0)])
+def test_reserving_keeps_queries_for_later(reserved, left, images):
+    black_box = BlackBox(Spy(), budget=8)
+    black_box(images[:2])
+    with black_box.reserving(reserved):
+        assert black_box.remaining == left
+        with pytest.raises(QueryBudgetExceeded):
+            black_box(images[:1].expand(left + 1, -1, -1, -1))
+    assert black_box.remaining == 6
+
+
+def test_reserving_spends_nests_and_ends_with_an_error(images):
+    black_box = BlackBox(Spy(), budget=8)
+    with pytest.raises(KeyError), black_box.reserving(3):
+        black_box(images[:2])
+        with black_box.reserving(1):
+            assert black_box.remaining == 2
+        assert black_box.remaining == 3
+        raise KeyError
+    assert black_box.remaining == 6
+
+
+def test_reserving_without_a_budget_bounds_nothing(images):
+    black_box = BlackBox(Spy())
+    with black_box.reserving(3):
+        assert black_box.remaining is None
+        black_box(images)
+    assert black_box.queries == 5
+
+
+def test_queries_are_counted_when_sent_whatever_comes_back(images):
+    black_box = BlackBox(lambda batch: 1 / 0, batch_size=2)
+    with pytest.raises(ZeroDivisionError):
+        black_box(images)
+    assert black_box.queries == 2
+
+
+# --- nothing but answers is read ---------------------------------------------------------------------------------------
+
+
+class _NoBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise AssertionError("somebody asked for a gradient")
+
+
+class Undifferentiable(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3 * 6 * 4, 3)
+
+    def forward(self, images):
+        return _NoBackward.apply(self.head(images.flatten(1)))
+
+
+def test_a_module_is_asked_without_a_graph(images):
+    model = Undifferentiable().eval()
+    images.requires_grad_(True)
+    answer = BlackBox(model)(images)
+    assert answer.grad_fn is None
+    assert not answer.requires_grad
+    assert images.grad is None
+    assert all(parameter.grad is None for parameter in model.parameters())
+    with torch.no_grad():
+        logits = images.flatten(1) @ model.head.weight.T + model.head.bias
+    torch.testing.assert_close(answer, logits - logits.exp().sum(dim=1, keepdim=True).log())
+
+
+def test_a_callable_that_builds_a_graph_is_cut_off(images):
+    weight = torch.ones(3, requires_grad=True)
+    spy = Spy(torch.enable_grad()(lambda batch: brightness(batch) * weight))
+    answer = BlackBox(spy)(images.requires_grad_(True))
+    assert not answer.requires_grad
+    assert not spy.asked[0].requires_grad
+
+
+def test_a_model_in_training_mode_is_refused(images):
+    black_box = BlackBox(Undifferentiable())
+    with raises(
+        ValueError, "the model is in training mode, where answers depend on the batch; call model.eval() first"
+    ):
+        black_box(images)
+    assert black_box.queries == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_the_classifier_gets_float32(dtype, images):
+    spy = Spy()
+    assert BlackBox(spy)(images.to(dtype)).dtype == torch.float32
+    assert spy.asked[0].dtype == torch.float32
+
+
+# --- what an answer may look like --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda logits: logits.double(),
+        lambda logits: logits.numpy(),
+        lambda logits: logits.double().numpy(),
+        lambda logits: logits.numpy()[:, ::-1].copy()[:, ::-1],
+        lambda logits: np.broadcast_to(logits.numpy(), (1, *logits.shape))[0],
+        lambda logits: {"logits": logits, "hidden": None},
+        lambda logits: {"logits": logits.numpy()},
+        lambda logits: SimpleNamespace(logits=logits, loss=None),
+    ],
+    ids=["float64", "numpy", "numpy64", "numpy-reversed", "numpy-read-only", "dict", "dict-numpy", "object"],
+)
+def test_answers_come_in_many_wrappings(wrap, images):
+    expected = BlackBox(brightness)(images)
+    torch.testing.assert_close(BlackBox(lambda batch: wrap(brightness(batch)))(images), expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "expected"),
+    [
+        ("logits", [[0.0, 1.0, -2.0]], [[x - math.log(1 + math.e + math.exp(-2)) for x in (0, 1, -2)]]),
+        ("logits", [[800.0, 799.0, -800.0]], [[x - math.log(1 + math.exp(-1)) for x in (0, -1, -1600)]]),
+        ("probabilities", [[0.2, 0.3, 0.5]], [[math.log(0.2), math.log(0.3), math.log(0.5)]]),
+        ("probabilities", [[0.202, 0.303, 0.505]], [[math.log(0.2), math.log(0.3), math.log(0.5)]]),
+        ("probabilities", [[1.0, 0.0]], [[-math.log(1 + 1e-7), math.log(1e-7 / (1 + 1e-7))]]),
+        ("log_probabilities", [[math.log(0.2), math.log(0.8)]], [[math.log(0.2), math.log(0.8)]]),
+        ("log_probabilities", [[math.log(0.202), math.log(0.808)]], [[math.log(0.2), math.log(0.8)]]),
+    ],
+)
+def test_scores_become_log_probabilities(kind, answer, expected):
+    answered = BlackBox(lambda images: torch.tensor(answer), kind)(torch.zeros(1, 1, 2, 2))
+    torch.testing.assert_close(answered, torch.tensor(expected), rtol=1e-6, atol=1e-6)
+
+
+def test_a_probability_of_zero_has_a_finite_logarithm():
+    answered = BlackBox(lambda images: torch.tensor([[0.0, -INFINITY]]), "log_probabilities")(torch.zeros(1, 1, 2, 2))
+    assert answered[0, 0] == 0
+    assert -1000 < answered[0, 1] < -80
+
+
+@pytest.mark.parametrize(("classes", "other"), [(2, 0.01), (3, 0.005), (11, 0.001)])
+@pytest.mark.parametrize("wrap", [torch.tensor, np.array, lambda row: torch.tensor(row, dtype=torch.float32)])
+def test_a_label_is_worth_99_percent(classes, other, wrap):
+    answered = BlackBox(lambda images: wrap([1, 0]), "label", num_classes=classes)(torch.zeros(2, 1, 2, 2))
+    expected = torch.full((2, classes), other)
+    expected[0, 1] = expected[1, 0] = 0.99
+    torch.testing.assert_close(answered.exp(), expected)
+
+
+def test_class_names_count_the_classes_of_labels():
+    answered = BlackBox(lambda images: torch.tensor([1]), "label", class_names=["cat", "dog"])(torch.zeros(1, 1, 2, 2))
+    torch.testing.assert_close(answered.exp(), torch.tensor([[0.01, 0.99]]))
+
+
+# --- preparing images --------------------------------------------------------------------------------------------------
+
+
+def triangle_weights(before, after):
+    """Rows of an antialiased linear resize: a triangle over the source pixels that one target pixel covers."""
+    scale = before / after
+    reach = max(scale, 1)
+    rows = []
+    for target in range(after):
+        center = (target + 0.5) * scale
+        row = [max(0, 1 - abs(source + 0.5 - center) / reach) for source in range(before)]
+        rows.append([weight / sum(row) for weight in row])
+    return torch.tensor(rows)
+
+
+@pytest.mark.parametrize(("wanted", "size"), [((3, 8), (3, 8)), (2, (2, 2)), ((12, 4), (12, 4)), ((6, 4), (6, 4))])
+def test_images_are_resized_as_the_classifier_wants(wanted, size, images):
+    spy = Spy()
+    BlackBox(spy, image_size=wanted)(images)
+    rows, columns = triangle_weights(6, size[0]), triangle_weights(4, size[1])
+    torch.testing.assert_close(spy.asked[0], rows @ images @ columns.T, rtol=1e-5, atol=1e-6)
+
+
+def test_grey_is_repeated_for_a_colour_classifier(images):
+    spy = Spy()
+    BlackBox(spy, channels=3)(images[:, :1])
+    assert torch.equal(spy.asked[0], torch.cat([images[:, :1]] * 3, dim=1))
+
+
+def test_colour_becomes_luma_for_a_grey_classifier(images):
+    spy = Spy()
+    BlackBox(spy, channels=1)(images)
+    red, green, blue = images.unbind(dim=1)
+    torch.testing.assert_close(spy.asked[0][:, 0], 0.299 * red + 0.587 * green + 0.114 * blue)
+
+
+def test_images_are_normalised_last(images):
+    spy, mean, std = Spy(), [0.1, 0.2, 0.3], [0.5, 0.25, 2.0]
+    BlackBox(spy, channels=3, image_size=(3, 2), mean=mean, std=std)(images[:, :1])
+    small = triangle_weights(6, 3) @ images[:, 0] @ triangle_weights(4, 2).T
+    expected = torch.stack([(small - m) / s for m, s in zip(mean, std, strict=True)], dim=1)
+    torch.testing.assert_close(spy.asked[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_classifier_that_normalises_in_place_leaves_the_callers_images_alone(images):
+    before = images.clone()
+    BlackBox(lambda batch: brightness(batch.sub_(0.5).div_(0.5)))(images)
+    assert torch.equal(images, before)
+
+
+# --- bad answers -------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "error", "message"),
+    [
+        ("logits", torch.zeros(2, 4), ValueError, "the black box answered shape (2, 4) for 3 images; it must be (3, classes)"),
+        ("logits", torch.zeros(3), ValueError, "the black box answered shape (3,) for 3 images; it must be (3, classes)"),
+        ("logits", torch.zeros(3, 1), ValueError, "the black box answered one column of scores; it must have at least 2 classes"),
+        ("logits", torch.tensor([[0.0, 1.0], [1.0, 2.0], [NAN, 0.0]]), ValueError, "the black box answered NaN or infinity for image 2 of 3"),
+        ("logits", torch.tensor([[0.0, 1.0], [1.0, INFINITY], [0.0, 0.0]]), ValueError, "the black box answered NaN or infinity for image 1 of 3"),
+        ("logits", [[0.0, 1.0]] * 3, TypeError, "the black box answered list; it must answer a tensor or an array"),
+        ("logits", {"scores": torch.zeros(3, 2)}, TypeError, "the black box answered dict; it must answer a tensor or an array"),
+        ("logits", None, TypeError, "the black box answered NoneType; it must answer a tensor or an array"),
+        (
+            "probabilities",
+            torch.tensor([[0.5, 0.5], [2.0, 1.5], [0.0, 1.0]]),
+            ValueError,
+            "the black box was declared to answer probabilities, but a row lies in [1.5, 2] and sums to 3.5; is it scores='logits'?",
+        ),
+        (
+            "probabilities",
+            torch.tensor([[0.505, 0.5], [0.5, 0.5], [-0.25, 1.25]]),
+            ValueError,
+            "the black box was declared to answer probabilities, but a row lies in [-0.25, 1.25] and sums to 1; is it scores='logits'?",
+        ),
+        (
+            "log_probabilities",
+            torch.tensor([[0.5, 0.5], [1.0, 2.0], [0.5, 0.5]]).log(),
+            ValueError,
+            "the black box was declared to answer log-probabilities, but exp(row) sums to 3; is it scores='logits'?",
+        ),
+        (
+            "log_probabilities",
+            torch.tensor([[0.5, 0.5], [0.25, 0.25], [0.5, 0.5]]).log(),
+            ValueError,
+            "the black box was declared to answer log-probabilities, but exp(row) sums to 0.5; is it scores='logits'?",
+        ),
+        ("log_probabilities", torch.tensor([[0.5, 0.5], [NAN, 0.5], [0.5, 0.5]]), ValueError, "the black box answered NaN or infinity for image 1 of 3"),
+        ("label", torch.tensor([0, 1, 2]), ValueError, "the black box answered the label 2; labels are whole numbers 0..1"),
+        ("label", torch.tensor([0, -1, 1]), ValueError, "the black box answered the label -1; labels are whole numbers 0..1"),
+        ("label", torch.tensor([0, 0.5, 1]), ValueError, "the black box answered the label 0.5; labels are whole numbers 0..1"),
+        ("label", torch.tensor([0.0, NAN, 1.0]), ValueError, "the black box answered NaN or infinity for image 1 of 3"),
+        ("label", torch.zeros(3, 1), ValueError, "the black box answered shape (3, 1) for 3 images; it must be (3,)"),
+    ],
+)  # fmt: skip
+def test_a_bad_answer_is_refused_in_one_sentence(kind, answer, error, message):
+    black_box = BlackBox(lambda images: answer, kind, num_classes=2 if kind == "label" else None)
+    with raises(error, message):
+        black_box(torch.zeros(3, 1, 2, 2))
+    assert black_box.queries == 3
+
+
+@pytest.mark.parametrize("known", [{}, {"num_classes": 3}, {"class_names": ["a", "b", "c"]}])
+def test_the_number_of_classes_may_not_change(known, images):
+    spy = Spy()
+    black_box = BlackBox(spy, **known)
+    black_box(images)
+    assert black_box.num_classes == 3
+    spy.answer = lambda batch: torch.zeros(len(batch), 4)
+    with raises(ValueError, "the black box answered 4 classes; it has 3"):
+        black_box(images)
+
+
+# --- bad input: refused before a query is spent ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), TypeError, "images must be a float tensor in [0, 1], got torch.uint8; divide 8-bit images by 255"),
+        (np.zeros((2, 1, 4, 4), dtype=np.float32), TypeError, "images must be a float tensor in [0, 1], got ndarray; divide 8-bit images by 255"),
+        ([0.5], TypeError, "images must be a float tensor in [0, 1], got list; divide 8-bit images by 255"),
+        (torch.zeros(1, 4, 4), ValueError, "images must be (N, C, H, W) with C = 1 or 3, got shape (1, 4, 4)"),
+        (torch.zeros(2, 2, 4, 4), ValueError, "images must be (N, C, H, W) with C = 1 or 3, got shape (2, 2, 4, 4)"),
+        (torch.zeros(0, 1, 4, 4), ValueError, "images must be (N, C, H, W) with C = 1 or 3, got shape (0, 1, 4, 4)"),
+        (torch.full((1, 1, 2, 2), NAN), ValueError, "images hold NaN or infinity; they must be in [0, 1]"),
+        (torch.full((1, 1, 2, 2), -INFINITY), ValueError, "images hold NaN or infinity; they must be in [0, 1]"),
+        (torch.tensor([0.0, 255.0]).reshape(1, 1, 1, 2), ValueError, "images must be in [0, 1], got values in [0, 255]; rescale them first"),
+        (torch.tensor([-0.125, 0.5]).reshape(1, 1, 1, 2), ValueError, "images must be in [0, 1], got values in [-0.125, 0.5]; rescale them first"),
+    ],
+)  # fmt: skip
+def test_bad_images_are_refused_before_a_query_is_spent(bad, error, message):
+    spy = Spy()
+    black_box = BlackBox(spy)
+    with raises(error, message):
+        black_box(bad)
+    assert (black_box.queries, spy.asked) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"predict": "resnet18"}, TypeError, "predict must be callable (images in, scores out), got str"),
+        ({"scores": "logit"}, ValueError, "scores must be one of logits, probabilities, log_probabilities, label, got 'logit'"),
+        ({"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
+        ({"budget": -1}, ValueError, "budget must be >= 0, got -1"),
+        ({"channels": 2}, ValueError, "channels must be 1 (grey) or 3 (RGB), got 2"),
+        ({"mean": [0.5]}, ValueError, "give both mean and std, or neither"),
+        ({"std": [0.5]}, ValueError, "give both mean and std, or neither"),
+        ({"num_classes": 3, "class_names": ["a", "b"]}, ValueError, "num_classes is 3 but there are 2 class_names"),
+        ({"scores": "label", "num_classes": 1}, ValueError, "num_classes must be >= 2, got 1"),
+        ({"class_names": ["a"]}, ValueError, "num_classes must be >= 2, got 1"),
+        ({"scores": "label"}, ValueError, "a black box that answers labels needs class_names or num_classes"),
+    ],
+)  # fmt: skip
+def test_bad_arguments_are_refused(arguments, error, message):
+    with raises(error, message):
+        BlackBox(**{"predict": brightness, **arguments})
+
+
+NAMES = [f"class{index}" for index in range(14)]
+
+
+@pytest.mark.parametrize(("target", "index"), [("class0", 0), ("class13", 13), (0, 0), (13, 13)])
+def test_a_class_goes_by_name_or_index(target, index):
+    assert BlackBox(brightness, class_names=NAMES).class_index(target) == index
+
+
+@pytest.mark.parametrize(
+    ("names", "target", "message"),
+    [
+        (NAMES, "classs", f"there is no class 'classs'; classes are {', '.join(NAMES[:12])}, ..."),
+        (["cat", "dog"], "cow", "there is no class 'cow'; classes are cat, dog"),
+        (None, "cow", "there is no class 'cow'; the black box has no class_names"),
+        (["cat", "dog"], 2, "there is no class 2; classes are 0..1"),
+        (["cat", "dog"], -1, "there is no class -1; classes are 0..1"),
+        (None, -1, "there is no class -1"),
+    ],
+)
+def test_an_unknown_class_is_refused(names, target, message):
+    black_box = BlackBox(brightness, class_names=names)
+    with raises(ValueError, message):
+        black_box.class_index(target)
+    assert black_box.queries == 0
+
+
+def test_an_index_is_checked_once_an_answer_has_told_the_classes(images):
+    black_box = BlackBox(brightness)
+    assert black_box.class_index(7) == 7
+    black_box(images)
+    with raises(ValueError, "there is no class 7; classes are 0..2"):
+        black_box.class_index(7)
+
+
+# --- identity ----------------------------------------------------------------------------------------------------------
+
+
+def test_identity_follows_the_weights():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.BatchNorm1d(2)).eval()
+    before = BlackBox(model).identity
+    assert re.fullmatch("Sequential:[0-9a-f]{16}", before)
+    assert BlackBox(model).identity == before
+    with torch.no_grad():
+        model[1].weight[0, 0] += 1
+    assert BlackBox(model).identity != before
+
+
+def test_identity_of_a_function_is_its_name(images):
+    black_box = BlackBox(brightness, budget=9)
+    black_box(images)
+    assert black_box.identity == f"{__name__}.brightness"
+    assert repr(black_box) == f"BlackBox({__name__}.brightness, scores='logits', 5 queries of 9)"

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import inspect
+import json
+import re
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from freemcg import FreeMCG, PaperSearch, Settings, SharedSearch
+from freemcg.objective import OBJECTIVES
+from freemcg.settings import config_folder, make, read_config
+from freemcg.training import ClassifierTraining, DenoiserTraining, VaeTraining
+
+CONFIGS = {
+    "paper": Settings,
+    "digits-classifier": ClassifierTraining,
+    "digits-judge": ClassifierTraining,
+    "digits-denoiser": DenoiserTraining,
+    "digits-vae": VaeTraining,
+}
+
+
+def raises(message, kind=ValueError):
+    return pytest.raises(kind, match=f"^{re.escape(message)}$")
+
+
+def quick(log_probabilities, target):
+    return log_probabilities[:, target]
+
+
+# --- values that are refused -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"particels": 3}, "unknown setting 'particels'; did you mean 'particles'?"),
+        ({"querys": 3}, "unknown setting 'querys'; did you mean 'queries'?"),
+        (
+            {"zzzz": 1},
+            "unknown setting 'zzzz'; known are particles, queries, noise, estimate, objective, search, seed",
+        ),
+        (
+            {"search": {"method": "shared", "refesh": 3}},
+            "unknown setting 'search.refesh'; did you mean 'refresh'?",
+        ),
+        ({"search": {"method": "paper", "step": 3}}, "unknown setting 'search.step'; did you mean 'steps'?"),
+        (
+            {"search": {"method": "paper", "zzzz": 3}},
+            "unknown setting 'search.zzzz'; known are method, particles, strength, steps, eta, guidance, proximity",
+        ),
+        ({"search": {"method": "fast"}}, "search.method must be 'shared' or 'paper', got 'fast'"),
+        ({"search": {"steps": 3}}, "search.method must be 'shared' or 'paper', got None"),
+        ({"particles": 1}, "particles must be >= 2, got 1"),
+        ({"queries": 1}, "queries must be >= 2, got 1"),
+        ({"noise": 0}, "a noise level is a fraction of the schedule in (0, 1], got 0.0"),
+        ({"noise": [0.1, 1.5]}, "a noise level is a fraction of the schedule in (0, 1], got 1.5"),
+        ({"noise": float("nan")}, "a noise level is a fraction of the schedule in (0, 1], got nan"),
+        (
+            {"estimate": "sigma"},
+            "estimate must be one of sigma_points, cross_covariance, regression, per_particle, got 'sigma'",
+        ),
+        (
+            {"objective": "odds"},
+            "objective must be one of log_odds, log_probability, logit, margin or a callable, got 'odds'",
+        ),
+        ({"estimate": 3}, "estimate must be a string, got 3"),
+        ({"search": {"method": "shared", "strength": 0}}, "search.strength must be > 0, got 0"),
+        ({"search": {"method": "shared", "strength": 1.1}}, "search.strength must be <= 1, got 1.1"),
+        ({"search": {"method": "shared", "eta": -1}}, "search.eta must be >= 0, got -1"),
+        ({"search": {"method": "shared", "confidence": 1}}, "search.confidence must be < 1, got 1"),
+        ({"search": {"method": "shared", "refresh": 0}}, "search.refresh must be >= 1, got 0"),
+        ({"search": {"method": "paper", "particles": 1}}, "search.particles must be >= 2, got 1"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_one_sentence(values, message):
+    with raises(message):
+        make(Settings, values)
+    with raises(f"a.yaml: {message}"):
+        make(Settings, values, source="a.yaml")
+
+
+@pytest.mark.parametrize("name", ["particles", "queries", "noise", "estimate", "objective", "search", "seed"])
+@pytest.mark.parametrize("value", [None, {"a": 1}, []])
+def test_a_value_of_the_wrong_type_is_named(name, value):
+    with pytest.raises(ValueError, match=rf"^{name}\b[^\n]*$") as caught:
+        make(Settings, {name: value})
+    assert not isinstance(caught.value, ValidationError)
+
+
+@pytest.mark.parametrize("value", ["many", 2.5, float("inf"), True])
+@pytest.mark.parametrize("name", ["particles", "queries"])
+def test_a_count_must_be_a_whole_number(name, value):
+    with pytest.raises(ValueError, match=f"^{name} must be .*, got "):
+        make(Settings, {name: value})
+
+
+def test_training_settings_are_refused_alike():
+    with raises("unknown setting 'stepps'; did you mean 'steps'?"):
+        make(VaeTraining, {"stepps": 3})
+    with raises("ema must be < 1, got 1"):
+        make(DenoiserTraining, {"ema": 1})
+
+
+# --- values that are taken ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("given", "kept"), [(0.3, (0.3,)), (1, (1.0,)), ([0.1, 0.2], (0.1, 0.2)), ((0.5,), (0.5,))])
+def test_noise_is_one_level_or_several(given, kept):
+    assert make(Settings, {"noise": given}).noise == kept
+
+
+def test_a_search_is_chosen_by_its_method():
+    assert make(Settings, {"search": {"method": "paper", "steps": 7}}).search == PaperSearch(steps=7)
+    assert make(Settings, {"search": {"method": "shared", "steps": 7}}).search == SharedSearch(steps=7)
+    assert make(Settings, {}).search == SharedSearch()
+
+
+def test_settings_do_not_change():
+    with pytest.raises(ValidationError):
+        make(Settings, {}).particles = 3
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_objective_goes_by_its_name(name):
+    assert make(Settings, {"objective": name}).objective_function is OBJECTIVES[name]
+
+
+def test_a_callable_objective_is_used_and_recorded_by_name():
+    settings = make(Settings, {"objective": quick})
+    assert settings.objective_function is quick
+    assert settings.record()["objective"] == f"{__name__}.quick"
+
+
+@pytest.mark.parametrize("search", [SharedSearch(refresh=3, eta=0.5), PaperSearch(steps=9)])
+def test_a_record_is_json_from_which_the_settings_come_back(search):
+    settings = make(Settings, {"noise": [0.1, 0.4], "seed": 5, "search": search, "estimate": "regression"})
+    assert make(Settings, json.loads(json.dumps(settings.record()))) == settings
+
+
+# --- defaults ----------------------------------------------------------------------------------------------------------
+
+
+def test_defaults_of_the_explainer_are_those_of_the_settings():
+    given = inspect.signature(FreeMCG.__init__).parameters
+    names = set(Settings.model_fields)
+    assert names <= set(given)
+    written = {name: given[name].default for name in names - {"search"}}
+    assert make(Settings, written) == Settings()
+    assert FreeMCG(quick, None).settings == Settings()
+
+
+def test_the_paper_config_is_the_papers_numbers():
+    values, _ = read_config("paper")
+    assert values["search"] == PaperSearch().model_dump()
+    assert FreeMCG.paper(quick, None).settings == make(Settings, values)
+    search = PaperSearch()
+    assert (values["queries"], search.particles * search.steps) == (100, 10_000)
+    assert (search.strength, search.eta, search.guidance, search.proximity) == (0.4, 1.0, 0.2, 0.02)
+
+
+# --- configs -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_config_is_known_here():
+    assert {path.stem for path in config_folder().glob("*.yaml")} == set(CONFIGS)
+
+
+@pytest.mark.parametrize(("name", "model"), CONFIGS.items())
+def test_every_config_loads_and_every_value_of_it_arrives(name, model):
+    values, source = read_config(name)
+    assert source == str(config_folder() / f"{name}.yaml")
+    assert read_config(source) == (values, source)
+
+    def check(given, kept):
+        for key, value in given.items():
+            arrived = kept[key]
+            if isinstance(value, dict):
+                check(value, arrived)
+            else:
+                assert arrived == value
+
+    check(values, make(model, values, source=source).model_dump())
+
+
+def test_a_config_of_ones_own_is_read(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"particles": 12, "noise": [0.1, 0.3]}))
+    values, source = read_config(str(path))
+    assert source == str(path)
+    assert make(Settings, values, source=source) == Settings(particles=12, noise=(0.1, 0.3))
+
+
+def test_an_unknown_config_names_the_bundled_ones():
+    known = ", ".join(sorted(CONFIGS))
+    with raises(f"there is no config papers; bundled ones are {known}", FileNotFoundError):
+        read_config("papers")
+
+
+@pytest.mark.parametrize("content", ["", "- 1\n- 2\n", "particles", "3: 4"])
+def test_a_config_that_is_no_mapping_is_refused(content, tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(content)
+    with raises(f"{path} must hold a mapping of settings, 'name: value' a line"):
+        read_config(str(path))
+
+
+@pytest.mark.parametrize("content", [b"a: [1", b"a: !!python/object/apply:os.getcwd []", b"a: \xff\xfe", b"a: \x07"])
+def test_a_config_that_is_not_yaml_is_refused(content, tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))} is not YAML: [^\n]+$"):
+        read_config(str(path))

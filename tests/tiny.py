@@ -1,0 +1,93 @@
+"""Small stand-ins for the models that a command line names: an untrained pipeline, and a classifier in a file."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from PIL import Image
+
+SIDE = 8
+
+CONFIG = """\
+particles: 12
+queries: 8
+noise: 0.3
+search: {particles: 2, steps: 4, refresh: 2, queries: 4, unpaid: 8, strength: 0.5}
+"""
+
+MODEL = '''\
+from pathlib import Path
+
+import torch
+
+COUNTER = Path(__file__).with_name("asked.txt")
+WEIGHTS = torch.linspace(-3, 3, 64).reshape(8, 8)
+
+
+def count(images):
+    asked = int(COUNTER.read_text()) if COUNTER.exists() else 0
+    COUNTER.write_text(str(asked + len(images)))
+
+
+def brighter_right(images):
+    """Three classes, by where the light is."""
+    count(images)
+    light = (images.mean(dim=1) * WEIGHTS).sum(dim=(1, 2))
+    return torch.stack([light, -light, torch.zeros_like(light)], dim=1)
+
+
+def answers_nan(images):
+    count(images)
+    return torch.full((len(images), 3), float("nan"))
+
+
+def answers_one_number(images):
+    count(images)
+    return torch.zeros(1)
+
+
+def raises(images):
+    count(images)
+    raise ValueError("the lamp is off")
+
+
+class Model(torch.nn.Module):
+    """Not asked before somebody makes one."""
+
+
+NUMBER = 3
+'''
+
+
+def make_pipeline(folder: Path) -> Path:
+    """Save an untrained 8x8 grey diffusion pipeline with random, fixed weights."""
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=SIDE,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        block_out_channels=(8, 8),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+    )
+    DDPMPipeline(unet, DDPMScheduler(num_train_timesteps=20)).save_pretrained(folder)
+    return folder
+
+
+def make_pictures(folder: Path, names: tuple[str, ...], side: int = SIDE) -> Path:
+    """Write grey pictures, each with a bright blot of its own."""
+    for index, name in enumerate(names):
+        values = np.random.default_rng(index).integers(0, 120, (side, side))
+        values[:, (index * 3) % side] = 255
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values.astype(np.uint8)).save(folder / name)
+    return folder
+
+
+def asked(model: Path) -> int:
+    """How many images the classifier in the file was asked about."""
+    counter = model.with_name("asked.txt")
+    return int(counter.read_text()) if counter.exists() else 0
