@@ -123,7 +123,7 @@ def run_job(
     with tqdm(share, desc=f"{task}s", unit="image", disable=not state.is_main_process) as bar:
         for item in bar:
             _explain(explainer, item, task, wanted)
-            bar.set_postfix(queries=explainer.black_box.queries)
+            bar.set_postfix(queries=explainer.black_box.queries, refresh=False)
     state.wait_for_everyone()
     rows = [json.loads((item.folder / RECORD).read_text()) for item in items]
     rows = [{key: value for key, value in row.items() if key != "record"} for row in rows]

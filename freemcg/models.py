@@ -127,7 +127,8 @@ def _run(path: Path) -> ModuleType:
 def _where(error: Exception, path: Path) -> str:
     if isinstance(error, SyntaxError):
         return ""  # its message ends with file and line
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
     return f"line {lines[-1]}: " if lines else ""
 
 
@@ -149,7 +150,7 @@ def _trained_classifier(model: str, device: str | torch.device) -> BlackBox:
         raise ValueError(f"{folder} holds a VAE, not a classifier")
     return BlackBox(
         network.requires_grad_(False).to(device),
-        image_size=config["image_size"],
+        image_size=config["arguments"]["image_size"],
         channels=config["arguments"]["channels"],
         class_names=config["class_names"],
     )

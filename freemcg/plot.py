@@ -44,8 +44,8 @@ def plot_attribution(result: Attribution) -> Figure:
 def plot_counterfactual(result: Counterfactual) -> Figure:
     """The input, the counterfactual and their signed difference; below, steps of the way from noise to the answer."""
     figure = Figure(figsize=(9, 5), layout="constrained")
-    above, below = figure.add_gridspec(2, 1, height_ratios=[2.4, 1])
-    top, bottom = figure.add_subfigure(above), figure.add_subfigure(below)
+    rows = figure.add_gridspec(2, 1, height_ratios=[2.4, 1])
+    top, bottom = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])
     left, middle, right = top.subplots(1, 3)
     _draw_image(left, result.original)
     left.set_title(_decided(result, result.original_log_probabilities, result.original_decision))
@@ -74,10 +74,8 @@ def plot_grid(pairs: Sequence[tuple[Attribution, Counterfactual]]) -> Figure:
     figure = Figure(figsize=(7.6, 2 * len(pairs) + 0.3), layout="constrained")
     grid = figure.subplots(len(pairs), 4, squeeze=False)
     for row, (attribution, counterfactual) in zip(grid, pairs, strict=True):
-        decided, became = (
-            class_name(counterfactual, counterfactual.original_decision),
-            class_name(counterfactual, counterfactual.decision),
-        )
+        decided = class_name(attribution, attribution.decision)
+        became = class_name(counterfactual, counterfactual.decision)
         _draw_image(row[0], attribution.image)
         row[0].set_title(f"decided {decided}", fontsize="medium")
         _draw_overlay(row[1], attribution)
@@ -85,7 +83,7 @@ def plot_grid(pairs: Sequence[tuple[Attribution, Counterfactual]]) -> Figure:
         _draw_image(row[2], counterfactual.image)
         row[2].set_title(f"decided {became}", fontsize="medium")
         _draw_signed(row[3], (counterfactual.image - counterfactual.original).mean(dim=0), scale=1.0)
-        row[3].set_title("red: added, blue: taken away", fontsize="medium")
+        row[3].set_title(f"change, L1 {counterfactual.l1:.3f}", fontsize="medium")
     return figure
 
 
@@ -153,6 +151,6 @@ def _draw_overlay(axes: Axes, result: Attribution, *, visible: Tensor | float = 
     """The attribution over a pale image; a value is as opaque as it is large, times `visible` `(H, W)`."""
     values = result.values.sum(dim=0)
     largest = values.abs().max().clamp(min=1e-30)
-    pale = 0.5 + 0.5 * result.image.mean(dim=0)
+    pale = 0.75 + 0.25 * result.image.mean(dim=0)
     axes.imshow(pale.detach().cpu().numpy(), cmap="gray", vmin=0, vmax=1)
-    return _draw_signed(axes, values, alpha=(values.abs() / largest).sqrt() * visible)
+    return _draw_signed(axes, values, alpha=values.abs() / largest * visible)

@@ -17,12 +17,15 @@ search: {particles: 2, steps: 4, refresh: 2, queries: 4, unpaid: 8, strength: 0.
 """
 
 MODEL = '''\
+import os
 from pathlib import Path
 
 import torch
+from neighbour import WEIGHTS
 
-COUNTER = Path(__file__).with_name("asked.txt")
-WEIGHTS = torch.linspace(-3, 3, 64).reshape(8, 8)
+from freemcg import BlackBox
+
+COUNTER = Path(__file__).with_name(f"asked-{os.environ.get('RANK', '0')}.txt")
 
 
 def count(images):
@@ -47,17 +50,35 @@ def answers_one_number(images):
     return torch.zeros(1)
 
 
-def raises(images):
+def refuses(images):
     count(images)
     raise ValueError("the lamp is off")
 
 
+def breaks(images):
+    count(images)
+    raise KeyError("a slip")
+
+
+def is_stopped(images):
+    count(images)
+    raise KeyboardInterrupt
+
+
 class Model(torch.nn.Module):
-    """Not asked before somebody makes one."""
+    pass
 
 
 NUMBER = 3
+box = BlackBox(brighter_right, class_names=["right", "left", "even"])
+poor = BlackBox(brighter_right, class_names=["right", "left", "even"], budget=12)
 '''
+
+NEIGHBOUR = """\
+import torch
+
+WEIGHTS = torch.linspace(-3, 3, 64).reshape(8, 8)
+"""
 
 
 def make_pipeline(folder: Path) -> Path:
@@ -87,7 +108,15 @@ def make_pictures(folder: Path, names: tuple[str, ...], side: int = SIDE) -> Pat
     return folder
 
 
-def asked(model: Path) -> int:
-    """How many images the classifier in the file was asked about."""
-    counter = model.with_name("asked.txt")
-    return int(counter.read_text()) if counter.exists() else 0
+def make_place(folder: Path, names: tuple[str, ...] = ("a.png", "b.png", "deep/c.png")) -> Path:
+    """A user's folder: `pics`, `mine.py`, `tiny.yaml`."""
+    make_pictures(folder / "pics", names)
+    (folder / "mine.py").write_text(MODEL)
+    (folder / "neighbour.py").write_text(NEIGHBOUR)
+    (folder / "tiny.yaml").write_text(CONFIG)
+    return folder
+
+
+def asked(folder: Path) -> list[int]:
+    """How many images each process asked the classifier in `folder` about; empty where none asked."""
+    return [int(path.read_text()) for path in sorted(folder.glob("asked-*.txt"))]

@@ -22,7 +22,7 @@ class ClassifierTraining(Training):
     """Config of `freemcg train classifier`."""
 
     network: str = Field("conv_classifier", pattern="^(conv|residual)_classifier$")
-    width: int = Field(24, ge=4, description="channels of the first stage")
+    width: int = Field(16, ge=4, description="channels of the first stage")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     holdout: float = Field(
         0.1,
@@ -52,7 +52,12 @@ def train_classifier(settings: ClassifierTraining, out: Path) -> dict[str, Any]:
         held_out = ImageSet(render(scans), labels, images.class_names)
     else:
         images, held_out = images.split(settings.holdout, settings.seed)
-    arguments = {"channels": settings.channels, "classes": len(images.class_names), "width": settings.width}
+    arguments = {
+        "channels": settings.channels,
+        "classes": len(images.class_names),
+        "image_size": settings.image_size,
+        "width": settings.width,
+    }
     torch.manual_seed(settings.seed)
     network = NETWORKS[settings.network](**arguments)
 
@@ -65,7 +70,7 @@ def train_classifier(settings: ClassifierTraining, out: Path) -> dict[str, Any]:
         record["held_out_images"] = len(held_out)
         record["held_out_accuracy"] = accuracy(trained, held_out)
         names = list(images.class_names)
-        save_network(trained, out, settings.network, arguments, class_names=names, image_size=settings.image_size)
+        save_network(trained, out, settings.network, arguments, class_names=names)
         (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     return record
 

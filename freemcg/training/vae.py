@@ -59,7 +59,7 @@ def train_vae(settings: VaeTraining, out: Path) -> dict[str, Any]:
     if accelerator.is_main_process:
         vae = trained.vae
         assert isinstance(vae, ConvVAE)
-        save_network(vae, out, "conv_vae", arguments, image_size=settings.image_size)
+        save_network(vae, out, "conv_vae", arguments)
         shown, _ = images.batch(torch.arange(min(32, len(images))))
         with torch.no_grad():
             answers = vae(shown.to(accelerator.device)).cpu()

@@ -1,0 +1,324 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+
+from freemcg import Attribution, BlackBox, Counterfactual, Denoiser, FreeMCG, jobs
+from freemcg.images import read_image
+from freemcg.jobs import list_items, most_queries, run_job
+
+WEIGHTS = torch.linspace(-3, 3, 64).reshape(8, 8)
+SEARCH = {"particles": 2, "steps": 4, "refresh": 2, "queries": 4, "unpaid": 8, "strength": 0.5}
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    return tiny.make_pipeline(tmp_path_factory.mktemp("models") / "pipeline")
+
+
+@pytest.fixture(scope="module")
+def denoiser(pipeline):
+    return Denoiser.from_pretrained(pipeline)
+
+
+@pytest.fixture
+def make_explainer(denoiser):
+    def make(black_box=None, **settings):
+        settings = {"particles": 12, "queries": 8, "noise": 0.3, "search": SEARCH, **settings}
+        return FreeMCG(black_box or BlackBox(brighter_right), denoiser, **settings)
+
+    return make
+
+
+def brighter_right(images):
+    light = (images.mean(dim=1) * WEIGHTS).sum(dim=(1, 2))
+    return torch.stack([light, -light, torch.zeros_like(light)], dim=1)
+
+
+def written(out):
+    return {path: path.stat().st_mtime_ns for path in out.rglob("result.safetensors")}
+
+
+@pytest.mark.parametrize("task", ["attribution", "counterfactual"])
+def test_a_second_start_does_only_what_is_missing(make_explainer, tmp_path, task):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png", "deep/c.png")), tmp_path / "out"
+    rows = run_job(make_explainer(), images, out, task=task)
+    before = written(out)
+    assert sorted(before) == [
+        out / "a/result.safetensors",
+        out / "b/result.safetensors",
+        out / "deep/c/result.safetensors",
+    ]
+    kind = Attribution if task == "attribution" else Counterfactual
+    lost = kind.load(out / "b" / "result.safetensors")
+    (out / "b" / "result.safetensors").unlink()
+
+    again = make_explainer()
+    rows_again = run_job(again, images, out, task=task)
+    after = written(out)
+    assert {path for path in before if before[path] != after[path]} == {out / "b" / "result.safetensors"}
+    found = kind.load(out / "b" / "result.safetensors")
+    assert again.black_box.queries == found.queries == lost.queries
+    tensor = "values" if task == "attribution" else "image"
+    torch.testing.assert_close(getattr(found, tensor), getattr(lost, tensor), rtol=0, atol=0)
+    assert [row["image"] for row in rows_again] == ["a.png", "b.png", "deep/c.png"]
+    assert [row["decision"] for row in rows_again] == [row["decision"] for row in rows]
+
+    idle = make_explainer()
+    run_job(idle, images, out, task=task)
+    assert idle.black_box.queries == 0
+
+
+def test_what_broke_off_while_it_was_written_is_done_again(make_explainer, tmp_path, monkeypatch):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png")), tmp_path / "out"
+    write = jobs.write_figure
+
+    def fail_at_b(figure, path):
+        if path.parent.name == "b":
+            raise OSError("disk full")
+        write(figure, path)
+
+    monkeypatch.setattr(jobs, "write_figure", fail_at_b)
+    with pytest.raises(OSError, match="disk full"):
+        run_job(make_explainer(), images, out, task="attribution")
+    assert list(written(out)) == [out / "a" / "result.safetensors"]
+    monkeypatch.undo()
+    second = make_explainer()
+    run_job(second, images, out, task="attribution")
+    assert second.black_box.queries == 9
+    assert len(written(out)) == 2
+
+
+def test_each_result_is_what_the_explainer_answers_for_the_picture(make_explainer, tmp_path):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png")), tmp_path / "out"
+    run_job(make_explainer(), images, out, task="attribution", target=1)
+    for name in ("a", "b"):
+        image = read_image(images / f"{name}.png", channels=1)
+        direct = make_explainer().explain(image, 1)
+        stored = Attribution.load(out / name / "result.safetensors")
+        torch.testing.assert_close(stored.image, image, rtol=0, atol=0)
+        torch.testing.assert_close(stored.values, direct.values, rtol=0, atol=0)
+
+
+def test_the_saved_picture_gets_the_decision_that_is_reported(make_explainer, tmp_path):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "out"
+    (row,) = run_job(make_explainer(), images, out, task="counterfactual")
+    saved = read_image(out / "a" / "counterfactual.png", channels=1)
+    answers = brighter_right(saved[None]).softmax(dim=1)[0]
+    assert row["probability"] == pytest.approx(answers[int(row["target"])].item(), abs=1e-3)
+    assert row["flipped"] == (int(answers.argmax()) == int(row["target"]))
+    torch.testing.assert_close(saved, Counterfactual.load(out / "a" / "result.safetensors").image, rtol=0, atol=1e-6)
+
+
+OTHERS = [
+    ("seed", {"seed": 4}, "another seed (0 then, 4 now)"),
+    ("queries", {"queries": 4}, "another queries (8 then, 4 now)"),
+    (
+        "model",
+        {"black_box": BlackBox(brighter_right, "label", num_classes=3)},
+        "another scores (logits then, label now)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "sentence"), [other[1:] for other in OTHERS], ids=[other[0] for other in OTHERS])
+def test_results_of_other_settings_are_not_mixed(make_explainer, tmp_path, settings, sentence):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "out"
+    run_job(make_explainer(), images, out, task="attribution")
+    tiny.make_pictures(tmp_path / "pics", ("b.png",))
+    other = make_explainer(**settings)
+    with pytest.raises(ValueError, match="give another --out, or delete it to start anew") as caught:
+        run_job(other, images, out, task="attribution")
+    assert sentence in str(caught.value)
+    assert other.black_box.queries == 0
+
+
+def test_results_of_another_task_target_or_denoiser_are_not_mixed(make_explainer, tmp_path):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "out"
+    run_job(make_explainer(), images, out, task="attribution", target=1)
+    with pytest.raises(ValueError, match=r"another task \(attribution then, counterfactual now\)"):
+        run_job(make_explainer(), images, out, task="counterfactual", target=1)
+    with pytest.raises(ValueError, match=r"another target \(1 then, None now\)"):
+        run_job(make_explainer(), images, out, task="attribution")
+    retrained = tiny.make_pipeline(tmp_path / "other")
+    weights = Denoiser.from_pretrained(retrained)
+    with torch.no_grad():
+        next(weights.unet.parameters()).add_(1e-3)
+    with pytest.raises(ValueError, match="another denoiser"):
+        run_job(
+            FreeMCG(BlackBox(brighter_right), weights, particles=12, queries=8, noise=0.3),
+            images,
+            out,
+            task="attribution",
+            target=1,
+        )
+
+
+def test_settings_that_do_not_bear_on_the_task_do_not_matter(make_explainer, tmp_path):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "out"
+    run_job(make_explainer(), images, out, task="attribution")
+    idle = make_explainer(search={**SEARCH, "steps": 3})
+    run_job(idle, images, out, task="attribution")
+    assert idle.black_box.queries == 0
+
+
+def test_a_settings_file_of_something_else_is_refused(make_explainer, tmp_path):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "out"
+    out.mkdir()
+    for text in ("{half", "[]", '{"task": "attribution"}'):
+        (out / "settings.json").write_text(text)
+        with pytest.raises(ValueError, match=r"settings\.json is not what a job writes"):
+            run_job(make_explainer(), images, out, task="attribution")
+
+
+def test_one_bad_picture_among_many_costs_no_query(make_explainer, tmp_path):
+    images = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png", "c.png"))
+    whole = (images / "c.png").read_bytes()
+    (images / "c.png").write_bytes(whole[: len(whole) // 2])
+    explainer = make_explainer()
+    with pytest.raises(ValueError, match=r"c\.png cannot be decoded"):
+        run_job(explainer, images, tmp_path / "out", task="attribution")
+    assert explainer.black_box.queries == 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_that_differ_in_suffix_keep_their_own_results(tmp_path):
+    names = ("a.png", "a.jpg", "a.png.bmp", "b.png", "deep/a.png")
+    images = tiny.make_pictures(tmp_path / "pics", names)
+    folders = {
+        item.name: str(item.folder.relative_to(tmp_path / "out")) for item in list_items(images, tmp_path / "out")
+    }
+    assert folders == {
+        "a.jpg": "a.jpg",
+        "a.png": "a.png",
+        "a.png.bmp": "a.png.bmp",
+        "b.png": "b",
+        "deep/a.png": "deep/a",
+    }
+
+
+def test_results_inside_the_folder_of_images_are_not_explained_again(make_explainer, tmp_path):
+    images = tiny.make_pictures(tmp_path / "pics", ("a.png",))
+    for _ in range(2):
+        assert len(run_job(make_explainer(), images, images / "out", task="counterfactual")) == 1
+
+
+def test_resizing_is_said_once(make_explainer, tmp_path, capsys):
+    images = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png"), side=16)
+    tiny.make_pictures(images, ("c.png",))
+    run_job(make_explainer(), images, tmp_path / "out", task="attribution")
+    printed = capsys.readouterr().err
+    assert printed.count("2 of them are resized to the denoiser's 8x8") == 1
+    assert Attribution.load(tmp_path / "out" / "a" / "result.safetensors").image.shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("estimate", ["sigma_points", "cross_covariance", "regression", "per_particle"])
+@pytest.mark.parametrize(("queries", "noise"), [(7, 0.3), (9, (0.2, 0.4))])
+def test_the_price_of_an_attribution_is_known_before(make_explainer, tmp_path, estimate, queries, noise):
+    explainer = make_explainer(estimate=estimate, queries=queries, noise=noise)
+    image = read_image(tiny.make_pictures(tmp_path, ("a.png",)) / "a.png", channels=1)
+    assert explainer.explain(image).queries == most_queries(explainer.settings, "attribution")
+
+
+@pytest.mark.parametrize(
+    "search", [SEARCH, {**SEARCH, "steps": 5, "queries": 5}, {"method": "paper", "particles": 3, "steps": 4}]
+)
+def test_the_price_of_a_counterfactual_is_known_before(make_explainer, tmp_path, search):
+    explainer = make_explainer(search=search)
+    image = read_image(tiny.make_pictures(tmp_path, ("a.png",)) / "a.png", channels=1)
+    assert explainer.counterfactual(image).queries == most_queries(explainer.settings, "counterfactual")
+
+
+def test_the_summary_has_a_row_an_image(make_explainer, tmp_path, capsys):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png")), tmp_path / "out"
+    rows = run_job(
+        make_explainer(BlackBox(brighter_right, class_names=["right", "left", "even"])), images, out, task="attribution"
+    )
+    with (out / "summary.csv").open(newline="") as stream:
+        stored = list(csv.DictReader(stream))
+    assert [row["image"] for row in stored] == ["a.png", "b.png"]
+    assert [row["decision"] for row in stored] == [row["decision"] for row in rows] == ["right", "left"]
+    assert [row["queries"] for row in stored] == ["9", "9"]
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split()[:3] == ["image", "decision", "probability"]
+    assert table[1].split()[:2] == ["a.png", "right"]
+
+
+def test_records_are_json_even_without_a_signal(make_explainer, tmp_path):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "out"
+    flat = BlackBox(lambda images: torch.zeros(len(images), 3))
+    run_job(make_explainer(flat), images, out, task="attribution")
+    text = (out / "a" / "record.json").read_text()
+    record = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert record["status"] == "no_signal"
+    assert record["signal to noise"] is None
+
+
+def test_a_budget_is_not_spent_once_a_process(make_explainer, tmp_path, monkeypatch):
+    images = tiny.make_pictures(tmp_path / "pics", ("a.png",))
+    monkeypatch.setattr(jobs, "PartialState", lambda: SimpleNamespace(num_processes=2))
+    with pytest.raises(ValueError, match="a budget is counted in one process"):
+        run_job(make_explainer(BlackBox(brighter_right, budget=100)), images, tmp_path / "out", task="attribution")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def command(pipeline, out):
+    """What a user types behind `python` or `accelerate launch`."""
+    options = ["--model", "mine.py:brighter_right", "--denoiser", str(pipeline), "--config", "tiny.yaml"]
+    return ["-m", "freemcg", "attribute", "pics", "--out", out, "--device", "cpu", *options]
+
+
+def test_two_processes_answer_as_one(make_explainer, pipeline, tmp_path):
+    place = tiny.make_place(tmp_path)
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launcher += ["--main_process_port", free_port(), *command(pipeline, "two")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        launcher, cwd=place, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert tiny.asked(place) == [2 * 9, 9]
+    assert done.stdout.count("the results are in two") == 1
+    run_job(make_explainer(), place / "pics", place / "one", task="attribution")
+    for name in ("a", "b", "deep/c"):
+        one, two = (Attribution.load(place / out / name / "result.safetensors") for out in ("one", "two"))
+        torch.testing.assert_close(one.values, two.values, rtol=1e-6, atol=1e-6 * one.values.abs().max().item())
+        torch.testing.assert_close(one.standard_error, two.standard_error, rtol=1e-5, atol=1e-7)
+        assert one.queries == two.queries
+
+
+def test_a_bad_picture_of_the_second_process_stops_both_before_the_first_query(pipeline, tmp_path):
+    place = tiny.make_place(tmp_path)
+    whole = (place / "pics" / "b.png").read_bytes()
+    (place / "pics" / "b.png").write_bytes(whole[: len(whole) // 2])
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *command(pipeline, "two")],
+            cwd=place,
+            env={**os.environ, **group, "RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": "2"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2]
+    assert said[0].startswith("freemcg: pics/b.png cannot be decoded, is it cut short?")
+    assert "freemcg" not in said[1]
+    assert "Traceback" not in "".join(said)
+    assert tiny.asked(place) == []
