@@ -14,13 +14,14 @@ RULES = ("left", "right", "trapezoid", "midpoint")
 def integrate(points: Iterable[Tensor], gradient: Callable[[Tensor], Tensor], *, rule: str = "midpoint") -> Tensor:
     """Integrate a gradient along a path, elementwise.
 
-    For a linear function every rule is exact with any number of points; on a straight path `midpoint` and `trapezoid` are
-    exact for a quadratic one as well. The sum over an image approaches `f(X_N) - f(X_0)`.
+    For a linear function every rule is exact with any number of points; on a straight path `midpoint` and `trapezoid`
+    are exact for a quadratic one as well. The sum over an image approaches `f(X_N) - f(X_0)`.
 
     Args:
         points: `X_0 .. X_N`, each `(B, C, H, W)`; at least two. They are taken one after another, never all at once.
         gradient: of the function, at `(B, C, H, W)`.
-        rule: where `G_j` is taken: at the `left` or `right` end of a piece, the mean of both (`trapezoid`), or `midpoint`.
+        rule: where `G_j` is taken: at the `left` or `right` end of a piece, the mean of both (`trapezoid`), or
+            `midpoint`.
 
     Costs N gradients an image, N + 1 for `trapezoid`.
     """

@@ -21,8 +21,8 @@ class WhiteBoxMethod(ABC):
     """An attribution method that differentiates a classifier.
 
     Args:
-        model: from images `(N, C, H, W)` in [0, 1] to logits `(N, classes)`, in eval mode. It is left as it was found: no
-            gradient is stored in its parameters.
+        model: from images `(N, C, H, W)` in [0, 1] to logits `(N, classes)`, in eval mode. It is left as it was
+            found: no gradient is stored in its parameters.
         output: the scalar explained for class `t`: `"logit"`, `"log_probability"` or `"probability"`.
         batch_size: images a pass through the model. Changes memory, not results.
 
@@ -53,7 +53,9 @@ class WhiteBoxMethod(ABC):
         """
         check_images(images)
         if self.model.training:
-            raise ValueError("the model is in training mode, where gradients depend on the batch; call model.eval() first")
+            raise ValueError(
+                "the model is in training mode, where gradients depend on the batch; call model.eval() first"
+            )
         images = images.detach()
         return self._attribute(images, self._targets(images, target))
 

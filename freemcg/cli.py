@@ -131,7 +131,7 @@ def demo(
 
 @app.command(
     epilog=_examples(
-        "freemcg attribute freemcg-demo/digit-3/input.png --out results",
+        "freemcg attribute freemcg-demo/inputs --out results",
         "freemcg attribute photos/ --model mine.py:predict --denoiser models/faces --out results",
         "accelerate launch --multi_gpu --num_processes 2 -m freemcg attribute photos/ --out results",
     )
@@ -165,7 +165,7 @@ def attribute(
 
 @app.command(
     epilog=_examples(
-        "freemcg counterfactual freemcg-demo/digit-3/input.png --target 8 --out changed",
+        "freemcg counterfactual freemcg-demo/inputs/digit-4.png --target 9 --out changed",
         "freemcg counterfactual photos/ --model mine.py:predict --denoiser models/faces --out changed",
     )
 )

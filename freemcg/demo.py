@@ -22,7 +22,8 @@ from freemcg.seeding import generator_for
 def run_demo(out: Path, *, images: int = 4, seed: int = 0) -> list[dict[str, Any]]:
     """Explain the decisions on held-out digits, change each digit until the decision is another, and ask the judge.
 
-    Writes to `out`: `demo.png` (all on one sheet), and a folder a digit with its picture, two figures and two results.
+    Writes to `out`: `demo.png` (all on one sheet), the digits in `inputs`, and a folder each with the counterfactual,
+    two figures and two results.
 
     Args:
         images: how many digits, 1..10, each of another class.
@@ -40,6 +41,8 @@ def run_demo(out: Path, *, images: int = 4, seed: int = 0) -> list[dict[str, Any
     chosen = choose_digits(bundle, images, seed)
     black_box = BlackBox(bundle.classifier, class_names=bundle.class_names)
     explainer = FreeMCG(black_box, bundle.denoiser, seed=seed)
+    inputs = out / "inputs"
+    inputs.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     pairs = []
     for index in chosen:
@@ -50,13 +53,13 @@ def run_demo(out: Path, *, images: int = 4, seed: int = 0) -> list[dict[str, Any
         folder = out / f"digit-{name}"
         attribution.save(folder / "attribution.safetensors")
         counterfactual.save(folder / "counterfactual.safetensors")
-        write_image(image, folder / "input.png")
+        write_image(image, inputs / f"{folder.name}.png")
         write_image(counterfactual.image, folder / "counterfactual.png")
         write_figure(attribution.plot(), folder / "attribution-figure.png")
         write_figure(counterfactual.plot(), folder / "counterfactual-figure.png")
         rows.append(
             {
-                "image": f"{folder.name}/input.png",
+                "image": f"inputs/{folder.name}.png",
                 "decision": bundle.class_names[counterfactual.original_decision],
                 "target": bundle.class_names[counterfactual.target],
                 "flipped": counterfactual.flipped,

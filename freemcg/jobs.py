@@ -22,6 +22,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
+from freemcg.blackbox import QueryBudgetExceeded
 from freemcg.explainer import FreeMCG
 from freemcg.images import list_images, read_image, write_image
 from freemcg.plot import class_name, write_figure
@@ -113,18 +114,21 @@ def run_job(
         _write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
         each = most_queries(explainer.settings, task)
         typer.echo(
-            f"{len(items)} images, {len(items) - len(pending)} done before; "
-            f"{len(pending)} to do, at most {each} queries each",
+            f"images: {len(items)}; done before: {len(items) - len(pending)}; "
+            f"to do: {len(pending)}, at most {each} queries each",
             err=True,
         )
         if resized:
             height, width = explainer.denoiser.image_size or (0, 0)
-            typer.echo(f"{resized} of them are resized to the denoiser's {height}x{width}", err=True)
-    with tqdm(share, desc=f"{task}s", unit="image", disable=not state.is_main_process) as bar:
-        for item in bar:
-            _explain(explainer, item, task, wanted)
-            bar.set_postfix(queries=explainer.black_box.queries, refresh=False)
-    state.wait_for_everyone()
+            typer.echo(f"resized to the denoiser's {height}x{width}: {resized} of them", err=True)
+
+    def work() -> None:
+        with tqdm(share, desc=f"{task}s", unit="image", disable=not state.is_main_process) as bar:
+            for item in bar:
+                _explain(explainer, item, task, wanted)
+                bar.set_postfix(queries=explainer.black_box.queries, refresh=False)
+
+    _together(state, work)
     rows = [json.loads((item.folder / RECORD).read_text()) for item in items]
     rows = [{key: value for key, value in row.items() if key != "record"} for row in rows]
     if state.is_main_process:
@@ -250,18 +254,20 @@ def _counterfactual_row(result: Counterfactual) -> dict[str, Any]:
     }
 
 
-def _together(state: PartialState, check: Callable[[], None]) -> None:
-    """Run `check` on every process; where it refuses on one, none goes on, and the main process says why."""
+def _together(state: PartialState, act: Callable[[], None]) -> None:
+    """Act on every process and wait for all; where one refuses, none goes on, and the main process says why."""
+    own: Exception | None = None
     try:
-        check()
-        problem = None
-    except (ValueError, OSError) as error:
-        problem = error
-    problems = [each for each in gather_object([problem]) if each is not None]
-    if problems and state.is_main_process:
-        raise problems[0]
-    if problems:
+        act()
+    except (ValueError, TypeError, OSError, QueryBudgetExceeded) as error:
+        own = error
+    problems = [each for each in gather_object([None if own is None else str(own)]) if each is not None]
+    if problems and not state.is_main_process:
         raise SystemExit(2)
+    if own is not None:
+        raise own
+    if problems:
+        raise ValueError(problems[0])
 
 
 def _check_made_with(out: Path, now: dict[str, Any]) -> None:

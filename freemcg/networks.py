@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 
 class ConvClassifier(nn.Module):
-    """Three stages of 3x3 convolution and pooling, then two dense layers: logits `(N, classes)`. Sides divisible by 8."""
+    """Three stages of 3x3 convolution and pooling, then two dense layers. Takes sides divisible by 8."""
 
     def __init__(self, channels: int, classes: int, image_size: int, width: int = 16) -> None:
         super().__init__()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -15,6 +13,9 @@ from freemcg.objective import Objective
 from freemcg.reverse import reverse_schedule, reverse_step, scaled_like
 from freemcg.seeding import particle_noise
 from freemcg.settings import SharedSearch
+
+HUBER_WIDTH = 5 / 255
+POLISH_DRAWS = 4
 
 
 def shared_search(
@@ -31,14 +32,16 @@ def shared_search(
 
     Every `refresh` steps the manifold gradient around the mean of the denoised particles is estimated, at the noise
     level of that step; all particles follow it until the next. The same answers predict each particle's objective, so
-    one that is past the wanted confidence is not guided on.
+    one that is predicted to be past `stop` is not guided on. The pull to the input is the gradient of the Huber
+    distance, an L1 distance that is smooth within 5 of 255 grey levels, so that rounding cannot turn its sign. At the
+    end each particle is put back on the manifold once more: see `polish`.
 
-    Costs `queries` for each of the `ceil((steps - 1) / refresh)` estimates.
+    Costs `queries` for each of the `ceil((steps - 1) / refresh)` estimates, and
+    `particles * steps + unpaid * estimates + 4 * particles` denoisings.
     """
     schedule = reverse_schedule(denoiser, search.strength, search.steps)
     start = particle_noise(seed, "start", 0, search.particles, tuple(image.shape)).to(image)
     x_t = denoiser.add_noise(image, schedule[0], start)
-    wanted = math.log(search.confidence / (1 - search.confidence))
     local: ManifoldGradient | None = None
     paths, exhausted, signal = [], False, False
     for step, t in enumerate(schedule):
@@ -47,7 +50,7 @@ def shared_search(
         if step + 1 == len(schedule):
             break
         noise = denoiser.noise_in(x_t, t, images)
-        push = -scaled_like((images - image).sign(), noise, search.proximity)
+        push = -scaled_like(((images - image) / HUBER_WIDTH).clamp(-1, 1), noise, search.proximity)
         if step % search.refresh == 0 and not exhausted:
             try:
                 local = manifold_gradient(
@@ -67,10 +70,19 @@ def shared_search(
             except QueryBudgetExceeded:
                 exhausted = True
         if local is not None and local.has_signal:
-            lacking = (predicted_values(local, images) < wanted).to(images)
+            lacking = (predicted_values(local, images) < search.stop).to(images)
             push += lacking.reshape(-1, 1, 1, 1) * scaled_like(local.gradient[None], noise, search.guidance)
         x_t = reverse_step(denoiser, images, noise, push, t, schedule[step + 1], eta=search.eta, seed=seed, step=step)
-    return Candidates(images, torch.stack(paths), exhausted=exhausted, no_signal=not (signal or exhausted))
+    paths[-1] = polish(denoiser, images, search.polish, seed=seed)
+    return Candidates(paths[-1], torch.stack(paths), exhausted=exhausted, no_signal=not (signal or exhausted))
+
+
+def polish(denoiser: Denoiser, images: Tensor, level: float, *, seed: int) -> Tensor:
+    """Each image as the mean of 4 denoised noisy copies at a low noise level: what is no part of the manifold goes."""
+    t = denoiser.timestep(level)
+    noise = particle_noise(seed, "polish", 0, POLISH_DRAWS, tuple(images.shape[1:])).to(images)
+    copies = torch.cat([denoiser.add_noise(image, t, noise) for image in images])
+    return denoiser.denoise(copies, t).unflatten(0, (len(images), POLISH_DRAWS)).mean(dim=1)
 
 
 def predicted_values(local: ManifoldGradient, images: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class TangentSpace:
         return ((flat @ self.basis.T) @ self.basis).reshape(vectors.shape).to(vectors)
 
     def alignment(self, vectors: Tensor) -> Tensor:
-        """`|P v| / |v|` (Bordt et al. 2023), the ratio of norms and not of their squares: `(N,)`, NaN for a zero vector."""
+        """`|P v| / |v|` (Bordt et al. 2023), a ratio of norms, not of squares: `(N,)`, NaN for a zero vector."""
         flat = vectors.reshape(-1, self.basis.shape[1]).to(self.basis)
         return (flat @ self.basis.T).norm(dim=1) / flat.norm(dim=1)
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class GaussianNetwork(nn.Module):
     """The exact network for images `x0 ~ N(mean, covariance)` in the model's range, shaped as a diffusers UNet is.
 
-    With `r = (abar S + (1 - abar) I)^-1 (x_t - sqrt(abar) m)` the noise is `sqrt(1 - abar) r` (minus the score, rescaled) and
-    the clean image `m + sqrt(abar) S r`.
+    With `r = (abar S + (1 - abar) I)^-1 (x_t - sqrt(abar) m)` the noise is `sqrt(1 - abar) r` (minus the score,
+    rescaled) and the clean image `m + sqrt(abar) S r`.
     """
 
     def __init__(self, mean: Tensor, covariance: Tensor, scheduler, *, learned_variance: bool = False) -> None:

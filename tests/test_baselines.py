@@ -100,7 +100,7 @@ def test_closed_forms_of_the_path_engine():
     for rule in RULES:
         found = integrate(straight_line(start, end, 4), gradient, rule=rule)
         torch.testing.assert_close(found, factors[rule] * torch.tensor([[54.0, 27.0]], dtype=torch.double))
-        linear = integrate(straight_line(start, end, 3), lambda x: weights.expand_as(x), rule=rule)
+        linear = integrate(straight_line(start, end, 3), weights.expand_as, rule=rule)
         torch.testing.assert_close(linear, weights * 3)
     with pytest.raises(ValueError, match="a path needs at least two points"):
         integrate([start], gradient)

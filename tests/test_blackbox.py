@@ -41,7 +41,7 @@ def raises(kind, message):
     return pytest.raises(kind, match=f"^{re.escape(message)}$")
 
 
-# --- counting and the budget -------------------------------------------------------------------------------------------
+# --- counting and the budget ---
 
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (64, [5])])
@@ -91,12 +91,17 @@ def test_reserving_keeps_queries_for_later(reserved, left, images):
 
 def test_reserving_spends_nests_and_ends_with_an_error(images):
     black_box = BlackBox(Spy(), budget=8)
-    with pytest.raises(KeyError), black_box.reserving(3):
-        black_box(images[:2])
-        with black_box.reserving(1):
-            assert black_box.remaining == 2
-        assert black_box.remaining == 3
-        raise KeyError
+
+    def spend():
+        with black_box.reserving(3):
+            black_box(images[:2])
+            with black_box.reserving(1):
+                assert black_box.remaining == 2
+            assert black_box.remaining == 3
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        spend()
     assert black_box.remaining == 6
 
 
@@ -115,7 +120,7 @@ def test_queries_are_counted_when_sent_whatever_comes_back(images):
     assert black_box.queries == 2
 
 
-# --- nothing but answers is read ---------------------------------------------------------------------------------------
+# --- nothing but answers is read ---
 
 
 class _NoBackward(torch.autograd.Function):
@@ -134,6 +139,7 @@ class Undifferentiable(nn.Module):
         self.head = nn.Linear(3 * 6 * 4, 3)
 
     def forward(self, images):
+        assert not torch.is_grad_enabled()
         return _NoBackward.apply(self.head(images.flatten(1)))
 
 
@@ -174,7 +180,7 @@ def test_the_classifier_gets_float32(dtype, images):
     assert spy.asked[0].dtype == torch.float32
 
 
-# --- what an answer may look like --------------------------------------------------------------------------------------
+# --- what an answer may look like ---
 
 
 @pytest.mark.parametrize(
@@ -233,7 +239,7 @@ def test_class_names_count_the_classes_of_labels():
     torch.testing.assert_close(answered.exp(), torch.tensor([[0.01, 0.99]]))
 
 
-# --- preparing images --------------------------------------------------------------------------------------------------
+# --- preparing images ---
 
 
 def triangle_weights(before, after):
@@ -283,30 +289,63 @@ def test_a_classifier_that_normalises_in_place_leaves_the_callers_images_alone(i
     assert torch.equal(images, before)
 
 
-# --- bad answers -------------------------------------------------------------------------------------------------------
+# --- bad answers ---
+
 
 @pytest.mark.parametrize(
     ("kind", "answer", "error", "message"),
     [
-        ("logits", torch.zeros(2, 4), ValueError, "the black box answered shape (2, 4) for 3 images; it must be (3, classes)"),
-        ("logits", torch.zeros(3), ValueError, "the black box answered shape (3,) for 3 images; it must be (3, classes)"),
-        ("logits", torch.zeros(3, 1), ValueError, "the black box answered one column of scores; it must have at least 2 classes"),
-        ("logits", torch.tensor([[0.0, 1.0], [1.0, 2.0], [NAN, 0.0]]), ValueError, "the black box answered NaN or infinity for image 2 of 3"),
-        ("logits", torch.tensor([[0.0, 1.0], [1.0, INFINITY], [0.0, 0.0]]), ValueError, "the black box answered NaN or infinity for image 1 of 3"),
+        (
+            "logits",
+            torch.zeros(2, 4),
+            ValueError,
+            "the black box answered shape (2, 4) for 3 images; it must be (3, classes)",
+        ),
+        (
+            "logits",
+            torch.zeros(3),
+            ValueError,
+            "the black box answered shape (3,) for 3 images; it must be (3, classes)",
+        ),
+        (
+            "logits",
+            torch.zeros(3, 1),
+            ValueError,
+            "the black box answered one column of scores; it must have at least 2 classes",
+        ),
+        (
+            "logits",
+            torch.tensor([[0.0, 1.0], [1.0, 2.0], [NAN, 0.0]]),
+            ValueError,
+            "the black box answered NaN or infinity for image 2 of 3",
+        ),
+        (
+            "logits",
+            torch.tensor([[0.0, 1.0], [1.0, INFINITY], [0.0, 0.0]]),
+            ValueError,
+            "the black box answered NaN or infinity for image 1 of 3",
+        ),
         ("logits", [[0.0, 1.0]] * 3, TypeError, "the black box answered list; it must answer a tensor or an array"),
-        ("logits", {"scores": torch.zeros(3, 2)}, TypeError, "the black box answered dict; it must answer a tensor or an array"),
+        (
+            "logits",
+            {"scores": torch.zeros(3, 2)},
+            TypeError,
+            "the black box answered dict; it must answer a tensor or an array",
+        ),
         ("logits", None, TypeError, "the black box answered NoneType; it must answer a tensor or an array"),
         (
             "probabilities",
             torch.tensor([[0.5, 0.5], [2.0, 1.5], [0.0, 1.0]]),
             ValueError,
-            "the black box was declared to answer probabilities, but a row lies in [1.5, 2] and sums to 3.5; is it scores='logits'?",
+            "the black box was declared to answer probabilities, but "
+            "a row lies in [1.5, 2] and sums to 3.5; is it scores='logits'?",
         ),
         (
             "probabilities",
             torch.tensor([[0.505, 0.5], [0.5, 0.5], [-0.25, 1.25]]),
             ValueError,
-            "the black box was declared to answer probabilities, but a row lies in [-0.25, 1.25] and sums to 1; is it scores='logits'?",
+            "the black box was declared to answer probabilities, but "
+            "a row lies in [-0.25, 1.25] and sums to 1; is it scores='logits'?",
         ),
         (
             "log_probabilities",
@@ -320,14 +359,34 @@ def test_a_classifier_that_normalises_in_place_leaves_the_callers_images_alone(i
             ValueError,
             "the black box was declared to answer log-probabilities, but exp(row) sums to 0.5; is it scores='logits'?",
         ),
-        ("log_probabilities", torch.tensor([[0.5, 0.5], [NAN, 0.5], [0.5, 0.5]]), ValueError, "the black box answered NaN or infinity for image 1 of 3"),
-        ("label", torch.tensor([0, 1, 2]), ValueError, "the black box answered the label 2; labels are whole numbers 0..1"),
-        ("label", torch.tensor([0, -1, 1]), ValueError, "the black box answered the label -1; labels are whole numbers 0..1"),
-        ("label", torch.tensor([0, 0.5, 1]), ValueError, "the black box answered the label 0.5; labels are whole numbers 0..1"),
+        (
+            "log_probabilities",
+            torch.tensor([[0.5, 0.5], [NAN, 0.5], [0.5, 0.5]]),
+            ValueError,
+            "the black box answered NaN or infinity for image 1 of 3",
+        ),
+        (
+            "label",
+            torch.tensor([0, 1, 2]),
+            ValueError,
+            "the black box answered the label 2; labels are whole numbers 0..1",
+        ),
+        (
+            "label",
+            torch.tensor([0, -1, 1]),
+            ValueError,
+            "the black box answered the label -1; labels are whole numbers 0..1",
+        ),
+        (
+            "label",
+            torch.tensor([0, 0.5, 1]),
+            ValueError,
+            "the black box answered the label 0.5; labels are whole numbers 0..1",
+        ),
         ("label", torch.tensor([0.0, NAN, 1.0]), ValueError, "the black box answered NaN or infinity for image 1 of 3"),
         ("label", torch.zeros(3, 1), ValueError, "the black box answered shape (3, 1) for 3 images; it must be (3,)"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_answer_is_refused_in_one_sentence(kind, answer, error, message):
     black_box = BlackBox(lambda images: answer, kind, num_classes=2 if kind == "label" else None)
     with raises(error, message):
@@ -346,24 +405,40 @@ def test_the_number_of_classes_may_not_change(known, images):
         black_box(images)
 
 
-# --- bad input: refused before a query is spent ------------------------------------------------------------------------
+# --- bad input: refused before a query is spent ---
 
 
 @pytest.mark.parametrize(
     ("bad", "error", "message"),
     [
-        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), TypeError, "images must be a float tensor in [0, 1], got torch.uint8; divide 8-bit images by 255"),
-        (np.zeros((2, 1, 4, 4), dtype=np.float32), TypeError, "images must be a float tensor in [0, 1], got ndarray; divide 8-bit images by 255"),
+        (
+            torch.zeros(2, 1, 4, 4, dtype=torch.uint8),
+            TypeError,
+            "images must be a float tensor in [0, 1], got torch.uint8; divide 8-bit images by 255",
+        ),
+        (
+            np.zeros((2, 1, 4, 4), dtype=np.float32),
+            TypeError,
+            "images must be a float tensor in [0, 1], got ndarray; divide 8-bit images by 255",
+        ),
         ([0.5], TypeError, "images must be a float tensor in [0, 1], got list; divide 8-bit images by 255"),
         (torch.zeros(1, 4, 4), ValueError, "images must be (N, C, H, W) with C = 1 or 3, got shape (1, 4, 4)"),
         (torch.zeros(2, 2, 4, 4), ValueError, "images must be (N, C, H, W) with C = 1 or 3, got shape (2, 2, 4, 4)"),
         (torch.zeros(0, 1, 4, 4), ValueError, "images must be (N, C, H, W) with C = 1 or 3, got shape (0, 1, 4, 4)"),
         (torch.full((1, 1, 2, 2), NAN), ValueError, "images hold NaN or infinity; they must be in [0, 1]"),
         (torch.full((1, 1, 2, 2), -INFINITY), ValueError, "images hold NaN or infinity; they must be in [0, 1]"),
-        (torch.tensor([0.0, 255.0]).reshape(1, 1, 1, 2), ValueError, "images must be in [0, 1], got values in [0, 255]; rescale them first"),
-        (torch.tensor([-0.125, 0.5]).reshape(1, 1, 1, 2), ValueError, "images must be in [0, 1], got values in [-0.125, 0.5]; rescale them first"),
+        (
+            torch.tensor([0.0, 255.0]).reshape(1, 1, 1, 2),
+            ValueError,
+            "images must be in [0, 1], got values in [0, 255]; rescale them first",
+        ),
+        (
+            torch.tensor([-0.125, 0.5]).reshape(1, 1, 1, 2),
+            ValueError,
+            "images must be in [0, 1], got values in [-0.125, 0.5]; rescale them first",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_images_are_refused_before_a_query_is_spent(bad, error, message):
     spy = Spy()
     black_box = BlackBox(spy)
@@ -376,7 +451,11 @@ def test_bad_images_are_refused_before_a_query_is_spent(bad, error, message):
     ("arguments", "error", "message"),
     [
         ({"predict": "resnet18"}, TypeError, "predict must be callable (images in, scores out), got str"),
-        ({"scores": "logit"}, ValueError, "scores must be one of logits, probabilities, log_probabilities, label, got 'logit'"),
+        (
+            {"scores": "logit"},
+            ValueError,
+            "scores must be one of logits, probabilities, log_probabilities, label, got 'logit'",
+        ),
         ({"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
         ({"budget": -1}, ValueError, "budget must be >= 0, got -1"),
         ({"channels": 2}, ValueError, "channels must be 1 (grey) or 3 (RGB), got 2"),
@@ -387,7 +466,7 @@ def test_bad_images_are_refused_before_a_query_is_spent(bad, error, message):
         ({"class_names": ["a"]}, ValueError, "num_classes must be >= 2, got 1"),
         ({"scores": "label"}, ValueError, "a black box that answers labels needs class_names or num_classes"),
     ],
-)  # fmt: skip
+)
 def test_bad_arguments_are_refused(arguments, error, message):
     with raises(error, message):
         BlackBox(**{"predict": brightness, **arguments})
@@ -427,7 +506,7 @@ def test_an_index_is_checked_once_an_answer_has_told_the_classes(images):
         black_box.class_index(7)
 
 
-# --- identity ----------------------------------------------------------------------------------------------------------
+# --- identity ---
 
 
 def test_identity_follows_the_weights():

@@ -78,7 +78,7 @@ def tiny_unet(**settings):
     ).eval()
 
 
-# --- the map (x_t, t) -> E[x_0 | x_t] ----------------------------------------------------------------------------------
+# --- the map (x_t, t) -> E[x_0 | x_t] ---
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -170,7 +170,7 @@ def test_a_schedule_that_ends_without_signal_stays_finite(data, gaussian_network
     torch.testing.assert_close(denoiser.denoise(x_t, 999), expected, rtol=0, atol=1e-3)
 
 
-# --- noise levels ------------------------------------------------------------------------------------------------------
+# --- noise levels ---
 
 
 @pytest.mark.parametrize(("fraction", "t"), [(1e-9, 1), (0.001, 1), (0.2, 200), (0.4, 400), (0.9996, 999), (1, 999)])
@@ -192,11 +192,11 @@ def test_timestep_undoes_sigma(scheduler, settings, gaussian):
         assert denoiser.timestep(sigma=denoiser.sigma(t)) == t
 
 
-def test_timestep_of_sigma_is_the_nearest_ratio(gaussian):
-    denoiser, _, _ = gaussian()
-    below, above = denoiser.sigma(300), denoiser.sigma(301)
-    assert denoiser.timestep(sigma=(below**0.6) * (above**0.4)) == 300
-    assert denoiser.timestep(sigma=(below**0.4) * (above**0.6)) == 301
+def test_timestep_of_sigma_is_the_nearest_ratio():
+    """Of sigmas 1, 2, 4: 1.45 lies nearer to 1 by difference, and to 2 by ratio."""
+    scheduler = SimpleNamespace(alphas_cumprod=1 / (1 + torch.tensor([1.0, 2.0, 4.0]).square()))
+    denoiser = Denoiser(nn.Identity(), scheduler)
+    assert [denoiser.timestep(sigma=sigma) for sigma in (1.35, 1.45, 2.7, 2.9)] == [0, 1, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -216,18 +216,33 @@ def test_a_noise_level_out_of_range_is_refused(level, message, gaussian):
         gaussian()[0].timestep(**level)
 
 
-# --- what cannot be a denoiser -----------------------------------------------------------------------------------------
+# --- what cannot be a denoiser ---
 
 
 @pytest.mark.parametrize(
     ("config", "settings", "kind", "message"),
     [
-        ({"num_class_embeds": 10}, {}, ValueError, "the network wants a class beside the image; take an unconditional diffusion model"),
-        ({"class_embed_type": "timestep"}, {}, ValueError, "the network wants a class beside the image; take an unconditional diffusion model"),
-        ({"cross_attention_dim": 768}, {}, ValueError, "the network wants a text or another condition; take an unconditional diffusion model"),
+        (
+            {"num_class_embeds": 10},
+            {},
+            ValueError,
+            "the network wants a class beside the image; take an unconditional diffusion model",
+        ),
+        (
+            {"class_embed_type": "timestep"},
+            {},
+            ValueError,
+            "the network wants a class beside the image; take an unconditional diffusion model",
+        ),
+        (
+            {"cross_attention_dim": 768},
+            {},
+            ValueError,
+            "the network wants a text or another condition; take an unconditional diffusion model",
+        ),
         ({}, {"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
     ],
-)  # fmt: skip
+)
 def test_a_network_that_cannot_be_used_is_refused(config, settings, kind, message):
     network = nn.Identity()
     network.config = config
@@ -252,7 +267,8 @@ def test_a_real_class_conditional_unet_is_refused():
         (
             diffusers.FlowMatchEulerDiscreteScheduler(),
             TypeError,
-            "FlowMatchEulerDiscreteScheduler has no alphas_cumprod; take a discrete-time scheduler such as DDPMScheduler",
+            "FlowMatchEulerDiscreteScheduler has no alphas_cumprod; "
+            "take a discrete-time scheduler such as DDPMScheduler",
         ),
         (
             SimpleNamespace(alphas_cumprod=torch.ones(3) / 2, config={"prediction_type": "flow"}),
@@ -284,7 +300,7 @@ def test_a_bad_answer_of_the_network_is_refused(answer, message):
         fixed(answer).denoise(torch.ones(2, 1, 4, 4), 20)
 
 
-# --- folders -----------------------------------------------------------------------------------------------------------
+# --- folders ---
 
 
 @pytest.fixture
@@ -358,12 +374,14 @@ def test_weights_cut_short_are_refused(folder):
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     path = str(tmp_path / "nothing" / "here")
-    with pytest.raises(ValueError, match=f"^the denoiser {re.escape(repr(path))} is neither a folder made by") as caught:
+    with pytest.raises(
+        ValueError, match=f"^the denoiser {re.escape(repr(path))} is neither a folder made by"
+    ) as caught:
         Denoiser.from_pretrained(path)
     assert "\n" not in str(caught.value)
 
 
-# --- the whole chain on Gaussian data ----------------------------------------------------------------------------------
+# --- the whole chain on Gaussian data ---
 
 
 def jacobian(covariance, abar):
@@ -460,7 +478,9 @@ def test_regression_of_the_chain_is_the_slope_on_the_plane_of_the_data(chain):
     plane = vectors[:, -3:]
     expected = plane @ plane.T @ slope.double()
     error = (answer.gradient.double().flatten() - expected).norm() / expected.norm()
-    assert error < 0.02  # the box answers in float32, and with more particles than axes the ridge of 1e-6 amplifies that
+    assert (
+        error < 0.02
+    )  # the box answers in float32, and with more particles than axes the ridge of 1e-6 amplifies that
 
 
 def test_per_particle_of_the_chain_is_the_mean_of_the_papers_terms(chain):
@@ -504,7 +524,7 @@ def test_a_denoiser_that_leaves_nothing_to_ask_about_costs_nothing():
     assert answer.gradient.abs().max() == 0
 
 
-# --- realism -----------------------------------------------------------------------------------------------------------
+# --- realism ---
 
 
 def test_denoising_error_of_gaussian_data(gaussian, rng):

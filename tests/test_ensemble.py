@@ -61,7 +61,7 @@ def curved(rng):
     return (lambda x: torch.tanh(x @ slopes) + (x @ slopes).square() / 50), weights
 
 
-# --- linear scores: exact for every ensemble ---------------------------------------------------------------------------
+# --- linear scores: exact for every ensemble ---
 
 
 @pytest.mark.parametrize(("count", "size", "outputs"), SIZES)
@@ -167,7 +167,7 @@ def test_a_pair_clipped_to_one_point_tells_nothing():
     torch.testing.assert_close(answer.gradient, torch.tensor([0.0, 0.01 * 0.6 / 0.3]))
 
 
-# --- laws that hold for any score --------------------------------------------------------------------------------------
+# --- laws that hold for any score ---
 
 
 @pytest.mark.parametrize("name", ESTIMATES)
@@ -235,7 +235,7 @@ def test_nothing_points_off_the_plane_of_the_particles(name, curved, rng):
     assert off.norm() < 1e-10 * gradient.norm()
 
 
-# --- per particle ------------------------------------------------------------------------------------------------------
+# --- per particle ---
 
 
 @pytest.mark.parametrize("each", [False, True])
@@ -250,7 +250,7 @@ def test_per_particle_is_each_ones_own_term(each, rng):
     torch.testing.assert_close(per_particle(particles, scores, weights), torch.stack(expected))
 
 
-# --- principal axes ----------------------------------------------------------------------------------------------------
+# --- principal axes ---
 
 
 @pytest.mark.parametrize(("count", "size", "outputs"), SIZES)
@@ -314,7 +314,7 @@ def test_sigma_points_lie_where_the_formula_puts_them(asked, got, rng):
         torch.testing.assert_close(points[got + i], axes.mean - step)
 
 
-# --- standard errors ---------------------------------------------------------------------------------------------------
+# --- standard errors ---
 
 
 def jackknife(replicates):
@@ -394,7 +394,7 @@ def test_sigma_point_interval_covers_the_truth_for_slopes_of_one_size(rng):
     assert 0.92 < torch.stack(covered).double().mean() < 0.97
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------------
+# --- bad input ---
 
 
 @pytest.mark.parametrize("count", [0, 1])

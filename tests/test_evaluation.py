@@ -43,7 +43,12 @@ def test_summary_counts_the_judge_on_the_image_returned():
         bright = images.mean(dim=(1, 2, 3))
         return torch.stack([1 - bright, bright], dim=1)
 
-    results = [result(0.9, 1, flipped=True), result(0.2, 1, flipped=True), result(0.8, 0, flipped=False), result(0.7, 1, flipped=True)]
+    results = [
+        result(0.9, 1, flipped=True),
+        result(0.2, 1, flipped=True),
+        result(0.8, 0, flipped=False),
+        result(0.7, 1, flipped=True),
+    ]
     summary = summarise(results, judge)
     assert (summary.images, summary.flipped.value, summary.judged.value) == (4, 0.75, 0.5)
     assert summary.l1.value == pytest.approx(0.65)

@@ -1,4 +1,4 @@
-"""The explainer on images whose denoiser is known exactly, with a linear classifier: both tasks, costs, budgets, laws."""
+"""The explainer on images whose denoiser is known exactly: both tasks, costs, budgets, laws."""
 
 from __future__ import annotations
 
@@ -173,7 +173,9 @@ def test_a_class_out_of_reach_is_marked_not_flipped_and_the_best_is_returned(den
 
 
 def test_counterfactual_of_a_constant_black_box_says_no_signal(denoiser, image):
-    assert make(lambda x: x.new_tensor([2.0, 1.0]).expand(len(x), 2), denoiser).counterfactual(image).status == "no_signal"
+    assert (
+        make(lambda x: x.new_tensor([2.0, 1.0]).expand(len(x), 2), denoiser).counterfactual(image).status == "no_signal"
+    )
 
 
 def test_target_that_is_already_decided_costs_one_query(classifier, denoiser, image):
@@ -273,7 +275,10 @@ def test_bad_images_cost_nothing(classifier, denoiser, image, change, message):
 
 def test_an_unknown_class_costs_nothing(classifier, denoiser, image):
     explainer = FreeMCG(BlackBox(classifier, class_names=["a", "b", "c"]), denoiser)
-    for target, message in (("d", "there is no class 'd'; classes are a, b, c"), (3, "there is no class 3; classes are 0..2")):
+    for target, message in (
+        ("d", "there is no class 'd'; classes are a, b, c"),
+        (3, "there is no class 3; classes are 0..2"),
+    ):
         with pytest.raises(ValueError) as caught:
             explainer.counterfactual(image, target)
         assert str(caught.value) == message

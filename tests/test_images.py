@@ -32,7 +32,7 @@ def pixels(array):
     return torch.from_numpy(np.atleast_3d(array).astype(np.float32)).permute(2, 0, 1) / 255
 
 
-# --- reading -----------------------------------------------------------------------------------------------------------
+# --- reading ---
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp"])
@@ -104,7 +104,7 @@ def test_a_palette_with_a_transparent_colour_is_laid_on_white(tmp_path):
         (5, lambda a: a.transpose(1, 0, 2)),
         (6, lambda a: np.rot90(a, -1)),
         (7, lambda a: a[::-1, ::-1].transpose(1, 0, 2)),
-        (8, lambda a: np.rot90(a)),
+        (8, np.rot90),
     ],
 )
 def test_the_exif_orientation_is_applied(orientation, seen, colour, tmp_path):
@@ -120,7 +120,9 @@ def test_a_jpeg_is_read(tmp_path):
     torch.testing.assert_close(read, pixels(flat), rtol=0, atol=3 / 255)
 
 
-@pytest.mark.parametrize(("size", "rows", "columns"), [((4, 4), slice(1, 5), slice(0, 4)), ((6, 2), slice(0, 6), slice(1, 3))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("size", "rows", "columns"), [((4, 4), slice(1, 5), slice(0, 4)), ((6, 2), slice(0, 6), slice(1, 3))]
+)
 def test_a_picture_that_only_needs_a_crop_is_cropped_at_the_centre(size, rows, columns, colour, tmp_path):
     read = read_image(save(colour, tmp_path / "a.png"), channels=3, size=size)
     assert torch.equal(read, pixels(colour[rows, columns]))
@@ -136,7 +138,7 @@ def test_a_picture_is_scaled_to_cover_the_size(deep, tmp_path):
     torch.testing.assert_close(read[0, 8].double(), torch.from_numpy(expected), rtol=0, atol=1.1 / 255)
 
 
-# --- what cannot be read -----------------------------------------------------------------------------------------------
+# --- what cannot be read ---
 
 
 def test_what_is_not_there_and_what_is_a_folder(tmp_path):
@@ -164,7 +166,7 @@ def test_a_picture_cut_short_is_refused(suffix, share, rng, tmp_path):
         read_image(path, channels=3)
 
 
-# --- writing -----------------------------------------------------------------------------------------------------------
+# --- writing ---
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -187,7 +189,7 @@ def test_a_picture_that_is_there_is_replaced(tmp_path):
     assert read_image(tmp_path / "a.png", channels=1).mean().item() == pytest.approx(0.8)
 
 
-# --- folders -----------------------------------------------------------------------------------------------------------
+# --- folders ---
 
 
 def test_pictures_of_a_folder_are_listed_in_order(tmp_path):

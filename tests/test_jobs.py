@@ -217,7 +217,7 @@ def test_resizing_is_said_once(make_explainer, tmp_path, capsys):
     tiny.make_pictures(images, ("c.png",))
     run_job(make_explainer(), images, tmp_path / "out", task="attribution")
     printed = capsys.readouterr().err
-    assert printed.count("2 of them are resized to the denoiser's 8x8") == 1
+    assert printed.count("resized to the denoiser's 8x8: 2 of them") == 1
     assert Attribution.load(tmp_path / "out" / "a" / "result.safetensors").image.shape == (1, 8, 8)
 
 
@@ -276,9 +276,9 @@ def free_port():
         return str(probe.getsockname()[1])
 
 
-def command(pipeline, out):
+def command(pipeline, out, model="brighter_right"):
     """What a user types behind `python` or `accelerate launch`."""
-    options = ["--model", "mine.py:brighter_right", "--denoiser", str(pipeline), "--config", "tiny.yaml"]
+    options = ["--model", f"mine.py:{model}", "--denoiser", str(pipeline), "--config", "tiny.yaml"]
     return ["-m", "freemcg", "attribute", "pics", "--out", out, "--device", "cpu", *options]
 
 
@@ -301,14 +301,12 @@ def test_two_processes_answer_as_one(make_explainer, pipeline, tmp_path):
         assert one.queries == two.queries
 
 
-def test_a_bad_picture_of_the_second_process_stops_both_before_the_first_query(pipeline, tmp_path):
+def test_a_wrong_answer_in_the_second_process_is_said_by_the_first_and_its_results_are_kept(pipeline, tmp_path):
     place = tiny.make_place(tmp_path)
-    whole = (place / "pics" / "b.png").read_bytes()
-    (place / "pics" / "b.png").write_bytes(whole[: len(whole) // 2])
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, *command(pipeline, "two")],
+            [sys.executable, *command(pipeline, "two", "answers_nan_elsewhere")],
             cwd=place,
             env={**os.environ, **group, "RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": "2"},
             stderr=subprocess.PIPE,
@@ -318,7 +316,24 @@ def test_a_bad_picture_of_the_second_process_stops_both_before_the_first_query(p
     ]
     said = [process.communicate(timeout=300)[1] for process in processes]
     assert [process.returncode for process in processes] == [2, 2]
-    assert said[0].startswith("freemcg: pics/b.png cannot be decoded, is it cut short?")
-    assert "freemcg" not in said[1]
+    assert said[0].splitlines()[-1] == "freemcg: the black box answered NaN or infinity for image 0 of 1"
+    assert "freemcg: " not in said[1]
     assert "Traceback" not in "".join(said)
-    assert tiny.asked(place) == []
+    assert tiny.asked(place) == [2 * 9, 1]
+    assert len(written(place / "two")) == 2
+
+
+@pytest.mark.parametrize(("rank", "error"), [(0, ValueError), (1, SystemExit)])
+def test_a_picture_that_another_process_cannot_read_stops_this_one_before_the_first_query(
+    make_explainer, tmp_path, monkeypatch, rank, error
+):
+    images = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png", "c.png"))
+    state = SimpleNamespace(process_index=rank, num_processes=3, is_main_process=rank == 0)
+    monkeypatch.setattr(jobs, "PartialState", lambda: state)
+    monkeypatch.setattr(jobs, "gather_object", lambda own: [*own, None, "c.png cannot be decoded"])
+    explainer = make_explainer()
+    with pytest.raises(error) as caught:
+        run_job(explainer, images, tmp_path / "out", task="attribution")
+    assert str(caught.value) == ("c.png cannot be decoded" if rank == 0 else "2")
+    assert explainer.black_box.queries == 0
+    assert not (tmp_path / "out").exists()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import diffusers
 import pytest
@@ -26,7 +27,7 @@ def batch(rng):
     return images, torch.randn(SHAPE, generator=rng, dtype=torch.float64)
 
 
-# --- the schedule ------------------------------------------------------------------------------------------------------
+# --- the schedule ---
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.37, 0.5, 1.0])
@@ -38,7 +39,7 @@ def test_the_schedule_falls_evenly_from_the_strength_to_the_last_step(strength):
         assert len(schedule) == steps
         assert schedule[0] == start
         ends = [*schedule, 0]
-        gaps = [before - after for before, after in zip(ends, ends[1:], strict=False)]
+        gaps = [before - after for before, after in pairwise(ends)]
         assert min(gaps) >= 1
         assert all(abs(gap - start / steps) <= 1 for gap in gaps)
     assert reverse_schedule(denoiser, strength, start) == list(range(start, 0, -1))
@@ -54,7 +55,7 @@ def test_more_steps_than_timesteps_are_refused():
         reverse_schedule(denoiser_of(num_train_timesteps=50), 0.4, 21)
 
 
-# --- one step ----------------------------------------------------------------------------------------------------------
+# --- one step ---
 
 
 @pytest.mark.parametrize(("t", "t_next"), [(999, 500), (400, 396), (20, 1), (5, 0)])
@@ -114,7 +115,7 @@ def test_fresh_noise_differs_between_steps_and_seeds(batch):
     assert not any(torch.isclose(answers[0], other).any() for other in answers[1:])
 
 
-# --- the size of pushes ------------------------------------------------------------------------------------------------
+# --- the size of pushes ---
 
 
 @pytest.mark.parametrize("rows", [1, 3])

@@ -30,7 +30,7 @@ def quick(log_probabilities, target):
     return log_probabilities[:, target]
 
 
-# --- values that are refused -------------------------------------------------------------------------------------------
+# --- values that are refused ---
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,9 @@ def quick(log_probabilities, target):
         ({"search": {"method": "shared", "strength": 1.1}}, "search.strength must be <= 1, got 1.1"),
         ({"search": {"method": "shared", "eta": -1}}, "search.eta must be >= 0, got -1"),
         ({"search": {"method": "shared", "confidence": 1}}, "search.confidence must be < 1, got 1"),
+        ({"search": {"method": "shared", "particles": 0}}, "search.particles must be >= 1, got 0"),
+        ({"search": {"method": "shared", "queries": 1}}, "search.queries must be >= 2, got 1"),
+        ({"search": {"method": "shared", "unpaid": 1}}, "search.unpaid must be >= 2, got 1"),
         ({"search": {"method": "shared", "refresh": 0}}, "search.refresh must be >= 1, got 0"),
         ({"search": {"method": "paper", "particles": 1}}, "search.particles must be >= 2, got 1"),
     ],
@@ -104,7 +107,7 @@ def test_training_settings_are_refused_alike():
         make(DenoiserTraining, {"ema": 1})
 
 
-# --- values that are taken ---------------------------------------------------------------------------------------------
+# --- values that are taken ---
 
 
 @pytest.mark.parametrize(("given", "kept"), [(0.3, (0.3,)), (1, (1.0,)), ([0.1, 0.2], (0.1, 0.2)), ((0.5,), (0.5,))])
@@ -140,7 +143,7 @@ def test_a_record_is_json_from_which_the_settings_come_back(search):
     assert make(Settings, json.loads(json.dumps(settings.record()))) == settings
 
 
-# --- defaults ----------------------------------------------------------------------------------------------------------
+# --- defaults ---
 
 
 def test_defaults_of_the_explainer_are_those_of_the_settings():
@@ -161,7 +164,7 @@ def test_the_paper_config_is_the_papers_numbers():
     assert (search.strength, search.eta, search.guidance, search.proximity) == (0.4, 1.0, 0.2, 0.02)
 
 
-# --- configs -----------------------------------------------------------------------------------------------------------
+# --- configs ---
 
 
 def test_every_config_is_known_here():

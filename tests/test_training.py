@@ -115,7 +115,9 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path, rng):
     data = ImageSet((torch.rand(8, 1, 4, 4, generator=rng) * 255).to(torch.uint8))
     loss = lambda model, batch, labels, generator: model(batch.flatten(1)).square().mean()  # noqa: E731
     train(nn.Linear(16, 1), loss, data, Training(steps=2), tmp_path, Accelerator())
-    with pytest.raises(ValueError, match="was made with other settings; give another --out, or delete it to start anew"):
+    with pytest.raises(
+        ValueError, match="was made with other settings; give another --out, or delete it to start anew"
+    ):
         train(nn.Linear(16, 1), loss, data, Training(steps=3), tmp_path, Accelerator())
 
 

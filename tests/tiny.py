@@ -50,6 +50,10 @@ def answers_one_number(images):
     return torch.zeros(1)
 
 
+def answers_nan_elsewhere(images):
+    return answers_nan(images) if os.environ.get("RANK") == "1" else brighter_right(images)
+
+
 def refuses(images):
     count(images)
     raise ValueError("the lamp is off")

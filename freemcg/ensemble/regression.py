@@ -32,7 +32,8 @@ def regression(particles: Tensor, scores: Tensor, weights: Tensor, *, ridge: flo
     if ridge <= 0:
         raise ValueError(f"ridge must be > 0, got {ridge}")
     count = len(particles)
-    deviations, along = anomalies(particles), weighted_anomalies(scores, weights)
+    kind = particles.dtype  # the Gram matrix is near singular where particles outnumber dimensions, so solve in float64
+    deviations, along = anomalies(particles.double()), weighted_anomalies(scores.double(), weights.double())
     gram = deviations @ deviations.T
     scale = gram.diagonal().mean()
     if scale == 0:
@@ -46,4 +47,4 @@ def regression(particles: Tensor, scores: Tensor, weights: Tensor, *, ridge: flo
     leaps = (dual / inverse.diagonal())[:, None] * inverse  # row i: what leaving out particle i takes away from `dual`
     changes = (leaps - leaps.mean(dim=0)) @ deviations
     variance = (count - 1) / count * changes.square().sum(dim=0)
-    return Estimate(gradient, variance.sqrt())
+    return Estimate(gradient.to(kind), variance.sqrt().to(kind))

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -81,5 +82,5 @@ def _sample_grid(unet: nn.Module, scheduler: DDPMScheduler, settings: DenoiserTr
     samples = particle_noise(settings.seed, "samples", 0, 64, shape).to(device)
     for t in sampler.timesteps:
         samples = sampler.step(unet(samples, t).sample, t, samples).prev_sample
-    rows: Tensor = (samples / 2 + 0.5).clamp(0, 1).unflatten(0, (8, 8))
-    return rows.permute(2, 0, 3, 1, 4).reshape(shape[0], 8 * shape[1], 8 * shape[2])
+    grid: Tensor = rearrange((samples / 2 + 0.5).clamp(0, 1), "(rows columns) c h w -> c (rows h) (columns w)", rows=8)
+    return grid
