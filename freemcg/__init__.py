@@ -1,12 +1,19 @@
 """Explain an image classifier that you can only query."""
 
-from freemcg.blackbox import BlackBox, QueryBudgetExceeded
-from freemcg.bundle import Bundle, load_bundle
-from freemcg.denoiser import Denoiser
-from freemcg.explainer import FreeMCG
-from freemcg.results import Attribution, Counterfactual
-from freemcg.settings import PaperSearch, Settings, SharedSearch
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from freemcg.version import __version__
+
+if TYPE_CHECKING:
+    from freemcg.blackbox import BlackBox, QueryBudgetExceeded
+    from freemcg.bundle import Bundle, load_bundle
+    from freemcg.denoiser import Denoiser
+    from freemcg.explainer import FreeMCG
+    from freemcg.results import Attribution, Counterfactual
+    from freemcg.settings import PaperSearch, Settings, SharedSearch
 
 __all__ = [
     "Attribution",
@@ -22,3 +29,24 @@ __all__ = [
     "__version__",
     "load_bundle",
 ]
+
+_HOMES = {
+    "Attribution": "results",
+    "BlackBox": "blackbox",
+    "Bundle": "bundle",
+    "Counterfactual": "results",
+    "Denoiser": "denoiser",
+    "FreeMCG": "explainer",
+    "PaperSearch": "settings",
+    "QueryBudgetExceeded": "blackbox",
+    "Settings": "settings",
+    "SharedSearch": "settings",
+    "load_bundle": "bundle",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch when something is used, and not before, so that the command line answers at once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"freemcg.{_HOMES[name]}"), name)

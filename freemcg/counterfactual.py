@@ -35,8 +35,8 @@ def find_counterfactual(
 
     Costs one query for the image, those of the search, and one for each candidate at the end. The candidates are
     asked about as 8-bit images, as a file holds them. The answer is the nearest (L1) of those decided as the target
-    with the wanted confidence, else of those decided so at all, else the one with the highest probability of the
-    target. Under a budget, one query a candidate is kept back from the search for this.
+    with the wanted confidence, else the most probable of those decided so at all, else the most probable.
+    Under a budget, one query a candidate is kept back from the search for this.
 
     Raises:
         QueryBudgetExceeded: not even one query is left, so nothing can be said.
@@ -99,10 +99,8 @@ def _choose(found: Candidates, answers: Tensor, target: int, confidence: float) 
     sure = decided & (probabilities >= confidence)
     if sure.any():
         best = int(sure.nonzero()[0])
-    elif decided.any():
-        best = int(decided.nonzero()[0])
     else:
-        best = int(probabilities.argmax())
+        best = int(torch.where(decided, 1 + probabilities, probabilities).argmax())
     if decided[best]:
         return best, COMPLETE
     return best, BUDGET_EXHAUSTED if found.exhausted else NO_SIGNAL if found.no_signal else NOT_FLIPPED

@@ -6,6 +6,7 @@ The schedule `abar_t` is read from the scheduler.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from functools import cached_property
@@ -92,7 +93,7 @@ class Denoiser:
         if folder.exists():
             _check_pipeline_folder(folder)
         try:
-            pipeline = DiffusionPipeline.from_pretrained(str(path_or_hub_id), torch_dtype=dtype)
+            pipeline = DiffusionPipeline.from_pretrained(str(path_or_hub_id))
         except (OSError, ValueError, ImportError) as error:
             first = str(error).strip().splitlines()[0]
             raise ValueError(
@@ -105,14 +106,17 @@ class Denoiser:
                     f"the pipeline {str(path_or_hub_id)!r} has a {part}; take an unconditional pipeline on pixels"
                 )
         unet = pipeline.unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        if dtype is not None:
+            unet = unet.to(dtype=dtype)
         if device is not None:
             unet = unet.to(device)
         return cls(unet, pipeline.scheduler, batch_size=batch_size, name=str(path_or_hub_id))
 
     @cached_property
     def identity(self) -> str:
-        """What a result records of it; see `freemcg.identity`."""
-        return identity(self.unet)
+        """What a result records of it: the network's (see `freemcg.identity`), what it predicts, and the schedule."""
+        schedule = hashlib.blake2b(self.alphas_cumprod.numpy().tobytes(), digest_size=4).hexdigest()
+        return f"{identity(self.unet)}:{self.prediction_type}:{schedule}"
 
     @property
     def device(self) -> torch.device:
@@ -154,20 +158,24 @@ class Denoiser:
         abar = self.alphas_cumprod[t].item()
         return math.sqrt(abar) * (2 * images - 1) + math.sqrt(1 - abar) * noise
 
-    @torch.no_grad()
     def denoise(self, x_t: Tensor, t: int) -> Tensor:
-        """`E[x_0 | x_t]` (Tweedie's formula) of noisy images `(N, C, H, W)`, as images clipped to [0, 1].
+        """`E[x_0 | x_t]` (Tweedie's formula) of noisy images `(N, C, H, W)`, as images clipped to [0, 1]."""
+        return self.separate(x_t, t)[0]
+
+    @torch.no_grad()
+    def separate(self, x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        """Noisy images `(N, C, H, W)` as images clipped to [0, 1], and the noise that the network sees in them.
+
+        The noise is the network's own, from before the clipping: `x_t` is `add_noise` of the two only where nothing was
+        clipped. What was pushed out of the range of an image is so forgotten by the next step of a reverse diffusion.
 
         Raises:
             ValueError: the network answered with another shape, or with NaN.
         """
-        parts = [self._predict_clean(part, t) for part in x_t.split(self.batch_size)]
-        return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
-
-    def noise_in(self, x_t: Tensor, t: int, images: Tensor) -> Tensor:
-        """The noise `eps` for which `x_t` is the noisy version of `images`."""
         abar = self.alphas_cumprod[t].item()
-        return (x_t - math.sqrt(abar) * (2 * images - 1)) / math.sqrt(1 - abar)
+        clean = torch.cat([self._predict_clean(part, t) for part in x_t.split(self.batch_size)])
+        noise = (x_t - math.sqrt(abar) * clean) / math.sqrt(1 - abar)
+        return (clean / 2 + 0.5).clamp(0, 1), noise
 
     def _predict_clean(self, x_t: Tensor, t: int) -> Tensor:
         abar = self.alphas_cumprod[t].item()
@@ -200,7 +208,11 @@ def _check_pipeline_folder(folder: Path) -> None:
     index = folder / "model_index.json"
     if not index.is_file():
         raise FileNotFoundError(f"{folder} holds no model_index.json; a denoiser is a folder made by save_pretrained")
-    if "unet" not in json.loads(index.read_text()):
+    try:
+        parts = json.loads(index.read_text())
+    except ValueError as error:
+        raise ValueError(f"{index} is not JSON: {error}") from error
+    if "unet" not in parts:
         raise ValueError(f"{index} names no unet; a denoiser is an unconditional pipeline such as DDPMPipeline")
     weights = [*folder.glob("unet/*.safetensors"), *folder.glob("unet/*.bin")]
     if not weights:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -151,16 +152,23 @@ def load_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
     Raises:
         FileNotFoundError: the folder lacks one of the two files.
-        ValueError: the config names a network that does not exist here.
+        ValueError: the config is none, names a network that does not exist here, or the weights do not fit it.
     """
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(
                 f"{folder} holds no {name}; a trained network is a folder with config.json and model.safetensors"
             )
-    config = json.loads((folder / "config.json").read_text())
-    if config["network"] not in NETWORKS:
-        raise ValueError(f"{folder} names the network {config['network']!r}; known are {', '.join(NETWORKS)}")
-    network = NETWORKS[config["network"]](**config["arguments"])
-    network.load_state_dict(load_file(folder / "model.safetensors"))
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        kind, arguments = config["network"], config["arguments"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / 'config.json'} is not what training writes: {error}") from error
+    if kind not in NETWORKS:
+        raise ValueError(f"{folder} names the network {kind!r}; known are {', '.join(NETWORKS)}")
+    try:
+        network = NETWORKS[kind](**arguments)
+        network.load_state_dict(load_file(folder / "model.safetensors"))
+    except (TypeError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{folder} cannot be loaded as a {kind}: {str(error).splitlines()[0]}") from error
     return network.eval(), config

@@ -34,19 +34,18 @@ def paper_search(
 ) -> Candidates:
     """Search a counterfactual of `image` `(C, H, W)`.
 
-    Costs `particles * steps` queries (10,000 with the paper's numbers) and as many denoisings. Where the budget ends
-    before, the rest of the way is gone without guidance.
+    Costs `particles * (steps - 1)` queries (9,900 with the paper's numbers) and `particles * steps` denoisings. Where
+    the budget ends before, the rest of the way is gone without guidance.
     """
     schedule = reverse_schedule(denoiser, search.strength, search.steps)
     start = particle_noise(seed, "start", 0, search.particles, tuple(image.shape)).to(image)
     x_t = denoiser.add_noise(image, schedule[0], start)
     path, exhausted = [], False
     for step, t in enumerate(schedule):
-        images = denoiser.denoise(x_t, t)
+        images, noise = denoiser.separate(x_t, t)
         path.append(images.mean(dim=0))
         if step + 1 == len(schedule):
             break
-        noise = denoiser.noise_in(x_t, t, images)
         push = -scaled_like((images - image).sign(), noise, search.proximity)
         if not exhausted:
             try:

@@ -25,6 +25,6 @@ def denoising_error(denoiser: Denoiser, images: Tensor, *, seed: int = 0) -> Ten
         noise = particle_noise(seed, "realism", t, DRAWS, tuple(images.shape[1:])).to(images)
         for index, image in enumerate(images):
             x_t = denoiser.add_noise(image, t, noise)
-            missed = noise - denoiser.noise_in(x_t, t, denoiser.denoise(x_t, t))
+            missed = noise - denoiser.separate(x_t, t)[1]
             total[index] += missed.square().mean()
     return total / len(NOISE_LEVELS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import reduce
 from torch import Tensor
 
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded
@@ -45,11 +46,10 @@ def shared_search(
     local: ManifoldGradient | None = None
     paths, exhausted, signal = [], False, False
     for step, t in enumerate(schedule):
-        images = denoiser.denoise(x_t, t)
+        images, noise = denoiser.separate(x_t, t)
         paths.append(images)
         if step + 1 == len(schedule):
             break
-        noise = denoiser.noise_in(x_t, t, images)
         push = -scaled_like(((images - image) / HUBER_WIDTH).clamp(-1, 1), noise, search.proximity)
         if step % search.refresh == 0 and not exhausted:
             try:
@@ -82,7 +82,7 @@ def polish(denoiser: Denoiser, images: Tensor, level: float, *, seed: int) -> Te
     t = denoiser.timestep(level)
     noise = particle_noise(seed, "polish", 0, POLISH_DRAWS, tuple(images.shape[1:])).to(images)
     copies = torch.cat([denoiser.add_noise(image, t, noise) for image in images])
-    return denoiser.denoise(copies, t).unflatten(0, (len(images), POLISH_DRAWS)).mean(dim=1)
+    return reduce(denoiser.denoise(copies, t), "(n draws) c h w -> n c h w", "mean", draws=POLISH_DRAWS)
 
 
 def predicted_values(local: ManifoldGradient, images: Tensor) -> Tensor:

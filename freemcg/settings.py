@@ -26,14 +26,14 @@ class SharedSearch(BaseModel):
     strength: float = Field(0.4, gt=0, le=1, description="noise level of the start, a fraction of the schedule")
     steps: int = Field(24, ge=1, description="steps of the reverse diffusion")
     eta: float = Field(1.0, ge=0, le=1, description="fresh noise a step: 0 is DDIM, 1 is DDPM")
-    guidance: float = Field(0.08, ge=0, description="size of a guiding step, relative to the predicted noise")
+    guidance: float = Field(0.12, ge=0, description="size of a guiding step, relative to the predicted noise")
     proximity: float = Field(0.03, ge=0, description="size of the pull to the input, relative to the predicted noise")
-    refresh: int = Field(4, ge=1, description="steps for which an estimated gradient is used")
-    queries: int = Field(16, ge=2, description="queries an estimated gradient")
-    unpaid: int = Field(192, ge=2, description="particles drawn without asking, for each estimated gradient")
-    stop: float = Field(9.0, description="predicted objective (log-odds) past which a particle is not guided on")
+    refresh: int = Field(3, ge=1, description="steps for which an estimated gradient is used")
+    queries: int = Field(12, ge=2, description="queries an estimated gradient")
+    unpaid: int = Field(128, ge=2, description="particles drawn without asking, for each estimated gradient")
+    stop: float = Field(15.0, description="predicted objective (log-odds) past which a particle is not guided on")
     polish: float = Field(0.08, gt=0, le=1, description="noise level of a last denoising")
-    confidence: float = Field(0.9, gt=0, lt=1, description="target probability wanted of the answer")
+    confidence: float = Field(0.99, gt=0, lt=1, description="target probability wanted of the answer")
 
 
 class PaperSearch(BaseModel):
@@ -67,6 +67,11 @@ class Settings(BaseModel):
     )
     search: Search = SharedSearch()
     seed: int = 0
+
+    @field_validator("search", mode="before")
+    @classmethod
+    def _shared_unless_named(cls, value: Any) -> Any:
+        return {"method": "shared", **value} if isinstance(value, dict) else value
 
     @field_validator("noise", mode="before")
     @classmethod
@@ -173,7 +178,12 @@ def _first_sentence(error: ValidationError, model: type[BaseModel], values: dict
         .replace("greater than or equal to", ">=")
         .replace("less than or equal to", "<=")
     )
-    message = message.replace("greater than", ">").replace("less than", "<").replace("a valid ", "a ")
+    message = (
+        message.replace("greater than", ">")
+        .replace("less than", "<")
+        .replace("a valid integer", "an integer")
+        .replace("a valid ", "a ")
+    )
     return f"{name} must be {message}, got {first['input']!r}"
 
 

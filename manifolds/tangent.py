@@ -28,7 +28,8 @@ class TangentSpace:
     def alignment(self, vectors: Tensor) -> Tensor:
         """`|P v| / |v|` (Bordt et al. 2023), a ratio of norms, not of squares: `(N,)`, NaN for a zero vector."""
         flat = vectors.reshape(-1, self.basis.shape[1]).to(self.basis)
-        return (flat @ self.basis.T).norm(dim=1) / flat.norm(dim=1)
+        ratio: Tensor = (flat @ self.basis.T).norm(dim=1) / flat.norm(dim=1)
+        return ratio
 
 
 def tangent_space_of(spanning: Tensor, *, tolerance: float = 1e-6) -> TangentSpace:

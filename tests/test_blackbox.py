@@ -524,3 +524,17 @@ def test_identity_of_a_function_is_its_name(images):
     black_box(images)
     assert black_box.identity == f"{__name__}.brightness"
     assert repr(black_box) == f"BlackBox({__name__}.brightness, scores='logits', 5 queries of 9)"
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "message"),
+    [
+        ([0.5, 0.5], [0.5], "mean and std hold one number a channel, std > 0; got [0.5, 0.5] and [0.5]"),
+        ([0.5], [0.0], "mean and std hold one number a channel, std > 0; got [0.5] and [0.0]"),
+        ([0.5], [0.5], "mean and std have 1 channels but the images 3"),
+    ],
+)
+def test_mean_and_std_that_do_not_fit_cost_nothing(images, mean, std, message):
+    with pytest.raises(ValueError) as caught:
+        BlackBox(lambda x: x.flatten(1), mean=mean, std=std)(images)
+    assert str(caught.value) == message

@@ -168,6 +168,12 @@ def test_an_error_of_the_users_own_code_is_named_with_file_and_line(explain, pla
     assert said.endswith(f"mine.py, line {line}: ValueError: the lamp is off")
 
 
+def test_a_lost_connection_is_said_in_one_sentence(explain, place, capsys):
+    (place / "remote.py").write_text("def predict(images):\n    raise ConnectionResetError('the server hung up')\n")
+    said = refusal(capsys, explain(model="remote.py:predict"))
+    assert said.endswith("remote.py, line 2: ConnectionResetError: the server hung up")
+
+
 def test_a_slip_keeps_its_traceback(explain):
     with pytest.raises(KeyError, match="a slip"):
         explain(model="mine.py:breaks")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -25,6 +27,17 @@ def test_digits_are_of_different_classes_and_decided_right(bundle):
     chosen = choose_digits(bundle, 10, seed=0)
     assert sorted(bundle.labels[chosen].tolist()) == list(range(10))
     assert bundle.classifier(bundle.images[chosen]).argmax(dim=1).tolist() == bundle.labels[chosen].tolist()
+
+
+def test_a_digit_that_is_decided_wrong_is_passed_over(bundle):
+    right = torch.arange(len(bundle.labels)) % 3 == 0
+
+    def seldom_right(images):
+        return torch.nn.functional.one_hot(torch.where(right, bundle.labels, (bundle.labels + 1) % 10), 10)
+
+    chosen = choose_digits(replace(bundle, classifier=seldom_right), 10, seed=0)
+    assert len(chosen) == 10
+    assert right[chosen].all()
 
 
 def test_the_choice_depends_on_the_seed_alone_and_grows_with_the_count(bundle):

@@ -131,11 +131,25 @@ def test_batch_size_changes_calls_not_results(batch_size, data, gaussian_network
     assert network.batches == [min(batch_size, 7 - start) for start in range(0, 7, batch_size)]
 
 
-def test_noise_in_undoes_add_noise(gaussian, rng):
-    denoiser, _, _ = gaussian()
-    image, noise = torch.rand(2, 1, 4, 4, generator=rng).double(), torch.randn(2, 1, 4, 4, generator=rng).double()
-    for t in (0, 10, 500, 999):
-        torch.testing.assert_close(denoiser.noise_in(denoiser.add_noise(image, t, noise), t, image), noise)
+@pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
+def test_separate_takes_noisy_images_apart_whatever_the_network_predicts(kind):
+    """A network that sees the noise `x_t / 2` has it found again, whether or not the image had to be clipped."""
+
+    def predict(x_t, t):
+        abar = diffusers.DDPMScheduler().alphas_cumprod[t[0]].item()
+        noise = x_t / 2
+        clean = (x_t - (1 - abar) ** 0.5 * noise) / abar**0.5
+        velocity = abar**0.5 * noise - (1 - abar) ** 0.5 * clean
+        return {"epsilon": noise, "sample": clean, "v_prediction": velocity}[kind]
+
+    denoiser = fixed(predict, kind=kind)
+    for size in (0.1, 50.0):
+        x_t = size * torch.linspace(-1, 1, 48, dtype=torch.double).reshape(1, 3, 4, 4)
+        images, noise = denoiser.separate(x_t, 500)
+        torch.testing.assert_close(noise, x_t / 2, rtol=1e-5, atol=1e-5)
+        again = denoiser.add_noise(images, 500, noise)
+        assert torch.allclose(again, x_t, rtol=1e-4, atol=1e-5) == (size == 0.1)
+        assert 0 <= images.min() <= images.max() <= 1
 
 
 def test_clean_images_are_clipped():

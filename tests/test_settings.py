@@ -52,7 +52,6 @@ def quick(log_probabilities, target):
             "unknown setting 'search.zzzz'; known are method, particles, strength, steps, eta, guidance, proximity",
         ),
         ({"search": {"method": "fast"}}, "search.method must be 'shared' or 'paper', got 'fast'"),
-        ({"search": {"steps": 3}}, "search.method must be 'shared' or 'paper', got None"),
         ({"particles": 1}, "particles must be >= 2, got 1"),
         ({"queries": 1}, "queries must be >= 2, got 1"),
         ({"noise": 0}, "a noise level is a fraction of the schedule in (0, 1], got 0.0"),
@@ -88,7 +87,7 @@ def test_a_wrong_setting_is_refused_in_one_sentence(values, message):
 @pytest.mark.parametrize("name", ["particles", "queries", "noise", "estimate", "objective", "search", "seed"])
 @pytest.mark.parametrize("value", [None, {"a": 1}, []])
 def test_a_value_of_the_wrong_type_is_named(name, value):
-    with pytest.raises(ValueError, match=rf"^{name}\b[^\n]*$") as caught:
+    with pytest.raises(ValueError, match=rf"^(unknown setting ')?{name}\b[^\n]*$") as caught:
         make(Settings, {name: value})
     assert not isinstance(caught.value, ValidationError)
 

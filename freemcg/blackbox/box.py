@@ -81,6 +81,8 @@ class BlackBox:
             raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
         if (mean is None) != (std is None):
             raise ValueError("give both mean and std, or neither")
+        if mean is not None and std is not None and (len(mean) != len(std) or min(std) <= 0):
+            raise ValueError(f"mean and std hold one number a channel, std > 0; got {list(mean)} and {list(std)}")
         if class_names is not None and num_classes not in (None, len(class_names)):
             raise ValueError(f"num_classes is {num_classes} but there are {len(class_names)} class_names")
         self.predict = predict
@@ -92,6 +94,8 @@ class BlackBox:
         self.budget = budget
         self.class_names = None if class_names is None else tuple(class_names)
         self.num_classes = num_classes if class_names is None else len(class_names)
+        if self.num_classes is not None and self.num_classes < 2:
+            raise ValueError(f"num_classes must be >= 2, got {self.num_classes}")
         if scores == "label" and self.num_classes is None:
             raise ValueError("a black box that answers labels needs class_names or num_classes")
         self.queries = 0
@@ -143,8 +147,8 @@ class BlackBox:
 
         Costs N queries.
         """
-        images = images.detach()
         check_images(images)
+        images = images.detach()
         remaining = self.remaining
         if remaining is not None and len(images) > remaining:
             raise QueryBudgetExceeded(len(images), remaining, self.budget or 0)
@@ -156,14 +160,15 @@ class BlackBox:
 
     def _ask(self, images: Tensor) -> Tensor:
         """One call of the classifier. Its images are counted when they are sent, whatever comes back."""
+        prepared = self._prepare(images)
         self.queries += len(images)
-        answer = self.predict(self._prepare(images))
+        answer = self.predict(prepared)
         if isinstance(answer, dict) and "logits" in answer:
             answer = answer["logits"]
         answer = getattr(answer, "logits", answer)
         if not isinstance(answer, Tensor | np.ndarray):
             raise TypeError(f"the black box answered {type(answer).__name__}; it must answer a tensor or an array")
-        answer = torch.as_tensor(answer).detach().float()
+        answer = torch.as_tensor(np.array(answer) if isinstance(answer, np.ndarray) else answer).detach().float()
         wanted = 1 if self.scores == "label" else 2
         if answer.ndim != wanted or len(answer) != len(images):
             shape = f"({len(images)},)" if wanted == 1 else f"({len(images)}, classes)"
@@ -179,12 +184,13 @@ class BlackBox:
                 raise ValueError("the black box answered one column of scores; it must have at least 2 classes")
         finite = answer.isfinite() if self.scores != "log_probabilities" else ~answer.isnan()
         if not finite.all():
-            first = int((~finite).flatten(1).any(dim=1).nonzero()[0])
+            first = int((~finite).reshape(len(images), -1).any(dim=1).nonzero()[0])
             raise ValueError(f"the black box answered NaN or infinity for image {first} of {len(images)}")
         return SCORE_KINDS[self.scores](answer, self.num_classes or 0)
 
     def _prepare(self, images: Tensor) -> Tensor:
         """Images as the classifier wants them: channels, size, normalisation, device."""
+        images = images.float()
         if self.channels == 3 and images.shape[1] == 1:
             images = images.expand(-1, 3, -1, -1)
         elif self.channels == 1 and images.shape[1] == 3:
@@ -194,13 +200,15 @@ class BlackBox:
             images = F.interpolate(images, size=self.image_size, mode="bilinear", antialias=True, align_corners=False)
             images = images.clamp(0, 1)
         if self.mean is not None and self.std is not None:
+            if len(self.mean) != images.shape[1]:
+                raise ValueError(f"mean and std have {len(self.mean)} channels but the images {images.shape[1]}")
             shape = (1, -1, 1, 1)
             mean = torch.tensor(self.mean, dtype=images.dtype, device=images.device).reshape(shape)
             images = (images - mean) / torch.tensor(self.std, dtype=images.dtype, device=images.device).reshape(shape)
         if isinstance(self.predict, nn.Module):
             first = next(self.predict.parameters(), None)
             images = images if first is None else images.to(first.device)
-        return images.contiguous()
+        return images.clone(memory_format=torch.contiguous_format)
 
 
 def check_images(images: Tensor) -> None:

@@ -16,8 +16,9 @@ def _from_logits(answer: Tensor, classes: int) -> Tensor:
 
 
 def _from_probabilities(answer: Tensor, classes: int) -> Tensor:
-    if answer.min() < -1e-6 or (answer.sum(dim=1) - 1).abs().max() > 0.02:
-        row = int((answer.sum(dim=1) - 1).abs().argmax())
+    wrong = ((answer.sum(dim=1) - 1).abs() > 0.02) | (answer.amin(dim=1) < -1e-6)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
         raise ValueError(
             f"the black box was declared to answer probabilities, but a row lies in [{answer[row].min():.4g}, "
             f"{answer[row].max():.4g}] and sums to {answer[row].sum():.4g}; is it scores='logits'?"
@@ -29,11 +30,12 @@ def _from_probabilities(answer: Tensor, classes: int) -> Tensor:
 def _from_log_probabilities(answer: Tensor, classes: int) -> Tensor:
     total = answer.logsumexp(dim=1)
     if total.abs().max() > 0.02:
+        worst = total[total.abs().argmax()].exp()
         raise ValueError(
-            f"the black box was declared to answer log-probabilities, but exp(row) sums to {total.exp().max():.4g}; "
+            f"the black box was declared to answer log-probabilities, but exp(row) sums to {worst:.4g}; "
             "is it scores='logits'?"
         )
-    return answer - total[:, None]
+    return (answer - total[:, None]).nan_to_num(neginf=-104.0)  # a probability of 0
 
 
 def _from_label(answer: Tensor, classes: int) -> Tensor:
