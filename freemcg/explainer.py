@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from freemcg.results import Attribution, Counterfactual
 from freemcg.settings import PaperSearch, Settings, SharedSearch, make, read_config
 from freemcg.version import versions
 
+Result = TypeVar("Result", Attribution, Counterfactual)
 Target = int | str | Tensor | Sequence[int | str] | None
 
 
@@ -102,12 +103,7 @@ class FreeMCG:
         """Attribution of one image `(C, H, W)` or `(1, C, H, W)`, with its standard error, cost and status."""
         prepared = self._one(image, target)
         result = attribute_image(self.black_box, self.denoiser, prepared, target, self.settings)
-        return replace(
-            result,
-            values=result.values.to(image.device),
-            standard_error=result.standard_error.to(image.device),
-            record=self._record(),
-        )
+        return replace(_moved(result, image.device), record=self._record())
 
     def counterfactual(self, image: Tensor, target: int | str | None = None) -> Counterfactual:
         """A realistic image close to `image` `(C, H, W)` that is decided as `target`; `None` takes the runner-up.
@@ -116,7 +112,7 @@ class FreeMCG:
         """
         prepared = self._one(image, target)
         result = find_counterfactual(self.black_box, self.denoiser, prepared, target, self.settings)
-        return replace(result, image=result.image.to(image.device), record=self._record())
+        return replace(_moved(result, image.device), record=self._record())
 
     def _one(self, image: Tensor, target: int | str | None) -> Tensor:
         """One checked image `(C, H, W)`, where the denoiser is."""
@@ -163,3 +159,10 @@ class FreeMCG:
             "denoiser_identity": self.denoiser.identity,
             "versions": versions(),
         }
+
+
+def _moved(result: Result, device: torch.device) -> Result:
+    """The result with all its tensors on one device, that of the user's image."""
+    held = {field.name: getattr(result, field.name) for field in fields(result)}
+    moved: dict[str, Any] = {name: each.to(device) for name, each in held.items() if isinstance(each, Tensor)}
+    return replace(result, **moved)

@@ -2,9 +2,8 @@
 
 Kept: particles that each follow their own term of the cross-covariance, rescaled to 0.2 of the predicted noise
 whatever its size; the proximity term; the mean of the particles as the answer. Not kept are three slips of the
-reference program, none
-of which is part of the method: the ensemble's contrast is not stretched before each query, the particles are made at
-the timestep at which they are first denoised, and no guidance follows the last denoising.
+reference program, none of which is part of the method: the ensemble's contrast is not stretched before each query, the
+particles are made at the timestep at which they are first denoised, and no guidance follows the last denoising.
 """
 
 from __future__ import annotations

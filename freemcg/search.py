@@ -9,6 +9,7 @@ from torch import Tensor
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded
 from freemcg.candidates import Candidates
 from freemcg.denoiser import Denoiser
+from freemcg.ensemble import axis_slopes
 from freemcg.estimator import ManifoldGradient, manifold_gradient
 from freemcg.objective import Objective
 from freemcg.reverse import reverse_schedule, reverse_step, scaled_like
@@ -88,10 +89,6 @@ def polish(denoiser: Denoiser, images: Tensor, level: float, *, seed: int) -> Te
 def predicted_values(local: ManifoldGradient, images: Tensor) -> Tensor:
     """The objective of images `(N, C, H, W)`, `(N,)`, by the linear model in the answers of `local`. Asks nothing."""
     assert local.axes is not None
-    pairs = len(local.values) // 2
-    flat = local.points.flatten(1)
-    directions = local.axes.directions[:pairs]
-    spans = ((flat[:pairs] - flat[pairs:]) * directions).sum(dim=1).clamp(min=1e-12)
-    slopes = (local.values[:pairs] - local.values[pairs:]) / spans
-    along = (images - local.center).flatten(1) @ directions.T
+    slopes = axis_slopes(local.axes, local.points.flatten(1), local.values)
+    along = (images - local.center).flatten(1) @ local.axes.directions[: len(slopes)].T
     return local.values.mean() + along @ slopes

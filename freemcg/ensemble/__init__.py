@@ -17,12 +17,13 @@ from freemcg.ensemble.estimate import Estimate
 from freemcg.ensemble.per_particle import per_particle
 from freemcg.ensemble.principal_axes import PrincipalAxes, principal_axes
 from freemcg.ensemble.regression import regression
-from freemcg.ensemble.sigma_points import sigma_point_gradient, sigma_points
+from freemcg.ensemble.sigma_points import axis_slopes, sigma_point_gradient, sigma_points
 
 __all__ = [
     "Estimate",
     "PrincipalAxes",
     "anomalies",
+    "axis_slopes",
     "cross_covariance",
     "per_particle",
     "principal_axes",

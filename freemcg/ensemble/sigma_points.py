@@ -22,11 +22,21 @@ def sigma_points(axes: PrincipalAxes, pairs: int, *, reach: float = 1.5) -> Tens
     return torch.cat([axes.mean + steps, axes.mean - steps])
 
 
+def axis_slopes(axes: PrincipalAxes, points: Tensor, values: Tensor) -> Tensor:
+    """`dj_i`: how `values` `(2 h,)` rise between the `points` `(2 h, D)` of a pair, over their distance along the axis.
+
+    0 where a pair was clipped to one point. As `(h,)`.
+    """
+    pairs = len(points) // 2
+    spans = ((points[:pairs] - points[pairs:]) * axes.directions[:pairs]).sum(dim=1)
+    return torch.where(spans > 0, (values[:pairs] - values[pairs:]) / spans.clamp(min=1e-12), 0)
+
+
 def sigma_point_gradient(axes: PrincipalAxes, points: Tensor, scores: Tensor, weights: Tensor) -> Estimate:
     """`g = U_h (lam_h * dj)` with `dj_i = <y_i+ - y_i-, v> / <p_i+ - p_i-, u_i>`: `C_xx J^T v` on the leading `h` axes.
 
-    For a linear score it is exactly `U_h diag(lam_h) U_h^T A^T v`, and for a quadratic one too, since differences are
-    central.
+    Where no point was clipped, for a linear score it is exactly `U_h diag(lam_h) U_h^T A^T v`, and for a quadratic
+    one too, since differences are central.
 
     Args:
         axes: of the particles, all of them.
@@ -45,8 +55,6 @@ def sigma_point_gradient(axes: PrincipalAxes, points: Tensor, scores: Tensor, we
     directions, variances = axes.directions[:pairs], axes.variances[:pairs]
     if pairs == 0:
         return Estimate(torch.zeros_like(axes.mean), torch.full_like(axes.mean, float("inf")))
-    spans = ((points[:pairs] - points[pairs:]) * directions).sum(dim=1)
-    rises = torch.mv(scores[:pairs] - scores[pairs:], weights)
-    slopes = torch.where(spans > 0, rises / spans.clamp(min=1e-12), 0)
+    slopes = axis_slopes(axes, points, torch.mv(scores, weights))
     tail = axes.variances[pairs:].square() @ axes.directions[pairs:].square()
     return Estimate((variances * slopes) @ directions, (tail * slopes.square().mean()).sqrt())
