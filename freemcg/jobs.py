@@ -175,13 +175,11 @@ def list_items(images: Path, out: Path) -> list[Item]:
 def most_queries(settings: Settings, task: Task) -> int:
     """The most queries that an image costs."""
     if task == "attribution":
-        share = settings.queries // len(settings.noise)
-        return 1 + len(settings.noise) * (share - share % 2 if settings.estimate == "sigma_points" else share)
+        return 1 + len(settings.noise) * (settings.queries // len(settings.noise))
     search = settings.search
     if isinstance(search, PaperSearch):
         return 1 + search.particles * (search.steps - 1) + 1
-    estimates = math.ceil((search.steps - 1) / search.refresh)
-    return 1 + estimates * (search.queries - search.queries % 2) + search.particles
+    return search.budget
 
 
 def job_settings(explainer: FreeMCG, task: Task, target: int | None) -> dict[str, Any]:

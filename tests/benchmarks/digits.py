@@ -1,7 +1,6 @@
 """Measure what the README states about the bundled digits.
 
     python tests/benchmarks/digits.py counterfactual --images 100 --paper-images 20 --out runs/benchmark
-    python tests/benchmarks/digits.py attribution
     python tests/benchmarks/digits.py profile
     python tests/benchmarks/digits.py batches
 
@@ -10,7 +9,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from pathlib import Path
 
@@ -64,18 +62,6 @@ def counterfactual(
                     f"| {s.queries:.1f} ({s.most_queries}) | {s.seconds:.2f} |"
                 )
     print("\n".join(rows))
-
-
-@app.command()
-def attribution(images: int = 20) -> None:
-    """Seconds of one attribution at the defaults."""
-    bundle = load_bundle("digits")
-    explainer = FreeMCG(bundle.classifier, bundle.denoiser)
-    explainer.explain(bundle.images[0])
-    results = [explainer.explain(image) for image in bundle.images[:images]]
-    seconds = [result.seconds for result in results]
-    print(f"{images} attributions, {results[0].queries} queries each, {torch.get_num_threads()} threads")
-    print(f"seconds: median {statistics.median(seconds):.2f}, most {max(seconds):.2f}")
 
 
 class _Timed(torch.nn.Module):
