@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from freemcg import Denoiser, load_bundle
+from freemcg import Denoiser
+from freemcg.bundle import bundle_folder
 from freemcg.digits import load_scans, render
 from freemcg.models import load_denoiser
 from freemcg.networks import load_network
@@ -33,20 +35,20 @@ class Models:
 def load_models(data: str, folder: Path = MODELS) -> Models:
     """The bundle's for digits; for MNIST those in `folder`: `mnist-denoiser`, `mnist-classifier`, `mnist-judge`."""
     check_data(data)
-    if data == "digits":
-        bundle = load_bundle("digits")
-        return Models(bundle.denoiser, bundle.classifier, bundle.judge)
-    denoiser = load_denoiser(str((folder / "mnist-denoiser").absolute()))
-    return Models(denoiser, load_classifier(folder / "mnist-classifier"), load_judge(data, folder))
+    digits = data == "digits"
+    denoiser = load_denoiser("digits" if digits else str((folder / "mnist-denoiser").absolute()))
+    classifier = bundle_folder("digits") / "classifier" if digits else folder / "mnist-classifier"
+    return Models(denoiser, load_classifier(classifier), load_judge(data, folder))
 
 
 def load_judge(data: str, folder: Path = MODELS) -> nn.Module:
     """The judge alone."""
     check_data(data)
-    return load_bundle("digits").judge if data == "digits" else load_classifier(folder / "mnist-judge")
+    return load_classifier(bundle_folder("digits") / "judge" if data == "digits" else folder / "mnist-judge")
 
 
 def load_classifier(folder: Path) -> nn.Module:
+    """A network in eval mode, from images in [0, 1] to logits."""
     return load_network(folder)[0].requires_grad_(False)
 
 
@@ -64,7 +66,7 @@ def load_images(data: str, split: str, *, first: int = 0, count: int, mnist: Pat
     elif split == "train":
         images = render(load_scans("train")[0])
     else:
-        images = (load_bundle("digits").images * 255).round().to(torch.uint8)
+        images = render(load_file(bundle_folder("digits") / "held_out.safetensors")["scans"])
     if first < 0 or count < 1 or first + count > len(images):
         raise ValueError(f"{data} holds {len(images)} {split} images; there are no {count} from {first} on")
     return images[first : first + count].float() / 255

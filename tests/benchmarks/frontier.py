@@ -340,7 +340,7 @@ def draw(rows: list[Row], title: str) -> Figure:
     figure.suptitle(title)
     grid = figure.subplots(2, 2, sharex=True)
     for axes, (key, label) in zip(grid.flat, PANELS.items(), strict=True):
-        axes.set(xscale="log", ylabel=label)
+        axes.set(xscale="log", yscale="log" if key == "realism" else "linear", ylabel=label)
         for index, method in enumerate(METHODS):
             of_method = [row for row in rows if row.method == method]
             values = [getattr(row, key) for row in of_method]
