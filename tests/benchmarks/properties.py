@@ -119,7 +119,8 @@ def _fooling(
         answers, bent = model(images).log_softmax(dim=1).exp(), model(fooled).log_softmax(dim=1).exp()
     moved = mean_interval((bent - answers).abs().amax(dim=1))
     reach = mean_interval((fooled - images).abs().flatten(1).mean(dim=1))
-    yield f"| fooling attack | probability moved by at most; pixel by on average | {moved:.3f} | {reach:.3f} |"
+    for name, value in (("largest change of a probability", moved), ("mean change of a pixel", reach)):
+        yield f"| fooling attack | {name} | {value:.3f} | {value:.3f} |"
 
 
 if __name__ == "__main__":
