@@ -14,20 +14,13 @@ from pathlib import Path
 
 import torch
 import typer
+from data_sets import load_images
 
-from freemcg import BlackBox, Bundle, Counterfactual, Denoiser, FreeMCG, load_bundle
+from freemcg import BlackBox, Counterfactual, Denoiser, FreeMCG, load_bundle
 from freemcg.evaluation import summarise
 
 app = typer.Typer(add_completion=False, help=__doc__)
 COLUMNS = ("method", "images", "decided as target", "judge agrees", "mean L1", "realism", "queries (most)", "seconds")
-
-
-def _images(bundle: Bundle, split: str, count: int) -> torch.Tensor:
-    if split == "test":
-        return bundle.images[:count]
-    from freemcg.digits import load_scans, render
-
-    return render(load_scans("train")[0][:count]).float() / 255
 
 
 @app.command()
@@ -40,7 +33,7 @@ def counterfactual(
 ) -> None:
     """Counterfactuals to the runner-up: the default search on --images, the paper's on the first --paper-images."""
     bundle = load_bundle("digits")
-    pictures = _images(bundle, split, max(images, paper_images))
+    pictures = load_images("digits", split, count=max(images, paper_images))
     rows = ["| " + " | ".join(COLUMNS) + " |", "| --- " * len(COLUMNS) + "|"]
     for name, make, count in (("default", FreeMCG, images), ("paper", FreeMCG.paper, paper_images)):
         results = []
