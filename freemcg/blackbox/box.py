@@ -122,8 +122,9 @@ class BlackBox:
 
     @property
     def identity(self) -> str:
-        """What a result records of it; see `freemcg.identity`."""
-        return identity(self.predict)
+        """What a result records of it: what `predict` says of itself, or see `freemcg.identity`."""
+        own = getattr(self.predict, "identity", None)
+        return own if isinstance(own, str) else identity(self.predict)
 
     def __repr__(self) -> str:
         spent = f"{self.queries} queries" + ("" if self.budget is None else f" of {self.budget}")
