@@ -250,6 +250,17 @@ def test_a_label_is_worth_99_percent(classes, other, wrap):
     torch.testing.assert_close(answered.exp(), expected)
 
 
+@pytest.mark.parametrize("classes", [2, 3, 10, 1000])
+def test_labels_alike_differ_by_nothing_and_others_by_much(classes):
+    """So that an ensemble answered alike has exactly no signal, and one changed label always shows."""
+    labels = torch.tensor([1] * 40 + [0])
+    black_box = BlackBox(lambda images: labels[: len(images)], "label", num_classes=classes)
+    values = log_odds(black_box(torch.zeros(41, 1, 2, 2)), 1)
+    assert (values[:40] == values[0]).all()
+    assert values[0].item() == pytest.approx(math.log(99), rel=1e-5)
+    assert values[40].item() == pytest.approx(math.log(0.01 / (classes - 1) / (1 - 0.01 / (classes - 1))), rel=1e-5)
+
+
 def test_class_names_count_the_classes_of_labels():
     answered = BlackBox(lambda images: torch.tensor([1]), "label", class_names=["cat", "dog"])(torch.zeros(1, 1, 2, 2))
     torch.testing.assert_close(answered.exp(), torch.tensor([[0.01, 0.99]]))
