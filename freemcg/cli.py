@@ -53,13 +53,15 @@ Model = Annotated[
     str,
     typer.Option(
         help="The classifier: file.py:name (BlackBox, torch module, or callable from images (N, C, H, W) in [0, 1] to "
-        "scores), a folder written by 'freemcg train classifier', or the bundled digits or digits-judge."
+        "scores), file.onnx, hf:name (Hugging Face repository or folder), a folder written by 'freemcg train "
+        "classifier', or the bundled digits or digits-judge."
     ),
 ]
 Scores = Annotated[
     str | None,
     typer.Option(
-        help="What file.py:name answers: logits, probabilities, log_probabilities or label.  [default: logits]"
+        help="What file.py:name or file.onnx answers: logits, probabilities, log_probabilities, top_k (those of some "
+        "classes, NaN or not listed for the others) or label.  [default: logits, or as the ONNX file shows]"
     ),
 ]
 Classes = Annotated[int | None, typer.Option(help="Number of classes; needed where it answers labels.")]

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from freemcg.blackbox import BlackBox
+from freemcg.blackbox import BlackBox, load_huggingface, load_onnx
+from freemcg.blackbox.huggingface import is_huggingface_folder
 from freemcg.bundle import BUNDLES, bundle_folder
 from freemcg.denoiser import Denoiser
 from freemcg.networks import ConvVAE, load_network
@@ -31,11 +32,12 @@ def load_black_box(
     """Load the classifier under explanation. Asks it nothing.
 
     Args:
-        model: `file.py:name` of a `BlackBox`, a `torch.nn.Module` or a callable from images to scores; a folder that
+        model: `file.py:name` of a `BlackBox`, a `torch.nn.Module` or a callable from images to scores; an ONNX file;
+            `hf:` and a Hugging Face classifier's folder or repository (a folder needs no `hf:`); a folder that
             `freemcg train classifier` wrote; or the name of a bundled model, one of `BUNDLED_MODELS`.
-        scores, num_classes, image_size: of a module or callable, as `BlackBox` takes them. The other kinds of model
-            know theirs, so these must then be left out.
-        device: where a module is put. A callable chooses for itself.
+        scores, num_classes, image_size: of a module, callable or ONNX file, as `BlackBox` takes them. The other kinds
+            of model know theirs, so these must then be left out.
+        device: where a module is put. A callable and an ONNX file choose for themselves.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -52,6 +54,10 @@ def load_black_box(
         black_box = found
     elif model.endswith(".py"):
         raise ValueError(f"{model} names a file and nothing in it; write {model}:NAME")
+    elif model.endswith(".onnx"):
+        return load_onnx(model, **given)
+    elif model.startswith("hf:") or is_huggingface_folder(Path(model)):
+        black_box = load_huggingface(model.removeprefix("hf:"), device=device)
     else:
         black_box = _trained_classifier(model, device)
     if given:
@@ -140,8 +146,8 @@ def _trained_classifier(model: str, device: str | torch.device) -> BlackBox:
         folder = Path(model)
         if not folder.exists():
             raise FileNotFoundError(
-                f"there is no model {model!r}; name file.py:callable, a folder written by 'freemcg train classifier', "
-                f"or {' or '.join(BUNDLED_MODELS)}"
+                f"there is no model {model!r}; name file.py:callable, file.onnx, hf:name, a folder written by "
+                f"'freemcg train classifier', or {' or '.join(BUNDLED_MODELS)}"
             )
         if folder.is_file():
             raise NotADirectoryError(f"{model} is a file; a trained classifier is the folder that holds it")

@@ -99,7 +99,7 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
         {"model": "mine.py:box", "scores": "logits"},
         "mine.py:box says itself what it takes and answers; leave out --scores",
     ),
-    ({"scores": "logit"}, "scores must be one of logits, probabilities, log_probabilities, label, got 'logit'"),
+    ({"scores": "logit"}, "scores must be one of logits, probabilities, log_probabilities, top_k, label, got 'logit'"),
     ({"scores": "label"}, "a black box that answers labels needs class_names or num_classes"),
     ({"denoiser": "./nowhere"}, "there is no folder ./nowhere, and no bundled denoiser but digits"),
     ({"denoiser": "pics"}, "pics holds no model_index.json; a denoiser is a folder made by save_pretrained"),

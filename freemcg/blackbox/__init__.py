@@ -1,6 +1,8 @@
 """The one door to the classifier under explanation: images in, log-probabilities out, every image counted."""
 
 from freemcg.blackbox.box import BlackBox, QueryBudgetExceeded, check_images
+from freemcg.blackbox.huggingface import load_huggingface
+from freemcg.blackbox.onnx import load_onnx
 from freemcg.blackbox.scores import SCORE_KINDS
 
-__all__ = ["SCORE_KINDS", "BlackBox", "QueryBudgetExceeded", "check_images"]
+__all__ = ["SCORE_KINDS", "BlackBox", "QueryBudgetExceeded", "check_images", "load_huggingface", "load_onnx"]
