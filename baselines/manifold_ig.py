@@ -88,7 +88,7 @@ class ManifoldIG(PathMethod):
         self.vae = vae
         self.base = as_base_point(base)
         if self.base.random:
-            raise ValueError(f"base must not be random, got {base!r}")
+            raise ValueError(f"base must not be random, got {self.base!r}")
         self.steps = steps
         self.sweeps = sweeps
 

@@ -170,21 +170,21 @@ class TestLaws:
             "a model that can only be queried is explained by freemcg.FreeMCG"
         )
         unasked = Sometimes(model, 0).eval()
-        with pytest.raises(ValueError, match="^there are 5 images but 2 targets$"):
+        with pytest.raises(ValueError, match=r"^there are 5 images but 2 targets$"):
             make(unasked).attribute(batch, [0, 1])
         with pytest.raises(ValueError, match=r"^images must be in \[0, 1\], got values in .*; rescale them first$"):
             make(unasked).attribute(batch * 300, 0)
         with pytest.raises(TypeError, match=r"^target must be whole numbers, got torch\.float32$"):
             make(unasked).attribute(batch, 0.5)
         with pytest.raises(
-            ValueError, match="^output must be one of logit, log_probability, probability, got 'score'$"
+            ValueError, match=r"^output must be one of logit, log_probability, probability, got 'score'$"
         ):
             make(model, output="score")
-        with pytest.raises(ValueError, match="^batch_size must be >= 1, got 0$"):
+        with pytest.raises(ValueError, match=r"^batch_size must be >= 1, got 0$"):
             make(model, batch_size=0)
         with pytest.raises(ValueError, match=r"^there is no class 4; classes are 0\.\.3$"):
             make(model).attribute(batch, 4)
-        with pytest.raises(ValueError, match="^the model answered NaN or infinity; it must answer finite logits$"):
+        with pytest.raises(ValueError, match=r"^the model answered NaN or infinity; it must answer finite logits$"):
             make(nn.Sequential(model, nn.LogSoftmax(0), nn.Threshold(1, float("nan"))).eval()).attribute(batch, 0)
         with pytest.raises(ValueError, match=r"^the model must answer logits \(5, classes\), got shape \(20,\)$"):
             make(nn.Sequential(model, nn.Flatten(0)).eval()).attribute(batch, 0)
@@ -244,11 +244,11 @@ class TestRegistry:
     def test_unknown_names_are_refused_with_the_nearest(self, model):
         with pytest.raises(ValueError, match=r"^there is no method 'guidedig'; did you mean 'guided_ig'\?$"):
             baselines.create("guidedig", model)
-        with pytest.raises(ValueError, match="^there is no method 'zzz'; known are gradient, input_x_gradient, "):
+        with pytest.raises(ValueError, match=r"^there is no method 'zzz'; known are gradient, input_x_gradient, "):
             baselines.create("zzz", model)
         with pytest.raises(ValueError, match=r"^there is no guided_ig setting 'step'; did you mean 'steps'\?$"):
             baselines.create("guided_ig", model, step=3)
-        with pytest.raises(ValueError, match="^manifold_ig needs the setting 'vae'; see ManifoldIG$"):
+        with pytest.raises(ValueError, match=r"^manifold_ig needs the setting 'vae'; see ManifoldIG$"):
             baselines.create("manifold_ig", model)
 
 

@@ -120,8 +120,8 @@ def test_each_curve_is_its_own_and_batch_size_changes_nothing():
 def test_refusals():
     with pytest.raises(ValueError, match=r"^start and end must be latents \(B, k\), got \(1, 2\) and \(2, 2\)$"):
         geodesic(polar, START, torch.zeros(2, 2))
-    with pytest.raises(ValueError, match="^pieces must be >= 1, got 0$"):
+    with pytest.raises(ValueError, match=r"^pieces must be >= 1, got 0$"):
         geodesic(polar, START, END, pieces=0)
-    with pytest.raises(ValueError, match="^sweeps must be >= 0, got -1$"):
+    with pytest.raises(ValueError, match=r"^sweeps must be >= 0, got -1$"):
         geodesic(polar, START, END, sweeps=-1)
     assert geodesic(polar, START, END, pieces=1).latents.shape == (1, 2, 2)
