@@ -10,6 +10,7 @@ from baselines.expected_gradients import ExpectedGradients
 from baselines.gradient import Gradient, InputXGradient
 from baselines.guided_ig import GuidedIG
 from baselines.idgi import IDGI
+from baselines.integrated_decision_gradients import IntegratedDecisionGradients
 from baselines.integrated_gradients import IntegratedGradients
 from baselines.manifold_ig import ManifoldAttribution, ManifoldIG
 from baselines.path_method import PathAttribution, PathMethod
@@ -28,6 +29,7 @@ __all__ = [
     "Gradient",
     "GuidedIG",
     "InputXGradient",
+    "IntegratedDecisionGradients",
     "IntegratedGradients",
     "ManifoldAttribution",
     "ManifoldIG",

@@ -11,6 +11,7 @@ from baselines.expected_gradients import ExpectedGradients
 from baselines.gradient import Gradient, InputXGradient
 from baselines.guided_ig import GuidedIG
 from baselines.idgi import IDGI
+from baselines.integrated_decision_gradients import IntegratedDecisionGradients
 from baselines.integrated_gradients import IntegratedGradients
 from baselines.manifold_ig import ManifoldIG
 from baselines.names import unknown
@@ -30,6 +31,7 @@ METHODS: dict[str, type[Any]] = {
     "manifold_ig": ManifoldIG,
     "tangentially_aligned_ig": TangentiallyAlignedIG,
     "idgi": IDGI,
+    "integrated_decision_gradients": IntegratedDecisionGradients,
     "adversarial_gradient_integration": AdversarialGradientIntegration,
 }
 

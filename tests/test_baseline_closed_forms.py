@@ -17,6 +17,7 @@ from baselines import (
     Gradient,
     GuidedIG,
     InputXGradient,
+    IntegratedDecisionGradients,
     IntegratedGradients,
     ManifoldIG,
     PathMethod,
@@ -37,6 +38,7 @@ from baselines.base_points import (
 )
 from baselines.blur import gaussian_blur
 from baselines.guided_ig import guided_path
+from baselines.integrated_decision_gradients import sample_edges
 from baselines.path import RULES, integrate, straight_line
 from manifolds import TangentSpace, decoder_tangent_space, geodesic, tangent_space_of
 
@@ -446,9 +448,9 @@ class TestGuidedIG:
 
     def test_separable_score_gives_integrated_gradients(self, batch):
         model = Scores(lambda x: torch.stack([x.pow(3).sum(1), x.sum(1)], 1))
-        found = GuidedIG(model, steps=2000, max_dist=0.3).attribute(batch[:2], 0)
-        close(found, batch[:2] ** 3, rtol=0, atol=2e-2)
-        assert (found.sum((1, 2, 3)) / batch[:2].pow(3).sum((1, 2, 3)) - 1).abs().max() < 2e-2
+        found = GuidedIG(model, steps=800, max_dist=0.3).attribute(batch[:1], 0)
+        close(found, batch[:1] ** 3, rtol=0, atol=2e-2)
+        assert (found.sum((1, 2, 3)) / batch[:1].pow(3).sum((1, 2, 3)) - 1).abs().max() < 2e-2
 
     def test_anchors_compose_free_runs(self, smooth, batch):
         method = GuidedIG(smooth, steps=9, anchors=2, max_dist=1.0)
@@ -529,6 +531,37 @@ class TestIDGI:
     def test_refuses_what_has_no_path(self, linear):
         with pytest.raises(TypeError, match=r"^path must make a path method, got Gradient$"):
             IDGI(linear, path=Gradient)
+
+
+class TestIntegratedDecisionGradients:
+    def test_linear(self, linear, weights, batch):
+        moved = batch - 1
+        rise = (moved.flatten(1) @ weights[1])[:, None, None, None]
+        found = IntegratedDecisionGradients(linear, base="white", steps=3).attribute(batch, 1)
+        close(found, rise * row(weights, 1, batch) * moved)
+
+    @pytest.mark.parametrize("switch", [0.1, 0.5, 0.8])
+    def test_samples_gather_at_the_switch_wherever_it_is(self, batch, switch):
+        """f = sigmoid((t - switch) / 0.01) along the line: the integral of f'^2 is 1 / 6 of 1 / 0.01."""
+        direction = batch[0].flatten() / batch[0].square().sum()
+        model = Scores(lambda x: torch.sigmoid((x @ direction - switch) / 0.01)[:, None].expand(-1, 2))
+        found = IntegratedDecisionGradients(model, steps=60).attribute(batch[:1], 0)
+        assert found.sum().item() == pytest.approx(1 / 6 / 0.01, rel=0.1)
+        even = torch.stack([model((step / 60 * batch[0])[None])[0, 0] for step in range(61)])
+        edges = sample_edges(even[None])[0]
+        assert ((edges - switch).abs() < 0.05).sum() > 45
+        assert edges.diff().max() < 0.5
+
+    def test_edges_are_the_inverse_of_the_cumulated_change(self):
+        assert sample_edges(torch.zeros(1, 5))[0].tolist() == [0, 0.25, 0.5, 0.75, 1]
+        edges = sample_edges(torch.tensor([[0.0, 3.0, 2.0, 2.0, 2.0]]).double())[0]
+        share = torch.tensor([0.75, 0.25, 0, 0]).double() * 0.95 + 0.0125
+        filled = [(edge * 4 - k).clamp(0, 1) * share[k] for edge in edges for k in range(4)]
+        close(torch.stack(filled).reshape(5, 4).sum(1), torch.linspace(0, 1, 5).double())
+
+    def test_refusals(self, linear):
+        with pytest.raises(ValueError, match=r"^base must not be random, got Uniform"):
+            IntegratedDecisionGradients(linear, base="uniform")
 
 
 class TestAdversarialGradientIntegration:

@@ -87,6 +87,7 @@ def make(name, images):
             "enough": 1.0,
         },
         "idgi": {"path": partial(GuidedIG, steps=5)},
+        "integrated_decision_gradients": {"steps": 5},
         "adversarial_gradient_integration": {"steps": 3, "classes": 2, "step_size": 0.001},
     }
     return lambda model, **more: baselines.create(name, model, **settings.get(name, {}) | more)
