@@ -33,15 +33,54 @@ def find_counterfactual(
 ) -> Counterfactual:
     """Find a realistic image close to `image` `(C, H, W)` that is decided as `target` (`None`: as the runner-up).
 
-    Costs one query for the image, those of the search, and one for each candidate at the end. The candidates are
-    asked about as 8-bit images, as a file holds them. The answer is the nearest (L1) of those decided as the target
-    with the wanted confidence, else the most probable of those decided so at all, else the most probable.
-    Under a budget, one query a candidate is kept back from the search for this.
+    Costs what `search_counterfactual` does; the search is that of `settings.search`.
 
     Raises:
         QueryBudgetExceeded: not even one query is left, so nothing can be said.
     """
-    began, before, search = time.monotonic(), black_box.queries, settings.search
+    search = settings.search
+    run = SEARCHES[type(search)]
+    return search_counterfactual(
+        lambda wanted: run(black_box, denoiser, image, wanted, settings.objective_function, search, seed=settings.seed),
+        black_box,
+        denoiser,
+        image,
+        target,
+        candidates=1 if isinstance(search, PaperSearch) else search.particles,
+        confidence=getattr(search, "confidence", 0.5),
+        seed=settings.seed,
+    )
+
+
+def search_counterfactual(
+    search: Callable[[int], Candidates],
+    black_box: BlackBox,
+    denoiser: Denoiser,
+    image: Tensor,
+    target: int | str | None,
+    *,
+    candidates: int,
+    confidence: float,
+    seed: int,
+) -> Counterfactual:
+    """What every counterfactual method does around its search: ask about the image, and about the candidates found.
+
+    The candidates are asked about as 8-bit images, as a file holds them. The answer is the nearest (L1) of those
+    decided as the target with `confidence`, else the most probable of those decided so at all, else the most probable.
+
+    Args:
+        search: from the class wanted to candidates.
+        image: `(C, H, W)` in [0, 1], where the denoiser is.
+        target: class index or name; `None` takes the runner-up.
+        candidates: the most that `search` answers. Under a budget, so many queries are kept back from it.
+        seed: of the noise with which realism is measured.
+
+    Costs one query for the image, those of the search, and one for each candidate.
+
+    Raises:
+        QueryBudgetExceeded: not even one query is left, so nothing can be said.
+    """
+    began, before = time.monotonic(), black_box.queries
     if target is not None:
         target = black_box.class_index(target)
     original = black_box(image[None])[0]
@@ -51,13 +90,12 @@ def find_counterfactual(
         found, answers, best = Candidates(image[None], image[None, None]), original[None], 0
         status = ALREADY_TARGET if decision == wanted else BUDGET_EXHAUSTED
     else:
-        with black_box.reserving(1 if isinstance(search, PaperSearch) else search.particles):
-            run = SEARCHES[type(search)]
-            found = run(black_box, denoiser, image, wanted, settings.objective_function, search, seed=settings.seed)
+        with black_box.reserving(candidates):
+            found = search(wanted)
         found, answers = _ask_as_files(black_box, found, image)
-        best, status = _choose(found, answers, wanted, getattr(search, "confidence", 0.5))
+        best, status = _choose(found, answers, wanted, confidence)
     answer = found.images[best]
-    errors = denoising_error(denoiser, torch.stack([image, answer]), seed=settings.seed)
+    errors = denoising_error(denoiser, torch.stack([image, answer]), seed=seed)
     change = answer - image
     return Counterfactual(
         image=answer,
@@ -78,9 +116,14 @@ def find_counterfactual(
     )
 
 
+def as_file(images: Tensor) -> Tensor:
+    """What an 8-bit file holds of images in [0, 1]."""
+    return (images * 255).round() / 255
+
+
 def _ask_as_files(black_box: BlackBox, found: Candidates, image: Tensor) -> tuple[Candidates, Tensor]:
     """Round the candidates to 8 bits and ask about them, nearest first, as far as the budget reaches."""
-    rounded = (found.images * 255).round() / 255
+    rounded = as_file(found.images)
     order = (rounded - image).abs().flatten(1).mean(dim=1).argsort(stable=True)
     affordable = len(order) if black_box.remaining is None else min(len(order), black_box.remaining)
     asked = replace(

@@ -130,6 +130,23 @@ class Denoiser:
         first = next(self.unet.parameters(), None)
         return torch.float32 if first is None else first.dtype
 
+    def check_size(self, images: Tensor) -> None:
+        """Refuse images `(N, C, H, W)` of which the network makes none.
+
+        Raises:
+            ValueError: they have other channels or another size.
+        """
+        if self.channels is not None and images.shape[1] != self.channels:
+            raise ValueError(
+                f"images have {images.shape[1]} channels but the denoiser {self.name} makes {self.channels}"
+            )
+        if self.image_size is not None and tuple(images.shape[2:]) != self.image_size:
+            made = f"{self.image_size[0]}x{self.image_size[1]}"
+            raise ValueError(
+                f"images are {images.shape[2]}x{images.shape[3]} but the denoiser {self.name} makes {made}; "
+                f"resize them to {made}"
+            )
+
     def sigma(self, t: int) -> float:
         """Noise-to-signal ratio `sqrt((1 - abar_t) / abar_t)` at timestep `t`, for images in [-1, 1]."""
         abar = self.alphas_cumprod[t].item()
@@ -176,6 +193,20 @@ class Denoiser:
         clean = torch.cat([self._predict_clean(part, t) for part in x_t.split(self.batch_size)])
         noise = (x_t - math.sqrt(abar) * clean) / math.sqrt(1 - abar)
         return (clean / 2 + 0.5).clamp(0, 1), noise
+
+    def pull_back(self, x_t: Tensor, t: int, slopes: Tensor) -> Tensor:
+        """What slopes with respect to the denoised images, `(N, C, H, W)`, are with respect to `x_t`.
+
+        The vector-Jacobian product through the denoiser, before clipping. For the exact denoiser of the data it is
+        `2 sqrt(abar) / (1 - abar) Cov[image | x_t] slopes`. Costs a forward and a backward pass for each image.
+        """
+        parts = []
+        for noisy, wanted in zip(x_t.split(self.batch_size), slopes.split(self.batch_size), strict=True):
+            leaf = noisy.detach().requires_grad_(True)
+            with torch.enable_grad():
+                images = self._predict_clean(leaf, t) / 2 + 0.5
+            parts.append(torch.autograd.grad(images, leaf, wanted)[0])
+        return torch.cat(parts)
 
     def _predict_clean(self, x_t: Tensor, t: int) -> Tensor:
         abar = self.alphas_cumprod[t].item()

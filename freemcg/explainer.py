@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from freemcg.results import Attribution, Counterfactual
 from freemcg.settings import PaperSearch, Settings, SharedSearch, make, read_config
 from freemcg.version import versions
 
-Result = TypeVar("Result", Attribution, Counterfactual)
 Target = int | str | Tensor | Sequence[int | str] | None
 
 
@@ -103,7 +102,7 @@ class FreeMCG:
         """Attribution of one image `(C, H, W)` or `(1, C, H, W)`, with its standard error, cost and status."""
         prepared = self._one(image, target)
         result = attribute_image(self.black_box, self.denoiser, prepared, target, self.settings)
-        return replace(_moved(result, image.device), record=self._record())
+        return replace(result.to(image.device), record=self._record())
 
     def counterfactual(self, image: Tensor, target: int | str | None = None) -> Counterfactual:
         """A realistic image close to `image` `(C, H, W)` that is decided as `target`; `None` takes the runner-up.
@@ -112,7 +111,7 @@ class FreeMCG:
         """
         prepared = self._one(image, target)
         result = find_counterfactual(self.black_box, self.denoiser, prepared, target, self.settings)
-        return replace(_moved(result, image.device), record=self._record())
+        return replace(result.to(image.device), record=self._record())
 
     def _one(self, image: Tensor, target: int | str | None) -> Tensor:
         """One checked image `(C, H, W)`, where the denoiser is."""
@@ -126,17 +125,7 @@ class FreeMCG:
 
     def _check(self, images: Tensor) -> None:
         check_images(images)
-        channels, size = self.denoiser.channels, self.denoiser.image_size
-        if channels is not None and images.shape[1] != channels:
-            raise ValueError(
-                f"images have {images.shape[1]} channels but the denoiser {self.denoiser.name} makes {channels}"
-            )
-        if size is not None and tuple(images.shape[2:]) != size:
-            made = f"{size[0]}x{size[1]}"
-            raise ValueError(
-                f"images are {images.shape[2]}x{images.shape[3]} but the denoiser {self.denoiser.name} makes {made}; "
-                f"resize them to {made}"
-            )
+        self.denoiser.check_size(images)
 
     def _targets(self, target: Target, count: int) -> list[int | str | None]:
         if isinstance(target, Tensor):
@@ -159,10 +148,3 @@ class FreeMCG:
             "denoiser_identity": self.denoiser.identity,
             "versions": versions(),
         }
-
-
-def _moved(result: Result, device: torch.device) -> Result:
-    """The result with all its tensors on one device, that of the user's image."""
-    held = {field.name: getattr(result, field.name) for field in fields(result)}
-    moved: dict[str, Any] = {name: each.to(device) for name, each in held.items() if isinstance(each, Tensor)}
-    return replace(result, **moved)

@@ -7,10 +7,11 @@ written whole or not at all.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -43,6 +44,12 @@ class _Stored:
         save_file(tensors, partial, metadata=header)
         partial.replace(path)
         return path
+
+    def to(self: Result, device: torch.device) -> Result:
+        """The result with all its tensors on one device."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: each.to(device) for name, each in values.items() if isinstance(each, Tensor)}
+        return replace(self, **moved)
 
     @classmethod
     def load(cls: type[Result], path: str | Path) -> Result:
