@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from baselines.objectives import objective_function
 from freemcg.blackbox import BlackBox, check_images
 from freemcg.candidates import Candidates
 from freemcg.counterfactual import search_counterfactual
 from freemcg.denoiser import Denoiser
-from freemcg.objective import OBJECTIVES, Objective
+from freemcg.objective import Objective
 from freemcg.results import Counterfactual
 from freemcg.version import versions
 
@@ -25,7 +26,7 @@ class CounterfactualMethod(ABC):
     Args:
         black_box: the classifier; what is not a `BlackBox` is wrapped in one, as `BlackBox(classifier)`.
         denoiser: the diffusion model; where the search itself uses none, it only measures how realistic the answer is.
-        objective: what is raised: a name known to `freemcg.FreeMCG`, or a callable.
+        objective: what is raised, as `baselines.query_method.QueryMethod`.
         confidence: target probability wanted of the answer, in (0, 1).
         seed: of all noise.
 
@@ -50,13 +51,11 @@ class CounterfactualMethod(ABC):
         confidence: float = 0.99,
         seed: int = 0,
     ) -> None:
-        if isinstance(objective, str) and objective not in OBJECTIVES:
-            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)} or a callable, got {objective!r}")
         if not 0 < confidence < 1:
             raise ValueError(f"confidence must be in (0, 1), got {confidence}")
         self.black_box = black_box if isinstance(black_box, BlackBox) else BlackBox(black_box)
         self.denoiser = denoiser
-        self.objective = OBJECTIVES[objective] if isinstance(objective, str) else objective
+        self.objective = objective_function(objective)
         self.confidence = confidence
         self.seed = seed
 
