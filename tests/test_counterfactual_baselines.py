@@ -112,6 +112,16 @@ def test_adversarial_gives_up_after_its_steps(classifier, denoiser, image):
     assert result.status == "not_flipped"
 
 
+def test_pixel_search_direction_is_the_weights_seen_through_the_noise(classifier, denoiser, image, rng):
+    """For a linear objective the estimate is `mean_i (w . u_i) u_i` whatever the smoothing, and `w` in expectation."""
+    noise = torch.randn(20_000, *SHAPE, generator=rng)
+    method = PixelSearch(BlackBox(classifier, batch_size=40_000), denoiser, smoothing=0.01)
+    gradient = method._gradient(image, noise, 1).flatten()
+    slope, flat = classifier.slope.detach(), noise.flatten(1)
+    torch.testing.assert_close(gradient, flat.T @ (flat @ slope) / len(flat), rtol=1e-3, atol=2e-2)
+    assert (gradient - slope).norm() < 4 * slope.norm() * math.sqrt(17 / 20_000)
+
+
 def test_pixel_search_steps_by_its_length_and_stops_when_it_has_arrived(classifier, denoiser, image):
     result = PixelSearch(classifier, denoiser, queries=2000, directions=50, step=0.05).counterfactual(image)
     moves = (result.path[1:] - result.path[:-1]).flatten(1).norm(dim=1)
