@@ -8,15 +8,21 @@ from typing import Any
 from baselines.adversarial_gradient_integration import AdversarialGradientIntegration
 from baselines.blur_ig import BlurIG
 from baselines.expected_gradients import ExpectedGradients
+from baselines.geex import GEEX
 from baselines.gradient import Gradient, InputXGradient
 from baselines.guided_ig import GuidedIG
 from baselines.idgi import IDGI
 from baselines.integrated_decision_gradients import IntegratedDecisionGradients
 from baselines.integrated_gradients import IntegratedGradients
+from baselines.kernel_shap import KernelSHAP
+from baselines.lime import LIME
 from baselines.manifold_ig import ManifoldIG
 from baselines.names import unknown
+from baselines.occlusion import Occlusion
+from baselines.rise import RISE
 from baselines.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 from baselines.tangentially_aligned_ig import TangentiallyAlignedIG
+from baselines.zeroth_order import ZerothOrder
 
 METHODS: dict[str, type[Any]] = {
     "gradient": Gradient,
@@ -33,6 +39,12 @@ METHODS: dict[str, type[Any]] = {
     "idgi": IDGI,
     "integrated_decision_gradients": IntegratedDecisionGradients,
     "adversarial_gradient_integration": AdversarialGradientIntegration,
+    "zeroth_order": ZerothOrder,
+    "geex": GEEX,
+    "rise": RISE,
+    "occlusion": Occlusion,
+    "kernel_shap": KernelSHAP,
+    "lime": LIME,
 }
 
 

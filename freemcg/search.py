@@ -46,7 +46,7 @@ def shared_search(
     schedule = reverse_schedule(denoiser, search.strength, search.steps)
     start = particle_noise(seed, "start", 0, search.particles, tuple(image.shape)).to(image)
     x_t = denoiser.add_noise(image, schedule[0], start)
-    guidance = search.guidance * _spread(search.particles, search.spread).to(image)
+    guidance = search.guidance * guidance_factors(search.particles, search.spread).to(image)
     local: ManifoldGradient | None = None
     paths, exhausted, signal = [], False, False
     for step, t in enumerate(schedule):
@@ -75,7 +75,7 @@ def shared_search(
     return Candidates(found, torch.stack(paths), likely, exhausted=exhausted, no_signal=not (signal or exhausted))
 
 
-def _spread(count: int, factor: float) -> Tensor:
+def guidance_factors(count: int, factor: float) -> Tensor:
     """`count` factors in geometric progression from `1 / factor` to `factor`; 1 where there is one."""
     return torch.logspace(-1, 1, count, base=factor) if count > 1 else torch.ones(count)
 

@@ -17,6 +17,9 @@ CONFIGS = {
     "paper": Settings,
     "digits-classifier": ClassifierTraining,
     "digits-judge": ClassifierTraining,
+    "mnist-classifier": ClassifierTraining,
+    "mnist-denoiser": DenoiserTraining,
+    "mnist-judge": ClassifierTraining,
     "digits-denoiser": DenoiserTraining,
     "digits-vae": VaeTraining,
 }
