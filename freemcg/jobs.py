@@ -26,7 +26,7 @@ from freemcg.blackbox import QueryBudgetExceeded
 from freemcg.explainer import FreeMCG
 from freemcg.images import list_images, read_image, write_image
 from freemcg.plot import class_name, write_figure
-from freemcg.results import Attribution, Counterfactual
+from freemcg.results import NO_SIGNAL, Attribution, Counterfactual
 from freemcg.settings import PaperSearch, Settings
 
 Task = Literal["attribution", "counterfactual"]
@@ -134,6 +134,7 @@ def run_job(
     if state.is_main_process:
         _write_summary(rows, out / SUMMARY)
         print_table(rows[:SHOWN_ROWS])
+        _advise(rows, task)
         rest = len(rows) - SHOWN_ROWS
         typer.echo(
             f"{f'{rest} more rows and ' if rest > 0 else ''}the results are in {out}, this table in {out / SUMMARY}"
@@ -170,6 +171,18 @@ def list_items(images: Path, out: Path) -> list[Item]:
             break
         full |= clashing
     return [Item(str(path.relative_to(root)), path, out / folders[path].relative_to(root)) for path in paths]
+
+
+def _advise(rows: list[dict[str, Any]], task: Task) -> None:
+    """Say what to change where the answers never told the target from the rest."""
+    silent = sum(row["status"] == NO_SIGNAL for row in rows)
+    if silent:
+        level = "noise" if task == "attribution" else "search.strength"
+        typer.echo(
+            f"no_signal: {silent} of {len(rows)}; no answer told the target from the rest. Raise {level} in --config, "
+            "then --queries",
+            err=True,
+        )
 
 
 def most_queries(settings: Settings, task: Task) -> int:

@@ -109,9 +109,9 @@ class Attribution(_Stored):
 
     @property
     def signal_to_noise(self) -> float:
-        """`|values| / |standard_error|` over the whole map; 0 for a map of zeros whose error is not known to be 0."""
-        noise = self.standard_error.norm().item()
-        return math.inf if noise == 0 else self.values.norm().item() / noise
+        """`|values| / |standard_error|` over the whole map; 0 for a map of zeros, infinite for one without error."""
+        signal, noise = self.values.norm().item(), self.standard_error.norm().item()
+        return signal / noise if noise > 0 else math.inf if signal > 0 else 0.0
 
     @property
     def relative_error(self) -> float:

@@ -225,7 +225,7 @@ def test_answers_come_in_many_wrappings(wrap, images):
         ("logits", [[800.0, 799.0, -800.0]], [[x - math.log(1 + math.exp(-1)) for x in (0, -1, -1600)]]),
         ("probabilities", [[0.2, 0.3, 0.5]], [[math.log(0.2), math.log(0.3), math.log(0.5)]]),
         ("probabilities", [[0.202, 0.303, 0.505]], [[math.log(0.2), math.log(0.3), math.log(0.5)]]),
-        ("probabilities", [[1.0, 0.0]], [[-math.log(1 + 1e-7), math.log(1e-7 / (1 + 1e-7))]]),
+        ("probabilities", [[1.0, 0.0]], [[-math.log(1 + 1e-12), math.log(1e-12 / (1 + 1e-12))]]),
         ("log_probabilities", [[math.log(0.2), math.log(0.8)]], [[math.log(0.2), math.log(0.8)]]),
         ("log_probabilities", [[math.log(0.202), math.log(0.808)]], [[math.log(0.2), math.log(0.8)]]),
     ],
@@ -281,8 +281,8 @@ def answer_top_k(answer, classes):
         ([0.6, NAN, 0.3, NAN], [0.6, 0.05, 0.3, 0.05]),  # the rest, shared evenly
         ([NAN, 0.99, NAN], [0.005, 0.99, 0.005]),
         ([0.5, NAN, 0.1, NAN], [0.5 / 0.8, 0.1 / 0.8, 0.1 / 0.8, 0.1 / 0.8]),  # none above the smallest listed
-        ([0.606, NAN, 0.404], [0.6, 1e-7, 0.4]),  # rounded scores, above 1 in all
-        ([1.0, 0.0, NAN], [1.0, 1e-7, 1e-7]),
+        ([0.606, NAN, 0.404], [0.6, 1e-12, 0.4]),  # rounded scores, above 1 in all
+        ([1.0, 0.0, NAN], [1.0, 1e-12, 1e-12]),
         ([NAN, 0.1, NAN], [1 / 3, 1 / 3, 1 / 3]),
     ],
 )

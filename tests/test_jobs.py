@@ -274,7 +274,7 @@ def test_records_are_json_even_without_a_signal(make_explainer, tmp_path):
     text = (out / "a" / "record.json").read_text()
     record = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert record["status"] == "no_signal"
-    assert record["signal to noise"] is None
+    assert record["signal to noise"] == 0
 
 
 def test_a_budget_is_not_spent_once_a_process(make_explainer, tmp_path, monkeypatch):
@@ -351,3 +351,13 @@ def test_a_picture_that_another_process_cannot_read_stops_this_one_before_the_fi
     assert str(caught.value) == ("c.png cannot be decoded" if rank == 0 else "2")
     assert explainer.black_box.queries == 0
     assert not (tmp_path / "out").exists()
+
+
+def test_what_to_change_is_said_where_there_was_no_signal(make_explainer, tmp_path, capsys):
+    images = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png"))
+    flat = BlackBox(lambda images: torch.zeros(len(images), 3))
+    run_job(make_explainer(flat), images, tmp_path / "out", task="attribution")
+    said = capsys.readouterr().err
+    assert (
+        "no_signal: 2 of 2; no answer told the target from the rest. Raise noise in --config, then --queries\n" in said
+    )

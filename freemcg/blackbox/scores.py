@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-PROBABILITY_FLOOR = 1e-7
+PROBABILITY_FLOOR = 1e-12  # a higher one hides how far a confident classifier is from changing its mind
 LABEL_CERTAINTY = 0.99
 TOLERANCE = 0.02  # by which probabilities may miss 1 in all: services round them
 
@@ -56,7 +56,7 @@ def _from_top_k(answer: Tensor, classes: int) -> Tensor:
     What the listed scores leave, `1 - sum(listed)`, is shared evenly among the classes not listed, since nothing is
     known that tells them apart; but none gets more than the smallest listed score, since the largest are what is
     listed. Where this cap leaves some over, or the listed scores come to more than 1 by rounding, the row is
-    renormalised. Every probability is at least 1e-7 before that. So a row that lists every class means what it means
+    renormalised. Every probability is at least 1e-12 before that. So a row that lists every class means what it means
     as `probabilities`, and the log-odds of a listed class never fall where its score rises. (A choice of ours. One
     class listed with 0.99 is what `label` makes of a bare label.)
     """
