@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,13 @@ class Denoiser:
     def denoise(self, x_t: Tensor, t: int) -> Tensor:
         """`E[x_0 | x_t]` (Tweedie's formula) of noisy images `(N, C, H, W)`, as images clipped to [0, 1]."""
         return self.separate(x_t, t)[0]
+
+    def differentiable(self, t: int) -> Callable[[Tensor], Tensor]:
+        """The function `x_t -> E[x_0 | x_t]` at timestep `t`, from `(N, C, H, W)` to images, for differentiating.
+
+        Unlike `denoise` it does not clip to [0, 1], where gradients would stop.
+        """
+        return lambda x_t: torch.cat([self._predict_clean(part, t) for part in x_t.split(self.batch_size)]) / 2 + 0.5
 
     @torch.no_grad()
     def separate(self, x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
