@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,13 @@ class Denoiser:
         """`E[x_0 | x_t]` (Tweedie's formula) of noisy images `(N, C, H, W)`, as images clipped to [0, 1]."""
         return self.separate(x_t, t)[0]
 
+    def differentiable(self, t: int) -> Callable[[Tensor], Tensor]:
+        """The function `x_t -> E[x_0 | x_t]` at timestep `t`, from `(N, C, H, W)` to images, for differentiating.
+
+        Unlike `denoise` it does not clip to [0, 1], where gradients would stop.
+        """
+        return lambda x_t: torch.cat([self._predict_clean(part, t) for part in x_t.split(self.batch_size)]) / 2 + 0.5
+
     @torch.no_grad()
     def separate(self, x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """Noisy images `(N, C, H, W)` as images clipped to [0, 1], and the noise that the network sees in them.
@@ -204,7 +212,7 @@ class Denoiser:
         for noisy, wanted in zip(x_t.split(self.batch_size), slopes.split(self.batch_size), strict=True):
             leaf = noisy.detach().requires_grad_(True)
             with torch.enable_grad():
-                images = self._predict_clean(leaf, t) / 2 + 0.5
+                images = self.differentiable(t)(leaf)
             parts.append(torch.autograd.grad(images, leaf, wanted)[0])
         return torch.cat(parts)
 
