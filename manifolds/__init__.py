@@ -6,19 +6,25 @@ from a renderer whose factors are known (`renderer`).
 
 from manifolds.denoiser import denoiser_tangent_space, jacobian_svd
 from manifolds.ensemble import ensemble_tangent_space
+from manifolds.gradient import on_manifold_gradient
+from manifolds.protocol import KnownManifold, generated, reconstructed
 from manifolds.randomised_svd import LeadingSVD, randomised_svd
 from manifolds.tangent import TangentSpace, random_alignment, tangent_space_of
 from manifolds.vae import decoder_jacobian, decoder_tangent_space
 
 __all__ = [
+    "KnownManifold",
     "LeadingSVD",
     "TangentSpace",
     "decoder_jacobian",
     "decoder_tangent_space",
     "denoiser_tangent_space",
     "ensemble_tangent_space",
+    "generated",
     "jacobian_svd",
+    "on_manifold_gradient",
     "random_alignment",
     "randomised_svd",
+    "reconstructed",
     "tangent_space_of",
 ]

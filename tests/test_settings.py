@@ -19,6 +19,8 @@ CONFIGS = {
     "digits-judge": ClassifierTraining,
     "digits-denoiser": DenoiserTraining,
     "digits-vae": VaeTraining,
+    "shapes-classifier": ClassifierTraining,
+    "shapes-denoiser": DenoiserTraining,
 }
 
 
