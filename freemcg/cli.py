@@ -236,13 +236,27 @@ def _train_denoiser(config: TrainingConfig, out: TrainingOut, data: Data = None)
     epilog=_examples(
         "freemcg train classifier --config digits-classifier --out runs/classifier",
         "freemcg train classifier --config mine.yaml --data pictures/ --out runs/classifier",
+        "freemcg train classifier --config digits-classifier --adversarial --out runs/robust",
     ),
 )
-def _train_classifier(config: TrainingConfig, out: TrainingOut, data: Data = None) -> None:
+def _train_classifier(
+    config: TrainingConfig,
+    out: TrainingOut,
+    data: Data = None,
+    adversarial: Annotated[
+        bool,
+        typer.Option(
+            "--adversarial", help="Train on images that are attacked within the config's 'radius' (L2, 1.0 by default)."
+        ),
+    ] = False,
+) -> None:
     """Train a small classifier, for --model."""
     from freemcg.training import ClassifierTraining, train_classifier  # noqa: PLC0415
 
-    record = train_classifier(_training(ClassifierTraining, config, data), out)
+    settings = _training(ClassifierTraining, config, data)
+    if adversarial:
+        settings = settings.model_copy(update={"adversarial": True})
+    record = train_classifier(settings, out)
     _say_trained(out, f"held-out accuracy {record.get('held_out_accuracy', 0):.4f}")
 
 

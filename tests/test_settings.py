@@ -22,6 +22,8 @@ CONFIGS = {
     "mnist-judge": ClassifierTraining,
     "digits-denoiser": DenoiserTraining,
     "digits-vae": VaeTraining,
+    "shapes-classifier": ClassifierTraining,
+    "shapes-denoiser": DenoiserTraining,
 }
 
 
