@@ -3,7 +3,7 @@
     python tests/misbehaving_server.py        prints its port
 
 `POST /NAME/STEP+STEP+...` takes the k-th step for the k-th request under that name, the last step from then on. What
-is sent is `{"images": [base64 PNG, ...]}`; what is answered, where a step lets it, is a row of probabilities an image,
+is sent is images in any form; what is answered, where a step lets it, is a row of probabilities an image,
 `(v, 100, 300 - v) / 400` for the grey level `v` of its first pixel: so an answer tells which image it is for.
 `GET /NAME/log` tells what came in: `[[seconds, client port, [v, ...], step, headers], ...]`.
 """
@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from email import message_from_bytes
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.request import urlopen
@@ -34,6 +35,47 @@ def probabilities(level):
     return [level / 400, 0.25, (300 - level) / 400]
 
 
+def images_in(kind, body):
+    """Every image of a request, in order: raw, in a multipart form, or anywhere in JSON as base64 or nested lists."""
+    if kind.startswith("image/"):
+        return [body]
+    if kind.startswith("multipart/"):
+        form = message_from_bytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body)
+        return [part.get_payload(decode=True) for part in form.get_payload()]
+    return list(images_within(json.loads(body)))
+
+
+def images_within(node):
+    if isinstance(node, str) and (node.startswith(("iVBOR", "/9j/", "data:image/"))):
+        yield base64.b64decode(node.rpartition(",")[2])
+    elif depth(node) >= 3:
+        yield from [node] if depth(node) == 3 else node
+    elif isinstance(node, dict | list):
+        for each in node.values() if isinstance(node, dict) else node:
+            yield from images_within(each)
+
+
+def depth(node):
+    """How deep the lists are nested that begin with a number; 0 for anything else."""
+    if isinstance(node, list):
+        within = depth(node[0])
+        return within + 1 if within or isinstance(node[0], int | float) else 0
+    return 0
+
+
+def flat(node):
+    return flat(node[0]) if isinstance(node, list) else [node]
+
+
+def level(image):
+    """The first pixel's first value; 255 times it where the numbers are not whole."""
+    if isinstance(image, list):
+        value = flat(image)[0]
+        return round(255 * value) if isinstance(value, float) else value
+    pixel = Image.open(io.BytesIO(image)).getpixel((0, 0))
+    return pixel if isinstance(pixel, int) else pixel[0]
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -43,9 +85,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         _, name, script = self.path.split("?")[0].split("/")
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        levels = [
-            Image.open(io.BytesIO(base64.b64decode(each))).getpixel((0, 0)) for each in json.loads(body)["images"]
-        ]
+        levels = [level(each) for each in images_in(self.headers["Content-Type"], body)]
         steps = script.split("+")
         with self.server.lock:
             log = self.server.logs.setdefault(name, [])
@@ -127,6 +167,26 @@ class Handler(BaseHTTPRequestHandler):
             random.shuffle(row)
         self.reply(json.dumps(labelled))
 
+    def step_best(self, rows, most):
+        """The best few labels with scores; for one image, without a list around them."""
+        ranked = [sorted(zip(row, NAMES, strict=True), reverse=True)[: int(most)] for row in rows]
+        lists = [[{"label": name, "score": score} for score, name in row] for row in ranked]
+        self.reply(json.dumps(lists if len(lists) > 1 else lists[0]))
+
+    def step_one(self, rows, argument):
+        self.reply(json.dumps(rows[0]))
+
+    def step_chat(self, rows, argument):
+        best = NAMES[max(range(3), key=rows[0].__getitem__)]
+        self.reply(json.dumps({"choices": [{"message": {"content": f" {best.title()}.\n"}}]}))
+
+    def step_say(self, rows, text):
+        """The answer that is given."""
+        self.reply(base64.urlsafe_b64decode(text).decode())
+
+    def step_deep(self, rows, argument):
+        self.reply("[" * 100_000)
+
     def step_huge(self, rows, size):
         self.begin(200, int(size))
         with suppress(OSError):
@@ -164,7 +224,8 @@ class Server(ThreadingHTTPServer):
         request.close()  # with a reset where one was asked for
 
     def handle_error(self, request, client_address):
-        pass  # a client that hung up
+        if not isinstance(sys.exc_info()[1], OSError):  # a client that hung up
+            super().handle_error(request, client_address)
 
 
 class Running:

@@ -225,6 +225,16 @@ def test_what_cannot_be_reached_costs_nothing():
     assert spent(black_box) == (0, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("url", "problem"), [("http://[::1/", "is no valid address"), ("ftp://x/", "is no http or https address")]
+)
+def test_an_address_that_is_none_costs_nothing(url, problem):
+    black_box = BlackBox(Plain(url, first_wait=60), "probabilities")
+    with raises(RemoteError, f"{url} {problem}"):
+        black_box(pictures(1))
+    assert spent(black_box) == (0, 0, 0)
+
+
 def test_an_unknown_host_is_not_tried_again(monkeypatch):
     def unknown(*arguments, **options):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

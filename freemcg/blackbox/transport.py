@@ -188,7 +188,7 @@ class Transport:
             asked_to_wait: float | None = None
             try:
                 reply = self._once(request)
-            except (self._httpx2.TransportError, self._httpx2.DecodingError) as error:
+            except (self._httpx2.TransportError, self._httpx2.DecodingError, self._httpx2.InvalidURL) as error:
                 if self._is_unsent(error):
                     charge(-images, attempt > 0)
                 problem, hopeless = self._problem(error)
@@ -245,7 +245,9 @@ class Transport:
         return f"answered {reply.status}" + (f": {self.shown(reply.content)}" if reply.content.strip() else "")
 
     def _is_unsent(self, error: Exception) -> bool:
-        return isinstance(error, self._httpx2.ConnectError | self._httpx2.ConnectTimeout | self._httpx2.PoolTimeout)
+        kinds = self._httpx2
+        never_left = (kinds.ConnectError, kinds.ConnectTimeout, kinds.PoolTimeout, kinds.UnsupportedProtocol)
+        return isinstance(error, (*never_left, kinds.InvalidURL))
 
     def _problem(self, error: Exception) -> tuple[str, bool]:
         """What went wrong, as the end of a sentence, and whether trying again is hopeless."""
@@ -262,6 +264,7 @@ class Transport:
             (kinds.TimeoutException, f"did not answer within {self.timeout:g} s", False),
             (kinds.ConnectError, "cannot be reached", False),
             (kinds.UnsupportedProtocol, "is no http or https address", True),
+            (kinds.InvalidURL, "is no valid address", True),
             (kinds.LocalProtocolError, "cannot be asked: a header is malformed", True),
             (kinds.DecodingError, "answered with a body that cannot be decoded", True),
         )
