@@ -31,12 +31,14 @@ def counted_gradient(
     The module in `black_box` is differentiated, which no black box allows; each image counts as one of its queries.
     Nothing is stored in the module's parameters.
     """
+    model = black_box.predict
+    assert isinstance(model, nn.Module)
     answers, values, gradients = [], [], []
     for batch in images.split(black_box.batch_size):
         leaf = batch.detach().requires_grad_(True)
-        first = next(black_box.predict.parameters(), leaf)  # type: ignore[attr-defined]
+        first = next(model.parameters(), leaf)
         with torch.enable_grad():
-            log_probabilities = black_box.predict(leaf.to(first.device)).to(leaf).log_softmax(dim=1)
+            log_probabilities = model(leaf.to(first.device)).to(leaf).log_softmax(dim=1)
             value = objective(log_probabilities, target)
         black_box.queries += len(batch)
         gradients.append(torch.autograd.grad(value.sum(), leaf)[0])

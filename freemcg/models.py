@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from freemcg.blackbox import BlackBox, load_huggingface, load_onnx
+from freemcg.blackbox import BlackBox, EndpointDescription, endpoint_black_box, load_huggingface, load_onnx
 from freemcg.blackbox.huggingface import is_huggingface_folder
 from freemcg.bundle import BUNDLES, bundle_folder
 from freemcg.denoiser import Denoiser
 from freemcg.networks import ConvVAE, load_network
+from freemcg.settings import config_folder, make, read_config
 
 BUNDLED_MODELS = {"digits": ("digits", "classifier"), "digits-judge": ("digits", "judge")}
 
@@ -64,6 +65,29 @@ def load_black_box(
         named = " and ".join("--" + name.replace("_", "-") for name in given)
         raise ValueError(f"{model} says itself what it takes and answers; leave out {named}")
     return black_box
+
+
+def load_endpoint(name_or_path: str, *, budget: int | None = None) -> BlackBox:
+    """Load an endpoint's description, a YAML file or one of those in `configs/endpoints` by name. Asks it nothing.
+
+    Raises:
+        FileNotFoundError: there is neither such a file nor such a description.
+        ValueError: a field is unknown, wrong or missing, or an environment variable that it names is not set.
+        ModuleNotFoundError: the extra `http` is not installed.
+    """
+    values, source = read_config(f"endpoints/{name_or_path}" if name_or_path in bundled_endpoints() else name_or_path)
+    for name, field in EndpointDescription.model_fields.items():
+        if field.is_required() and name not in values:
+            raise ValueError(f"{source}: {name} must be given: {field.description}")
+    try:
+        return endpoint_black_box(make(EndpointDescription, values), budget=budget)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+
+
+def bundled_endpoints() -> list[str]:
+    """Names of the endpoint descriptions that come with the package."""
+    return sorted(path.stem for path in (config_folder() / "endpoints").glob("*.yaml"))
 
 
 def load_denoiser(name: str, *, device: str | torch.device = "cpu") -> Denoiser:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,7 +15,19 @@ from torch import Tensor, nn
 from freemcg.blackbox.scores import SCORE_KINDS, spread_top_k
 from freemcg.identity import identity
 
-Predict = Callable[[Tensor], Any]
+Charge = Callable[[int, bool], None]
+"""`charge(images, retry)` before images are sent; with `-images` where they did not leave this machine after all."""
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A classifier that is asked piece by piece, and may have to be asked again."""
+
+    def answers(self, images: Tensor, charge: Charge) -> Iterator[tuple[int, int, Any]]:
+        """Yield `(start, count, scores)` as answers arrive; calls `charge` before any image is sent, on any thread."""
+
+
+Predict = Callable[[Tensor], Any] | Remote
 
 
 class QueryBudgetExceeded(RuntimeError):  # noqa: N818  (a budget that ends is no error)
@@ -37,19 +50,22 @@ class BlackBox:
     Args:
         predict: a callable, from images `(N, C, H, W)` float32 in [0, 1] to scores: a tensor or array, an object or
             dict with `logits`, or a tuple or list that begins with such a tensor. A `torch.nn.Module` gets the images
-            on its own device and must be in eval mode.
+            on its own device and must be in eval mode. Or a `Remote`, which counts for itself what it sends. Where it
+            has an `identity`, a string, it is known by that.
         scores: what it answers: `"logits"`, `"probabilities"` or `"log_probabilities"` `(N, num_classes)`; `"top_k"`,
             the probabilities of some classes, either `(N, num_classes)` with NaN for the others or a pair of labels
             and scores, both `(N, k)`; or `"label"` `(N,)`. The last two need `class_names` or `num_classes`.
         image_size: `(H, W)` or a side the classifier wants; images of another size are resized (bilinear, antialiased).
         channels: 1 or 3, what the classifier wants; grey is repeated, RGB becomes luma (ITU-R 601).
         mean, std: a channel each; where given, the classifier is handed `(image - mean) / std`.
+        eight_bit: round images to 8 bits, as a file would hold them, after resizing and before normalising.
         batch_size: images a call of `predict`. Changes memory and speed, not results.
-        budget: the most images that may ever be asked about.
+        budget: the most images that may ever be asked about, those asked about again by a retry included.
         class_names: names of the classes, in the order of the scores.
 
     Attributes:
-        queries: images asked about so far.
+        queries: images asked about so far, retries included.
+        answered: those that were answered; `retried`, those that were asked about again because of a failure.
         num_classes: known from the first answer on, or from the arguments.
 
     Raises:
@@ -66,12 +82,13 @@ class BlackBox:
         channels: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        eight_bit: bool = False,
         batch_size: int = 64,
         budget: int | None = None,
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        if not callable(predict):
+        if not callable(predict) and not isinstance(predict, Remote):
             raise TypeError(f"predict must be callable (images in, scores out), got {type(predict).__name__}")
         if scores not in SCORE_KINDS:
             raise ValueError(f"scores must be one of {', '.join(SCORE_KINDS)}, got {scores!r}")
@@ -92,6 +109,7 @@ class BlackBox:
         self.image_size = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.channels = channels
         self.mean, self.std = mean, std
+        self.eight_bit = eight_bit
         self.batch_size = batch_size
         self.budget = budget
         self.class_names = None if class_names is None else tuple(class_names)
@@ -102,7 +120,8 @@ class BlackBox:
             raise ValueError(
                 f"a black box that answers {'labels' if scores == 'label' else scores} needs class_names or num_classes"
             )
-        self.queries = 0
+        self.queries = self.answered = self.retried = 0
+        self._lock = threading.Lock()
 
     @property
     def remaining(self) -> int | None:
@@ -164,19 +183,41 @@ class BlackBox:
         return torch.cat([self._ask(batch) for batch in images.split(self.batch_size)]).to(images.device)
 
     def _ask(self, images: Tensor) -> Tensor:
-        """One call of the classifier. Its images are counted when they are sent, whatever comes back."""
-        prepared = self._prepare(images)
-        self.queries += len(images)
+        """Ask about a batch. Its images are counted when they are sent, whatever comes back."""
+        rows: dict[int, Tensor] = {}
+        with closing(self._answers(self._prepare(images))) as answers:
+            for start, count, answer in answers:
+                rows[start] = self._read(answer, count)
+                self.answered += count
+        return torch.cat([rows[start] for start in sorted(rows)])
+
+    def _answers(self, prepared: Tensor) -> Generator[tuple[int, int, Any]]:
+        """The answers as they arrive: where each starts, and for how many images it is."""
+        if isinstance(self.predict, nn.Module) or not isinstance(self.predict, Remote):
+            self._charge(len(prepared), retry=False)
+            yield 0, len(prepared), self.predict(prepared)
+        else:
+            yield from self.predict.answers(prepared, self._charge)
+
+    def _charge(self, images: int, retry: bool) -> None:
+        """Count images that are about to be sent; fewer than none gives back what was not sent after all."""
+        with self._lock:
+            if self.budget is not None and self.queries + images > self.budget:
+                raise QueryBudgetExceeded(images, self.budget - self.queries, self.budget)
+            self.queries += images
+            self.retried += images if retry else 0
+
+    def _read(self, answer: Any, count: int) -> Tensor:
+        """The log-probabilities that an answer for `count` images holds."""
         wanted = 1 if self.scores == "label" else 2
-        answer = self.predict(prepared)
         if self.scores == "top_k" and isinstance(answer, tuple | list) and len(answer) == 2:
             labels, scores = (_tensor(each) for each in answer)
             answer = spread_top_k(labels, scores.float(), self.num_classes or 0)
-        answer = _tensor(_unwrapped(answer, len(images), wanted)).float()
-        if answer.ndim != wanted or len(answer) != len(images):
-            shape = f"({len(images)},)" if wanted == 1 else f"({len(images)}, classes)"
+        answer = _tensor(_unwrapped(answer, count, wanted)).float()
+        if answer.ndim != wanted or len(answer) != count:
+            shape = f"({count},)" if wanted == 1 else f"({count}, classes)"
             raise ValueError(
-                f"the black box answered shape {tuple(answer.shape)} for {len(images)} images; it must be {shape}"
+                f"the black box answered shape {tuple(answer.shape)} for {count} images; it must be {shape}"
             )
         if wanted == 2:
             if self.num_classes is None:
@@ -191,8 +232,8 @@ class BlackBox:
         elif self.scores == "top_k":
             finite |= answer.isnan()
         if not finite.all():
-            first = int((~finite).reshape(len(images), -1).any(dim=1).nonzero()[0])
-            raise ValueError(f"the black box answered NaN or infinity for image {first} of {len(images)}")
+            first = int((~finite).reshape(count, -1).any(dim=1).nonzero()[0])
+            raise ValueError(f"the black box answered NaN or infinity for image {first} of {count}")
         return SCORE_KINDS[self.scores](answer, self.num_classes or 0)
 
     def _prepare(self, images: Tensor) -> Tensor:
@@ -206,6 +247,8 @@ class BlackBox:
         if self.image_size is not None and images.shape[2:] != self.image_size:
             images = F.interpolate(images, size=self.image_size, mode="bilinear", antialias=True, align_corners=False)
             images = images.clamp(0, 1)
+        if self.eight_bit:
+            images = (images * 255).round() / 255
         if self.mean is not None and self.std is not None:
             if len(self.mean) != images.shape[1]:
                 raise ValueError(f"mean and std have {len(self.mean)} channels but the images {images.shape[1]}")

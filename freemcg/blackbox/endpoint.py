@@ -1,0 +1,260 @@
+"""Any JSON endpoint as a black box, from a description that is data and no code."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Generator, Iterator
+from functools import partial
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from torch import Tensor
+
+from freemcg.blackbox.box import BlackBox, Charge
+from freemcg.blackbox.encoding import eight_bit, encode
+from freemcg.blackbox.environment import Environment
+from freemcg.blackbox.replies import Rows, read_json, read_labelled, read_labels, read_scores
+from freemcg.blackbox.transport import Reply, Transport
+
+IMAGE, CLASS_NAMES = "{image}", "{class_names}"
+HOLDS_A_SECRET = re.compile("auth|cookie|key|password|secret|token", re.IGNORECASE)
+PREPARED_AT_ONCE = 512
+
+
+class EndpointDescription(BaseModel):
+    """Where an endpoint is, what it takes and what it answers. Any text in it may hold `${FREEMCG_NAME}`.
+
+    Such a variable is read from the environment when the endpoint is made; no other variable can be named.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str = Field(description="asked by POST")
+    headers: dict[str, str] = Field({}, description="a secret only as ${FREEMCG_NAME}")
+    send: Literal["json", "multipart", "raw"] = "json"
+    encoding: Literal["png", "jpeg", "numbers"] = Field("png", description="numbers are nested lists, for json only")
+    body: Any = Field(
+        None,
+        description="for json: what is sent, with {image} where the image goes (base64, or the lists); a list of one "
+        "element that holds {image} is repeated, once an image; {class_names} becomes the names with commas",
+    )
+    field: str = Field("image", description="for multipart: the name of the part")
+    layout: Literal["HWC", "CHW"] = Field("HWC", description="for numbers")
+    value_range: tuple[float, float] = Field((0, 1), description="for numbers: black and white")
+    answer: str = Field("@", description="JMESPath, from the reply to what is meant, for all images of the request")
+    means: Literal["probabilities", "logits", "log_probabilities", "labels", "top_k", "label"] = Field(
+        description="rows of scores; lists of {label, score} with all classes (labels) or some (top_k); or a class each"
+    )
+    class_names: str | tuple[str, ...] | None = Field(None, description="a list, or one text with commas")
+    image_size: int | tuple[int, int] | None = Field(None, description="a side, or height and width")
+    channels: Literal[1, 3] | None = None
+    batch_size: Annotated[int, Field(ge=1, description="the most images a request")] = 1
+    concurrency: Annotated[int, Field(ge=1, le=256, description="requests at a time")] = 8
+    requests_per_second: Annotated[float, Field(gt=0)] | None = None
+    timeout: Annotated[float, Field(gt=0, description="seconds for an answer")] = 60.0
+    retries: Annotated[int, Field(ge=0)] = 5
+
+    @field_validator("url")
+    @classmethod
+    def _no_secret_in_the_url(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://", "${")):
+            raise ValueError("url must begin with http:// or https://")
+        if not value.startswith("$") and "@" in urlsplit(value).netloc:
+            raise ValueError("url must not hold a user or password; use a header with ${FREEMCG_NAME}")
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _no_secret_in_a_header(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if HOLDS_A_SECRET.search(name) and "${" not in text:
+                raise ValueError(f"the header {name} must not hold its secret; write ${{FREEMCG_NAME}} in its place")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> EndpointDescription:
+        if self.send == "json" and not _holds_image(self.body):
+            raise ValueError("body must hold {image} where the image goes, for send: json")
+        if self.send != "json" and self.body is not None:
+            raise ValueError(f"body is for send: json, not for {self.send}")
+        if self.send != "json" and self.encoding == "numbers":
+            raise ValueError(f"encoding: numbers is for send: json, not for {self.send}")
+        if self.encoding == "numbers" and any(
+            IMAGE in each != IMAGE for each in _nodes(self.body) if isinstance(each, str)
+        ):
+            raise ValueError("{image} must stand alone in its text for encoding: numbers, which are lists")
+        if self.batch_size > 1 and (self.send != "json" or not _repeats(self.body)):
+            raise ValueError(
+                f"batch_size is {self.batch_size} but a request holds one image; for several, "
+                "the body needs a list of one element that holds {image}"
+            )
+        if self.means in ("labels", "top_k", "label") and self.class_names is None:
+            raise ValueError(f"class_names must be given for means: {self.means}")
+        return self
+
+
+class Endpoint:
+    """The endpoint that a description describes: what `BlackBox` asks. Secrets are filled in here, and stay here.
+
+    Raises:
+        ValueError: an environment variable is not set, or what it holds does not fit; `answer` is no JMESPath.
+        ModuleNotFoundError: httpx2 or jmespath is not installed.
+    """
+
+    def __init__(self, description: EndpointDescription) -> None:
+        self.description = description
+        environment = Environment()
+        self._search = _compiled(description.answer)
+        self._url = _checked_url(description.url, environment)
+        names = description.class_names
+        if isinstance(names, str):
+            names = tuple(name.strip() for name in environment.fill(names).split(","))
+        self.class_names = names
+        self._body = _filled(description.body, environment, ", ".join(names or ()))
+        self.transport = Transport(
+            headers={name: _checked_header(name, text, environment) for name, text in description.headers.items()},
+            hide=environment.hide,
+            batch_size=description.batch_size,
+            concurrency=description.concurrency,
+            requests_per_second=description.requests_per_second,
+            timeout=description.timeout,
+            retries=description.retries,
+        )
+
+    @property
+    def identity(self) -> str:
+        """The address as described, and a digest of all that an answer may depend on."""
+        fields = self.description.model_dump(
+            mode="json", exclude={"batch_size", "concurrency", "requests_per_second", "timeout", "retries"}
+        )
+        fields |= {"url": self._url, "body": self._body, "class_names": self.class_names}
+        digest = hashlib.blake2b(json.dumps(fields, sort_keys=True).encode(), digest_size=8).hexdigest()
+        return f"{self.description.url}:{digest}"
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.description.url})"
+
+    def answers(self, images: Tensor, charge: Charge) -> Generator[tuple[int, int, Rows]]:
+        """Ask about images `(N, C, H, W)` in [0, 1]: yields `(start, count, scores)` as answers arrive."""
+        request = partial(self._request, eight_bit(images))
+        yield from self.transport.answers(len(images), request, self._read, charge)
+
+    def _request(self, pixels: NDArray[np.uint8], start: int, stop: int) -> dict[str, Any]:
+        described = self.description
+        request: dict[str, Any] = {"method": "POST", "url": self._url}
+        if described.encoding == "numbers":
+            return request | {"json": _with_images(self._body, [self._numbers(each) for each in pixels[start:stop]])}
+        files = [encode(each, described.encoding) for each in pixels[start:stop]]
+        if described.send == "json":
+            return request | {"json": _with_images(self._body, [base64.b64encode(each).decode() for each in files])}
+        kind = f"image/{described.encoding}"
+        if described.send == "multipart":
+            return request | {"files": {described.field: (f"image.{described.encoding}", files[0], kind)}}
+        return request | {"content": files[0], "headers": {"Content-Type": kind}}
+
+    def _numbers(self, pixels: NDArray[np.uint8]) -> Any:
+        black, white = self.description.value_range
+        values = pixels if self.description.layout == "HWC" else pixels.transpose(2, 0, 1)
+        return values.tolist() if (black, white) == (0, 255) else (black + values / 255 * (white - black)).tolist()
+
+    def _read(self, reply: Reply, count: int) -> Rows:
+        described, names = self.description, self.class_names or ()
+        try:
+            found = self._search(read_json(reply.content))
+            if found is None:
+                raise ValueError(f"holds nothing at {described.answer!r}")
+            if described.means in ("labels", "top_k"):
+                return read_labelled(found, count, names, all_classes=described.means == "labels")
+            return read_labels(found, count, names) if described.means == "label" else read_scores(found, count)
+        except ValueError as error:
+            problem = f"the answer is {error}" if str(error) == "not JSON" else f"the answer {error}"
+            raise ValueError(
+                self.transport.hide(f"{self._url}: {problem}: ") + self.transport.shown(reply.content)
+            ) from None
+
+
+def endpoint_black_box(description: EndpointDescription, *, budget: int | None = None) -> BlackBox:
+    """The black box that asks the endpoint described, about 8-bit images. Asks it nothing yet."""
+    endpoint = Endpoint(description)
+    return BlackBox(
+        endpoint,
+        {"labels": "probabilities"}.get(description.means, description.means),
+        image_size=description.image_size,
+        channels=description.channels,
+        eight_bit=True,
+        batch_size=PREPARED_AT_ONCE,
+        budget=budget,
+        class_names=endpoint.class_names,
+    )
+
+
+def _compiled(expression: str) -> Any:
+    try:
+        import jmespath  # noqa: PLC0415  (an extra)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"an endpoint's answer needs {error.name}, which is not installed: pip install 'freemcg[http]'"
+        ) from error
+    try:
+        return jmespath.compile(expression).search
+    except jmespath.exceptions.JMESPathError:
+        raise ValueError(f"answer is {expression!r}, which is no JMESPath expression") from None
+
+
+def _checked_url(text: str, environment: Environment) -> str:
+    url = environment.fill(text)
+    if not url.startswith(("http://", "https://")) or not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError(f"url is {text!r}, which is no http:// or https:// address once it is filled in")
+    return url
+
+
+def _checked_header(name: str, text: str, environment: Environment) -> str:
+    value = environment.fill(text)
+    if not value.isascii() or not value.isprintable():
+        raise ValueError(f"the header {name} would hold a character that is not printable ASCII")
+    return value
+
+
+def _filled(node: Any, environment: Environment, class_names: str) -> Any:
+    """The body with every variable and the class names filled in."""
+    if isinstance(node, dict):
+        return {key: _filled(value, environment, class_names) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_filled(value, environment, class_names) for value in node]
+    return environment.fill(node).replace(CLASS_NAMES, class_names) if isinstance(node, str) else node
+
+
+def _with_images(node: Any, images: list[Any]) -> Any:
+    """The body with the images in their places."""
+    if isinstance(node, dict):
+        return {key: _with_images(value, images) for key, value in node.items()}
+    if isinstance(node, list):
+        if len(node) == 1 and _holds_image(node) and not _repeats(node[0]):
+            return [_with_images(node[0], [image]) for image in images]
+        return [_with_images(value, images) for value in node]
+    if not isinstance(node, str) or IMAGE not in node:
+        return node
+    return images[0] if node == IMAGE else node.replace(IMAGE, images[0])
+
+
+def _holds_image(node: Any) -> bool:
+    return any(isinstance(each, str) and IMAGE in each for each in _nodes(node))
+
+
+def _repeats(node: Any) -> bool:
+    """Whether a list of one element that holds the image is within."""
+    return any(isinstance(each, list) and len(each) == 1 and _holds_image(each) for each in _nodes(node))
+
+
+def _nodes(node: Any) -> Iterator[Any]:
+    """The node and all within it."""
+    yield node
+    if isinstance(node, dict | list):
+        for value in node.values() if isinstance(node, dict) else node:
+            yield from _nodes(value)

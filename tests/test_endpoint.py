@@ -1,0 +1,417 @@
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+import sys
+import traceback
+
+import misbehaving_server
+import numpy as np
+import pytest
+import torch
+import yaml
+from misbehaving_server import NAMES, probabilities
+
+from freemcg import BlackBox
+from freemcg.blackbox import SCORE_KINDS, EndpointDescription, RemoteError, endpoint_black_box
+from freemcg.blackbox.encoding import eight_bit, encode
+from freemcg.blackbox.endpoint import Endpoint
+from freemcg.blackbox.environment import Environment
+from freemcg.models import bundled_endpoints, load_endpoint
+
+SECRET = "sk-very/secret+1"
+PLAIN = {"body": {"images": ["{image}"]}, "answer": "probabilities", "means": "probabilities"}
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with misbehaving_server.running() as running:
+        yield running
+
+
+def raises(kind, message):
+    return pytest.raises(kind, match=f"^{re.escape(message)}$")
+
+
+def box(url, **fields):
+    return endpoint_black_box(EndpointDescription(url=url, **{**PLAIN, **fields}))
+
+
+def pictures(count, channels=1):
+    """Grey levels 0, 10, 20, ... with a second column a third of the level lighter, so that layouts differ."""
+    level = 10 * torch.arange(count).reshape(-1, 1, 1, 1)
+    columns = torch.tensor([0, 1, 2]) * 7
+    return ((level + columns).expand(-1, channels, 2, 3) / 255).clamp(0, 1).contiguous()
+
+
+def expected(count):
+    return torch.tensor([probabilities(10 * index) for index in range(count)])
+
+
+# --- how an image goes in ---
+
+WAYS = {
+    "base64 in a list": {"body": {"images": ["{image}"]}, "batch_size": 4},
+    "a dict an image": {"body": {"instances": [{"b64": "{image}", "id": 1}]}, "batch_size": 4},
+    "one image, alone": {"body": {"a": {"b": "{image}"}, "n": [1, 2]}},
+    "a data url": {"body": {"content": [{"t": "x"}, {"u": "data:image/png;base64,{image}"}]}},
+    "whole numbers": {"body": {"x": ["{image}"]}, "encoding": "numbers", "value_range": [0, 255], "batch_size": 4},
+    "fractions": {"body": {"x": "{image}"}, "encoding": "numbers", "layout": "CHW"},
+    "a form": {"send": "multipart", "field": "file", "body": None},
+    "the file itself": {"send": "raw", "body": None},
+    "jpeg": {"encoding": "jpeg", "body": ["{image}"]},
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("way", WAYS)
+def test_ways_in(server, way, channels):
+    name = way.replace(" ", "-") + str(channels)
+    black_box = box(server.url(name, "jumble=0.01"), **WAYS[way])
+    answered = black_box(pictures(6, channels)).exp()
+    if way == "jpeg":
+        torch.testing.assert_close(answered, expected(6), rtol=0, atol=2.5 / 400)
+    else:
+        torch.testing.assert_close(answered, expected(6).clamp(min=1e-7))
+        assert sorted(level for entry in server.log(name) for level in entry[2]) == [0, 10, 20, 30, 40, 50]
+    assert black_box.queries == black_box.answered == 6
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [
+        ({"layout": "HWC", "value_range": [0, 255]}, [[[0, 100]], [[200, 255]]]),
+        ({"layout": "CHW", "value_range": [0, 255]}, [[[0], [200]], [[100], [255]]]),
+        ({"layout": "CHW", "value_range": [-1, 1]}, [[[-1], [2 * 200 / 255 - 1]], [[2 * 100 / 255 - 1], [1]]]),
+        ({"layout": "HWC"}, [[[0, 100 / 255]], [[200 / 255, 1]]]),
+    ],
+)
+def test_numbers_have_a_layout_and_a_range(fields, sent):
+    endpoint = Endpoint(
+        EndpointDescription(url="http://x/", **PLAIN | {"body": {"x": ["{image}"]}}, encoding="numbers", **fields)
+    )
+    pixels = np.array([[[[0, 100]], [[200, 255]]]] * 2, dtype=np.uint8)
+    request = endpoint._request(pixels, 0, 2)
+    np.testing.assert_allclose(request["json"]["x"], [sent, sent], atol=1e-12)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_png_holds_the_eight_bit_image_exactly(channels):
+    from io import BytesIO
+
+    from PIL import Image
+
+    images = torch.rand(2, channels, 5, 4, generator=torch.Generator().manual_seed(1))
+    read = np.asarray(Image.open(BytesIO(encode(eight_bit(images)[1], "png")))).reshape(5, 4, channels)
+    assert np.array_equal(read, (255 * images[1]).round().permute(1, 2, 0).numpy())
+
+
+def test_what_is_asked_about_is_an_eight_bit_image(server):
+    """Over the wire or in this process, the same 8-bit images get the same answers."""
+
+    def in_process(images):
+        return torch.tensor([probabilities(round(255 * image[0, 0, 0].item())) for image in images])
+
+    images = torch.rand(9, 3, 5, 4, generator=torch.Generator().manual_seed(2))
+    remote = box(server.url("same", "ok"), batch_size=4, image_size=[3, 2], channels=1)
+    local = BlackBox(in_process, "probabilities", image_size=(3, 2), channels=1, eight_bit=True)
+    torch.testing.assert_close(remote(images), local(images), rtol=1e-6, atol=1e-7)
+
+
+def test_an_image_is_rounded_to_eight_bits_before_it_is_normalised():
+    asked = []
+    black_box = BlackBox(lambda x: asked.append(x) or x.flatten(1), eight_bit=True, mean=[0.5], std=[0.25])
+    black_box(torch.tensor([0.1, 0.49 / 255, 0.51 / 255, 1.0]).reshape(1, 1, 2, 2))
+    torch.testing.assert_close(asked[0].flatten(), (torch.tensor([26.0, 0, 1, 255]) / 255 - 0.5) / 0.25)
+
+
+# --- what an answer means ---
+
+
+def said(server, name, value, **fields):
+    text = value if isinstance(value, str) else json.dumps(value)
+    return box(server.url(name, "say=" + base64.urlsafe_b64encode(text.encode()).decode()), **fields)
+
+
+ROW = [0.2, 0.3, 0.5]
+LABELLED = [{"label": "high", "score": 0.5}, {"label": "low", "score": 0.2}, {"label": "middle", "score": 0.3}]
+
+
+@pytest.mark.parametrize(
+    ("value", "fields", "wanted"),
+    [
+        ({"probabilities": [ROW]}, {}, ROW),
+        (ROW, {"answer": "@"}, ROW),
+        ({"out": {"p": ROW}}, {"answer": "out.p"}, ROW),
+        ({"probabilities": [[math.log(p) + 3 for p in ROW]]}, {"means": "logits"}, ROW),
+        ({"probabilities": [[math.log(p) for p in ROW]]}, {"means": "log_probabilities"}, ROW),
+        (LABELLED, {"answer": "@", "means": "labels", "class_names": NAMES}, ROW),
+        ([LABELLED], {"answer": "@", "means": "labels", "class_names": "low, middle, high"}, ROW),
+        (
+            {"r": [{"n": "low", "p": 0.2}, {"n": "high", "p": 0.5}, {"n": "middle", "p": 0.3}]},
+            {"answer": "r[].{label: n, score: p}", "means": "labels", "class_names": NAMES},
+            ROW,
+        ),
+        ({"c": "high"}, {"answer": "c", "means": "label", "class_names": NAMES}, [0.005, 0.005, 0.99]),
+        ({"c": [2]}, {"answer": "c", "means": "label", "class_names": NAMES}, [0.005, 0.005, 0.99]),
+        ("\" 'High'. \\n\"", {"answer": "@", "means": "label", "class_names": NAMES}, [0.005, 0.005, 0.99]),
+    ],
+)
+def test_meanings(server, value, fields, wanted):
+    answered = said(server, "meaning", value, **fields)(pictures(1)).exp()
+    torch.testing.assert_close(answered, torch.tensor([wanted]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_classes_in_any_order_are_told_by_name(server, batch_size):
+    black_box = box(
+        server.url(f"shuffled{batch_size}", "shuffled"),
+        answer="@",
+        means="labels",
+        class_names=NAMES,
+        batch_size=batch_size,
+    )
+    torch.testing.assert_close(black_box(pictures(6)).exp(), expected(6).clamp(min=1e-7))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_top_k_leaves_what_is_not_listed_open(server, batch_size):
+    url = server.url(f"best{batch_size}", "best=2")
+    fields = {**PLAIN, "answer": "@", "means": "top_k", "class_names": NAMES, "batch_size": batch_size}
+    endpoint = Endpoint(EndpointDescription(url=url, **fields))
+    found = {start: rows for start, _, rows in endpoint.answers(pictures(6), lambda images, retry: None)}
+    rows = np.concatenate([found[start] for start in sorted(found)])
+    wanted = expected(6).numpy().astype(float)
+    wanted[wanted == wanted.min(axis=1, keepdims=True)] = NAN  # the least of three is not listed
+    np.testing.assert_allclose(rows, wanted, rtol=1e-6)
+
+
+LABELS = {"answer": "@", "means": "labels", "class_names": NAMES}
+BAD_ANSWERS = {
+    "html": ("<html>\n<b>Log in</b>", {}, "the answer is not JSON: '<html> <b>Log in</b>'"),
+    "cut": ('{"probabilities": [[0.2,', {}, "the answer is not JSON: '{\"probabilities\": [[0.2,'"),
+    "elsewhere": ({"p": 1}, {}, "the answer holds nothing at 'probabilities': '{\"p\": 1}'"),
+    "words": (["a"], {"answer": "@"}, "the answer holds no rows of numbers: '[\"a\"]'"),
+    "number": (7, {"answer": "@"}, "the answer holds no list of rows: '7'"),
+    "two": ([ROW, ROW], {"answer": "@"}, "the answer holds 2 rows for 1 image: '[[0.2, 0.3, 0.5], [0.2, 0.3, 0.5]]'"),
+    "null": ([[0.5, None]], {"answer": "@"}, "the answer holds no rows of numbers: '[[0.5, null]]'"),
+    "some": (
+        LABELLED[:1],
+        LABELS,
+        "the answer does not list class 'low'; where it lists only some classes, say means: "
+        'top_k: \'[{"label": "high", "score": 0.5}]\'',
+    ),
+    "twice": (
+        LABELLED[:1] * 2,
+        LABELS,
+        'the answer lists class \'high\' twice: \'[{"label": "high", "score": 0.5}, {"label": "high", "score": 0.5}]\'',
+    ),
+    "stranger": (
+        [{"label": "cat", "score": 1}],
+        LABELS,
+        'the answer names the class \'cat\', which is not among class_names: \'[{"label": "cat", "score": 1}]\'',
+    ),
+    "unscored": (
+        [{"label": "high", "score": None}],
+        LABELS,
+        "the answer holds the score None for class 'high'; it must "
+        'be a number: \'[{"label": "high", "score": null}]\'',
+    ),
+    "infinite": (
+        '[{"label": "high", "score": Infinity}]',
+        LABELS,
+        "the answer holds the score inf for class 'high'; "
+        'it must be a number: \'[{"label": "high", "score": Infinity}]\'',
+    ),
+    "bare": (
+        [{"label": "high"}],
+        LABELS,
+        'the answer holds no list of labels with scores, {label: ..., score: ...}: \'[{"label": "high"}]\'',
+    ),
+    "outside": (
+        [3],
+        {**LABELS, "means": "label"},
+        "the answer names the class '3', which is not among class_names: '[3]'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ANSWERS)
+def test_an_answer_of_another_kind_is_refused_in_one_sentence(server, name):
+    value, fields, message = BAD_ANSWERS[name]
+    black_box = said(server, "bad", value, **fields)
+    with raises(ValueError, f"{black_box.predict.description.url}: {message}"):
+        black_box(pictures(1))
+    assert (black_box.queries, black_box.answered, black_box.retried) == (1, 0, 0)
+
+
+def test_an_answer_nested_without_end_is_refused(server):
+    url = server.url("deep", "deep")
+    with raises(ValueError, f"{url}: the answer is not JSON: '" + "[" * 120 + "...'"):
+        box(url)(pictures(1))
+
+
+# --- secrets ---
+
+
+@pytest.fixture
+def key(monkeypatch):
+    monkeypatch.setenv("FREEMCG_KEY", SECRET)
+
+
+def test_a_secret_is_sent_and_shown_nowhere(server, key, capfd):
+    url = server.url("secret", "ok") + "?key=${FREEMCG_KEY}"
+    black_box = box(url, headers={"X-Key": "Bearer ${FREEMCG_KEY}"})
+    black_box(pictures(1))
+    assert server.log("secret")[0][4]["X-Key"] == f"Bearer {SECRET}"
+    shown = [repr(black_box), repr(black_box.predict), repr(black_box.predict.description), black_box.identity]
+    assert black_box.identity.startswith(f"{url}:")
+    for script in ("echo", "status=500", "html", "redirect", "drop"):
+        failing = box(
+            server.url("secret-" + script, script) + "?${FREEMCG_KEY}", headers={"X-Key": "${FREEMCG_KEY}"}, retries=0
+        )
+        with pytest.raises((RemoteError, ValueError)) as caught:
+            failing(pictures(1))
+        shown += ["".join(traceback.format_exception(caught.value)), str(caught.value)]
+    shown += capfd.readouterr()
+    assert not [text for text in shown if SECRET in text]
+    assert "answered 401: 'the key ${FREEMCG_KEY} is not known'" in "".join(shown)
+
+
+def test_a_secret_that_is_cut_by_the_end_of_an_excerpt_is_hidden_too(server, key):
+    black_box = said(server, "long", "x" * 110 + SECRET)
+    environment = Environment()
+    environment.fill("${FREEMCG_KEY}")
+    black_box.predict.transport.hide = environment.hide
+    with pytest.raises(ValueError) as caught:
+        black_box(pictures(1))
+    assert SECRET[:6] not in str(caught.value)
+    assert "x" * 110 + "${FREEMCG_" in str(caught.value)
+
+
+def test_identity_follows_what_an_answer_depends_on(monkeypatch):
+    monkeypatch.setenv("FREEMCG_URL", "http://one/")
+    first = box("${FREEMCG_URL}")
+    assert re.fullmatch(r"\$\{FREEMCG_URL\}:[0-9a-f]{16}", first.identity)
+    assert box("${FREEMCG_URL}", concurrency=2, timeout=3, retries=1).identity == first.identity
+    assert box("${FREEMCG_URL}", answer="p").identity != first.identity
+    monkeypatch.setenv("FREEMCG_URL", "http://two/")
+    assert box("${FREEMCG_URL}").identity != first.identity
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("${FREEMCG_KEY}", "the environment variable FREEMCG_KEY is not set"),
+        ("${HOME}", "${HOME} is not read; only variables named FREEMCG_... are, in capitals"),
+        (
+            "${AWS_SECRET_ACCESS_KEY}",
+            "${AWS_SECRET_ACCESS_KEY} is not read; only variables named FREEMCG_... are, in capitals",
+        ),
+        ("${}", "${} is not read; only variables named FREEMCG_... are, in capitals"),
+    ],
+)
+@pytest.mark.parametrize("where", ["url", "header", "body", "class_names"])
+def test_a_variable_that_cannot_be_filled_in_is_named(monkeypatch, text, message, where):
+    monkeypatch.delenv("FREEMCG_KEY", raising=False)
+    fields = {
+        "url": {"url": "http://x/" + text},
+        "header": {"url": "http://x/", "headers": {"A": text}},
+        "body": {"url": "http://x/", "body": {"k": ["{image}", text]}},
+        "class_names": {"url": "http://x/", "class_names": text},
+    }[where]
+    with raises(ValueError, message):
+        box(**fields)
+
+
+def test_a_header_that_cannot_be_sent_is_refused_without_its_value(monkeypatch):
+    monkeypatch.setenv("FREEMCG_KEY", "word\nInjected: yes")
+    with raises(ValueError, "the header A would hold a character that is not printable ASCII"):
+        box("http://x/", headers={"A": "${FREEMCG_KEY}"})
+
+
+# --- descriptions ---
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"url": None}, "url must be given: asked by POST"),
+        ({"urls": "x"}, "unknown setting 'urls'; did you mean 'url'?"),
+        ({"url": "file:///etc/passwd"}, "url must begin with http:// or https://"),
+        ({"url": "http://me:word@x/"}, "url must not hold a user or password; use a header with ${FREEMCG_NAME}"),
+        (
+            {"headers": {"Authorization": "Bearer abc"}},
+            "the header Authorization must not hold its secret; write ${FREEMCG_NAME} in its place",
+        ),
+        ({"body": None}, "body must hold {image} where the image goes, for send: json"),
+        ({"body": {"x": "image"}}, "body must hold {image} where the image goes, for send: json"),
+        ({"send": "raw"}, "body is for send: json, not for raw"),
+        ({"send": "raw", "body": None, "encoding": "numbers"}, "encoding: numbers is for send: json, not for raw"),
+        (
+            {"encoding": "numbers", "body": {"x": "a{image}"}},
+            "{image} must stand alone in its text for encoding: numbers, which are lists",
+        ),
+        (
+            {"batch_size": 8, "body": {"x": "{image}"}},
+            "batch_size is 8 but a request holds one image; for several, the body needs a list of one element that "
+            "holds {image}",
+        ),
+        ({"means": "label"}, "class_names must be given for means: label"),
+        ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
+        ({"answer": "[[["}, "answer is '[[[', which is no JMESPath expression"),
+    ],
+)
+def test_a_bad_description_is_refused(tmp_path, fields, message):
+    path = tmp_path / "mine.yaml"
+    values = {"url": "http://x/", **PLAIN, **fields}
+    path.write_text(yaml.safe_dump({name: value for name, value in values.items() if value is not None}))
+    with raises(ValueError, f"{path}: {message}"):
+        load_endpoint(str(path))
+
+
+def test_a_missing_library_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jmespath", None)
+    with raises(
+        ModuleNotFoundError,
+        "an endpoint's answer needs jmespath, which is not installed: pip install 'freemcg[http]'",
+    ):
+        box("http://x/")
+
+
+BUNDLED = {"plain": "ok", "huggingface": "best=3", "openai-chat": "chat"}
+
+
+def test_every_bundled_description_is_tried():
+    assert bundled_endpoints() == sorted(BUNDLED)
+
+
+@pytest.mark.parametrize("name", [name for name in BUNDLED if name != "huggingface" or "top_k" in SCORE_KINDS])
+def test_bundled_descriptions(server, monkeypatch, key, name):
+    monkeypatch.setenv("FREEMCG_URL", server.url(name, BUNDLED[name]))
+    monkeypatch.setenv("FREEMCG_CLASSES", "low, middle,high")
+    monkeypatch.setenv("FREEMCG_CHAT_MODEL", "some-model")
+    black_box = load_endpoint(name, budget=6)
+    answered = black_box(pictures(6)).exp()
+    if name == "openai-chat":
+        decided = torch.tensor([max(range(3), key=row.__getitem__) for row in expected(6).tolist()])
+        assert torch.equal(answered.argmax(dim=1), decided)
+    else:
+        torch.testing.assert_close(answered, expected(6).clamp(min=1e-7))
+    sent = server.log(name)[0][4]
+    assert sent.get("Authorization") == (None if name == "plain" else f"Bearer {SECRET}")
+    assert black_box.remaining == 0
+
+
+def test_a_chat_endpoint_is_told_the_labels(monkeypatch, key):
+    for variable, value in {"URL": "http://x/", "CLASSES": "low,high", "CHAT_MODEL": "m"}.items():
+        monkeypatch.setenv(f"FREEMCG_{variable}", value)
+    endpoint = load_endpoint("openai-chat").predict
+    body = endpoint._request(np.zeros((1, 2, 2, 1), dtype=np.uint8), 0, 1)["json"]
+    text, image = body["messages"][0]["content"]
+    assert text["text"].endswith("one of these labels and nothing else: low, high.")
+    assert image["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
+    assert body["model"] == "m"
