@@ -35,10 +35,8 @@ from freemcg.seeding import generator_for
 app = typer.Typer(add_completion=False, help=__doc__)
 LEVEL = 0.2
 REFERENCE = 10_000
-REPEATS = 20
 BUDGETS = (8, 16, 32, 64, 128)
 LARGE_BUDGETS = (256, 512, 1024)
-LARGE_REPEATS = 2
 ESTIMATES = ("control_variate", "sigma_points", "cross_covariance", "per_particle")
 REACH = 0.1
 TANGENT_RANK = 64
@@ -48,7 +46,7 @@ def cosine(first: Tensor, second: Tensor) -> float:
     return F.cosine_similarity(first.flatten().double(), second.flatten().double(), dim=0).item()
 
 
-def _measure(data: Models, image: Tensor) -> dict[str, object]:
+def _measure(data: Models, image: Tensor, repeats: int, large_repeats: int) -> dict[str, object]:
     """All figures of one image."""
     ask = BlackBox(data.classifier)
     target = int(ask(image[None]).argmax())
@@ -60,8 +58,8 @@ def _measure(data: Models, image: Tensor) -> dict[str, object]:
     halves = [cross_covariance(pool.particles[k::2], values[k::2, None], one).gradient for k in (0, 1)]
     live = pool.particles.std(dim=0) > 0.01
     found: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for repeat in range(REPEATS + LARGE_REPEATS):
-        large = repeat >= REPEATS
+    for repeat in range(repeats + large_repeats):
+        large = repeat >= repeats
         budgets = LARGE_BUDGETS if large else BUDGETS
         fresh = Ensemble(data.denoiser, image, t, particles=1024 if large else 256, seed=1 + repeat)
         for estimate in ESTIMATES:
@@ -124,13 +122,15 @@ def run(
     split: str = "test",
     mnist: Path = MNIST,
     models: Path = MODELS,
+    repeats: int = 20,
+    large_repeats: int = 2,
 ) -> None:
-    """Measure --images images, one file each."""
+    """Measure --images images, one file each: --repeats seeds at up to 128 queries, --large-repeats above."""
     loaded = load_models(data, models)
     for index, image in enumerate(load_images(data, split, first=first, count=images, mnist=mnist), start=first):
         path = out / data / split / f"{index:04d}.json"
         if not path.is_file():
-            measured = _measure(loaded, image)
+            measured = _measure(loaded, image, repeats, large_repeats)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.with_suffix(".partial").write_text(json.dumps(measured))
             path.with_suffix(".partial").replace(path)
