@@ -35,7 +35,8 @@ def load_black_box(
     Args:
         model: `file.py:name` of a `BlackBox`, a `torch.nn.Module` or a callable from images to scores; an ONNX file;
             `hf:` and a Hugging Face classifier's folder or repository (a folder needs no `hf:`); a folder that
-            `freemcg train classifier` wrote; or the name of a bundled model, one of `BUNDLED_MODELS`.
+            `freemcg train classifier` wrote; the description of an endpoint, as `load_endpoint` takes it; or the name
+            of a bundled model, one of `BUNDLED_MODELS`.
         scores, num_classes, image_size: of a module, callable or ONNX file, as `BlackBox` takes them. The other kinds
             of model know theirs, so these must then be left out.
         device: where a module is put. A callable and an ONNX file choose for themselves.
@@ -59,6 +60,8 @@ def load_black_box(
         return load_onnx(model, **given)
     elif model.startswith("hf:") or is_huggingface_folder(Path(model)):
         black_box = load_huggingface(model.removeprefix("hf:"), device=device)
+    elif model.endswith((".yaml", ".yml")) or model in bundled_endpoints():
+        black_box = load_endpoint(model)
     else:
         black_box = _trained_classifier(model, device)
     if given:
