@@ -146,7 +146,8 @@ class Ensemble:
             assert self._on_particles is not None
             weights = gradient_in_scores(objective, self._on_particles, target)
             terms = per_particle(asked, self._on_particles, weights)
-            answer = Estimate(terms.mean(dim=0), terms.std(dim=0) / len(terms) ** 0.5)
+            jackknife = len(terms) / (len(terms) - 2) if len(terms) > 2 else float("inf")
+            answer = Estimate(terms.mean(dim=0), jackknife * terms.std(dim=0) / len(terms) ** 0.5)
         elif estimate == "regression":
             answer = regression(asked, on_particles[:, None], one)
         else:

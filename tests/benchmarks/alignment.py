@@ -27,7 +27,7 @@ import typer
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from baselines import Gradient, InputXGradient, IntegratedGradients
+from baselines import Gradient, GuidedIG, InputXGradient, IntegratedGradients, SmoothGrad
 from freemcg import BlackBox, Denoiser, FreeMCG
 from freemcg.bundle import bundle_folder, load_bundle
 from freemcg.estimator import draw_particles
@@ -72,6 +72,9 @@ def make_methods(classifier: nn.Module, denoiser: Denoiser, *, queries: int, see
         "gradient": Gradient(classifier).attribute,
         "input x gradient": InputXGradient(classifier).attribute,
         "integrated gradients": IntegratedGradients(classifier).attribute,
+        "integrated gradients, averaged gradient": IntegratedGradients(classifier, multiply_by_inputs=False).attribute,
+        "SmoothGrad": SmoothGrad(classifier).attribute,
+        "guided IG": GuidedIG(classifier, steps=50).attribute,
         "FreeMCG": freemcg.attribute,
     }
 
