@@ -2,6 +2,7 @@
 
 from freemcg.blackbox.box import BlackBox, QueryBudgetExceeded, check_images
 from freemcg.blackbox.endpoint import EndpointDescription, endpoint_black_box
+from freemcg.blackbox.inference_protocol import inference_black_box
 from freemcg.blackbox.scores import SCORE_KINDS
 from freemcg.blackbox.transport import RemoteError
 
@@ -13,4 +14,5 @@ __all__ = [
     "RemoteError",
     "check_images",
     "endpoint_black_box",
+    "inference_black_box",
 ]
