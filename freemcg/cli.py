@@ -53,8 +53,9 @@ Model = Annotated[
     str,
     typer.Option(
         help="The classifier: file.py:name (BlackBox, torch module, or callable from images (N, C, H, W) in [0, 1] to "
-        "scores), file.onnx, hf:name (Hugging Face repository or folder), endpoint.yaml (how to ask over HTTP), a "
-        "folder written by 'freemcg train classifier', or the bundled digits or digits-judge."
+        "scores), file.onnx, hf:name (Hugging Face repository or folder), endpoint.yaml (how to ask over HTTP), "
+        "http://.../v2/models/NAME (Open Inference Protocol), a folder written by 'freemcg train classifier', or the "
+        "bundled digits or digits-judge."
     ),
 ]
 Scores = Annotated[

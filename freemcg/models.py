@@ -12,7 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from freemcg.blackbox import BlackBox, EndpointDescription, endpoint_black_box, load_huggingface, load_onnx
+from freemcg.blackbox import (
+    SCORE_KINDS,
+    BlackBox,
+    EndpointDescription,
+    endpoint_black_box,
+    inference_black_box,
+    load_huggingface,
+    load_onnx,
+)
 from freemcg.blackbox.huggingface import is_huggingface_folder
 from freemcg.bundle import BUNDLES, bundle_folder
 from freemcg.denoiser import Denoiser
@@ -35,7 +43,8 @@ def load_black_box(
     Args:
         model: `file.py:name` of a `BlackBox`, a `torch.nn.Module` or a callable from images to scores; an ONNX file;
             `hf:` and a Hugging Face classifier's folder or repository (a folder needs no `hf:`); a folder that
-            `freemcg train classifier` wrote; the description of an endpoint, as `load_endpoint` takes it; or the name
+            `freemcg train classifier` wrote; the description of an endpoint, as `load_endpoint` takes it; the address of a
+            model behind the Open Inference Protocol v2, such as `http://localhost:8080/v2/models/digits`; or the name
             of a bundled model, one of `BUNDLED_MODELS`.
         scores, num_classes, image_size: of a module, callable or ONNX file, as `BlackBox` takes them. The other kinds
             of model know theirs, so these must then be left out.
@@ -60,6 +69,10 @@ def load_black_box(
         return load_onnx(model, **given)
     elif model.startswith("hf:") or is_huggingface_folder(Path(model)):
         black_box = load_huggingface(model.removeprefix("hf:"), device=device)
+    elif model.startswith(("http://", "https://")):
+        if scores is None:
+            raise ValueError(f"say what {model} answers: --scores is one of {', '.join(SCORE_KINDS)}")
+        return inference_black_box(model, **given)
     elif model.endswith((".yaml", ".yml")) or model in bundled_endpoints():
         black_box = load_endpoint(model)
     else:

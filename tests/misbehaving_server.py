@@ -83,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(json.dumps(self.server.logs.get(self.path.split("/")[1], [])))
 
     def do_POST(self):
-        _, name, script = self.path.split("?")[0].split("/")
+        _, name, script = self.path.split("?")[0].split("/")[:3]
         body = self.rfile.read(int(self.headers["Content-Length"]))
         levels = [level(each) for each in images_in(self.headers["Content-Type"], body)]
         steps = script.split("+")

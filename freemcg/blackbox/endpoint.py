@@ -111,14 +111,14 @@ class Endpoint:
         self.description = description
         environment = Environment()
         self._search = _compiled(description.answer)
-        self._url = _checked_url(description.url, environment)
+        self._url = environment.fill_url(description.url)
         names = description.class_names
         if isinstance(names, str):
             names = tuple(name.strip() for name in environment.fill(names).split(","))
         self.class_names = names
         self._body = _filled(description.body, environment, ", ".join(names or ()))
         self.transport = Transport(
-            headers={name: _checked_header(name, text, environment) for name, text in description.headers.items()},
+            headers={name: environment.fill_header(name, text) for name, text in description.headers.items()},
             hide=environment.hide,
             batch_size=description.batch_size,
             concurrency=description.concurrency,
@@ -205,20 +205,6 @@ def _compiled(expression: str) -> Any:
         return jmespath.compile(expression).search
     except jmespath.exceptions.JMESPathError:
         raise ValueError(f"answer is {expression!r}, which is no JMESPath expression") from None
-
-
-def _checked_url(text: str, environment: Environment) -> str:
-    url = environment.fill(text)
-    if not url.startswith(("http://", "https://")) or not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError(f"url is {text!r}, which is no http:// or https:// address once it is filled in")
-    return url
-
-
-def _checked_header(name: str, text: str, environment: Environment) -> str:
-    value = environment.fill(text)
-    if not value.isascii() or not value.isprintable():
-        raise ValueError(f"the header {name} would hold a character that is not printable ASCII")
-    return value
 
 
 def _filled(node: Any, environment: Environment, class_names: str) -> Any:

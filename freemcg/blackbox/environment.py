@@ -27,6 +27,28 @@ class Environment:
         """
         return VARIABLE.sub(self._value, text)
 
+    def fill_url(self, text: str) -> str:
+        """The address with its variables filled in.
+
+        Raises:
+            ValueError: as `fill`; or the result is no http:// or https:// address.
+        """
+        url = self.fill(text)
+        if not url.startswith(("http://", "https://")) or not url.isascii() or not url.isprintable() or " " in url:
+            raise ValueError(f"url is {text!r}, which is no http:// or https:// address once it is filled in")
+        return url
+
+    def fill_header(self, name: str, text: str) -> str:
+        """What the header `name` holds, with its variables filled in.
+
+        Raises:
+            ValueError: as `fill`; or the result is not printable ASCII. The message does not show it.
+        """
+        value = self.fill(text)
+        if not value.isascii() or not value.isprintable():
+            raise ValueError(f"the header {name} would hold a character that is not printable ASCII")
+        return value
+
     def hide(self, text: str) -> str:
         """The text with `${FREEMCG_NAME}` for every value that was filled in (of 4 characters and more)."""
         for name, value in sorted(self._filled.items(), key=lambda item: -len(item[1])):
