@@ -43,9 +43,9 @@ def load_black_box(
     Args:
         model: `file.py:name` of a `BlackBox`, a `torch.nn.Module` or a callable from images to scores; an ONNX file;
             `hf:` and a Hugging Face classifier's folder or repository (a folder needs no `hf:`); a folder that
-            `freemcg train classifier` wrote; the description of an endpoint, as `load_endpoint` takes it; the address of a
-            model behind the Open Inference Protocol v2, such as `http://localhost:8080/v2/models/digits`; or the name
-            of a bundled model, one of `BUNDLED_MODELS`.
+            `freemcg train classifier` wrote; the description of an endpoint, as `load_endpoint` takes it; the address
+            of a model behind the Open Inference Protocol v2, such as `http://localhost:8080/v2/models/digits`; or the
+            name of a bundled model, one of `BUNDLED_MODELS`.
         scores, num_classes, image_size: of a module, callable or ONNX file, as `BlackBox` takes them. The other kinds
             of model know theirs, so these must then be left out.
         device: where a module is put. A callable and an ONNX file choose for themselves.
