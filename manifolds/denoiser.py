@@ -49,9 +49,9 @@ def jacobian_svd(
     Args:
         denoise: from noisy images `(N, C, H, W)` to denoised ones, differentiable, each from its own alone, such as
             `denoiser.differentiable(t)` of a `freemcg.Denoiser`.
-        point: the noisy image `(C, H, W)`, `denoiser.add_noise(image, t, noise)` with a draw of noise. A network has
-            seen no image at noise level `t` without noise, and there its Jacobian says nothing of the manifold: on
-            digits at `t = 200` the tangent space had 8 % of the exact directions without noise, 88 % with it.
+        point: the noisy image `(C, H, W)`: `denoiser.add_noise(image, t, noise)` with a draw of noise. A network has
+            seen no image of timestep `t` without noise, and there its Jacobian says nothing of the manifold: on two of
+            the bundled digits (`t = 200`, rank 16) the exact directions had alignment 0.08 without noise, 0.87 with it.
         rank: how many singular vectors.
         iterations: of `randomised_svd`.
         batch_size: products at once. Changes memory, not results.

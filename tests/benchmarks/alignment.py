@@ -33,6 +33,7 @@ from freemcg.bundle import bundle_folder, load_bundle
 from freemcg.estimator import draw_particles
 from freemcg.evaluation import mean_interval
 from freemcg.networks import ConvVAE, load_network
+from freemcg.seeding import generator_for
 from manifolds import (
     KnownManifold,
     TangentSpace,
@@ -65,7 +66,7 @@ class Models:
 
 def make_methods(classifier: nn.Module, denoiser: Denoiser, *, queries: int, seed: int) -> dict[str, Method]:
     """Every method that is compared, as a function of images and targets; another one is another line."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_for(seed, "random directions")
     freemcg = FreeMCG(BlackBox(classifier), denoiser, queries=queries, seed=seed, progress=True)
     return {
         "random": lambda images, targets: torch.randn(images.shape, generator=generator),
@@ -111,7 +112,7 @@ def make_spaces(known: KnownManifold, denoiser: Denoiser, names: list[str], seed
             for image, space in tqdm(pairs, desc="ensembles")
         ]
     if "denoiser" in names:
-        generator = torch.Generator().manual_seed(seed)
+        generator = generator_for(seed, "noise of the Jacobians")
         found["denoiser"] = [
             denoiser_tangent_space(
                 denoiser.differentiable(t),
