@@ -160,6 +160,14 @@ def test_target_that_is_already_decided_costs_one_query(classifier, denoiser, im
     assert torch.equal(result.image, image)
 
 
+def test_an_answer_that_is_the_input_itself_can_be_saved(classifier, denoiser, image, tmp_path):
+    """Image, original and path are then one piece of memory."""
+    result = make(classifier, denoiser).counterfactual(image, target=int(classifier(image[None]).argmax()))
+    loaded = type(result).load(result.save(tmp_path / "same.safetensors"))
+    for name in ("image", "original", "path"):
+        torch.testing.assert_close(getattr(loaded, name), getattr(result, name), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("budget", [1, 2, 4, 5, 8, 11, 12, 30])
 def test_counterfactual_keeps_queries_back_for_the_final_check(classifier, denoiser, image, budget):
     unbounded = make(classifier, denoiser).counterfactual(image)
