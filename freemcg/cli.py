@@ -65,7 +65,7 @@ Scores = Annotated[
         "classes, NaN or not listed for the others) or label.  [default: logits, or as the ONNX file shows]"
     ),
 ]
-Classes = Annotated[int | None, typer.Option(help="Number of classes; needed where it answers labels.")]
+Classes = Annotated[int | None, typer.Option(help="Number of classes; needed where it answers labels or top_k.")]
 Size = Annotated[int | None, typer.Option(help="Side in pixels that file.py:name wants its images resized to.")]
 DenoiserName = Annotated[
     str, typer.Option(help="The diffusion model: a folder, a repository on the hub, or the bundled digits.")
