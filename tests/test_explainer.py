@@ -7,9 +7,9 @@ import torch
 from plane import SEARCH, SEARCH_COST, SHAPE, make
 
 from freemcg import BlackBox, FreeMCG
-from freemcg.counterfactual import as_file
 from freemcg.ensemble import anomalies
 from freemcg.estimator import ESTIMATES, Ensemble, draw_particles
+from freemcg.images import as_file
 from freemcg.objective import log_odds
 from freemcg.search import shared_search
 
