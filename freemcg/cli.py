@@ -127,7 +127,7 @@ def demo(
     """Explain digits with the bundled models.
 
     Handwritten digits, held out in training: where the bundled classifier looks, and a change that flips its decision.
-    Each costs about 110 queries and 3 seconds on two CPU cores.
+    Each costs about 110 queries and 4 seconds on two CPU cores.
     """
     from freemcg.demo import run_demo  # noqa: PLC0415
 
