@@ -53,13 +53,16 @@ Model = Annotated[
     str,
     typer.Option(
         help="The classifier: file.py:name (BlackBox, torch module, or callable from images (N, C, H, W) in [0, 1] to "
-        "scores), a folder written by 'freemcg train classifier', or the bundled digits or digits-judge."
+        "scores), endpoint.yaml or the bundled plain, huggingface or openai-chat (a model behind an address), "
+        "http://HOST/v2/models/NAME (Open Inference Protocol), a folder written by 'freemcg train classifier', or the "
+        "bundled digits or digits-judge."
     ),
 ]
 Scores = Annotated[
     str | None,
     typer.Option(
-        help="What file.py:name answers: logits, probabilities, log_probabilities or label.  [default: logits]"
+        help="What file.py:name answers: logits, probabilities, log_probabilities or label.  [default: logits; to be "
+        "said for http://...]"
     ),
 ]
 Classes = Annotated[int | None, typer.Option(help="Number of classes; needed where it answers labels.")]
@@ -70,6 +73,16 @@ DenoiserName = Annotated[
 Target = Annotated[str | None, typer.Option(help="A class, by name or index.", show_default=False)]
 Config = Annotated[str | None, typer.Option(help="Settings: a YAML file, or the bundled 'paper'.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of all noise.  [default: 0]")]
+Budget = Annotated[int | None, typer.Option(min=0, help="The most queries of this start, retries included.")]
+Price = Annotated[float | None, typer.Option(min=0, help="Price of 1000 queries; shown beside them.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        help="File that keeps answers, so that nothing is paid for twice.  [default: OUT/answers.sqlite for a model "
+        "behind an address]"
+    ),
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no answers.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.  [default: cuda where there is one]")]
 TrainingConfig = Annotated[str, typer.Option("--config", help="A YAML file, or a bundled config.", show_default=False)]
 TrainingOut = Annotated[Path, typer.Option("--out", help="Folder of the model.", show_default=False)]
@@ -154,6 +167,10 @@ def attribute(
     ] = None,
     seed: Seed = None,
     device: Device = None,
+    budget: Budget = None,
+    price_per_1000: Price = None,
+    cache: Cache = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Show where the classifier looks.
 
@@ -163,7 +180,8 @@ def attribute(
     """
     models = {"model": model, "scores": scores, "num_classes": num_classes, "image_size": image_size}
     settings = _settings(config, queries=queries, seed=seed)
-    _run("attribution", images, out, models, denoiser, target, settings, device)
+    money: dict[str, Any] = {"budget": budget, "price_per_1000": price_per_1000, "cache": cache, "no_cache": no_cache}
+    _run("attribution", images, out, models, denoiser, target, settings, device, **money)
 
 
 @app.command(
@@ -184,6 +202,10 @@ def counterfactual(
     config: Config = None,
     seed: Seed = None,
     device: Device = None,
+    budget: Budget = None,
+    price_per_1000: Price = None,
+    cache: Cache = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Find what flips the decision.
 
@@ -193,7 +215,62 @@ def counterfactual(
     9,902.
     """
     models = {"model": model, "scores": scores, "num_classes": num_classes, "image_size": image_size}
-    _run("counterfactual", images, out, models, denoiser, target, _settings(config, seed=seed), device)
+    money: dict[str, Any] = {"budget": budget, "price_per_1000": price_per_1000, "cache": cache, "no_cache": no_cache}
+    _run("counterfactual", images, out, models, denoiser, target, _settings(config, seed=seed), device, **money)
+
+
+@app.command(
+    "probe",
+    epilog=_examples(
+        "freemcg probe photos/ --model endpoint.yaml",
+        "freemcg probe photos/ --model http://localhost:8080/v2/models/digits --scores logits",
+    ),
+)
+def _probe(
+    images: Images,
+    model: Model = "digits",
+    scores: Scores = None,
+    num_classes: Classes = None,
+    image_size: Size = None,
+    device: Device = None,
+) -> None:
+    """Ask a classifier three times, and show how it was understood.
+
+    Twice about the first picture and once about the second, or the first one's mirror image where there is but one.
+
+    Costs 3 queries.
+    """
+    from freemcg.blackbox.probe import describe, probe  # noqa: PLC0415
+    from freemcg.images import list_images, read_image  # noqa: PLC0415
+    from freemcg.models import load_black_box  # noqa: PLC0415
+
+    paths = [images] if images.is_file() else list_images(images)
+    black_box = load_black_box(
+        model, scores=scores, num_classes=num_classes, image_size=image_size, device=device or "cpu"
+    )
+    pictures = [read_image(path, channels=black_box.channels or 3) for path in paths[:2]]
+    other = pictures[1] if len(pictures) > 1 else pictures[0].flip(-1)
+    for line in describe(black_box, probe(black_box, pictures[0], other), tuple(pictures[0].shape)):
+        typer.echo(line)
+
+
+@app.command(
+    "cache", epilog=_examples("freemcg cache results/answers.sqlite", "freemcg cache results/answers.sqlite --clear")
+)
+def _cache(
+    file: Annotated[Path, typer.Argument(help="The file, as --cache named it.", show_default=False)],
+    clear: Annotated[bool, typer.Option("--clear", help="Forget all answers.")] = False,
+) -> None:
+    """List the answers that a file keeps, or clear it."""
+    from freemcg.blackbox.cache import QueryCache  # noqa: PLC0415
+
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}")
+    kept = QueryCache(file)
+    if clear:
+        typer.echo(f"forgot {kept.clear()} answers")
+    for each in kept.models():
+        typer.echo(f"{each.answers} answers ({each.scores}) of {each.model}")
 
 
 @train.callback(invoke_without_command=True)
@@ -254,7 +331,14 @@ def _run(
     target: str | None,
     settings: dict[str, Any],
     device: str | None,
+    *,
+    budget: int | None,
+    price_per_1000: float | None,
+    cache: Path | None,
+    no_cache: bool,
 ) -> None:
+    from freemcg.blackbox.box import Remote  # noqa: PLC0415
+    from freemcg.blackbox.cache import QueryCache  # noqa: PLC0415
     from freemcg.explainer import FreeMCG  # noqa: PLC0415
     from freemcg.jobs import list_items, run_job, start_processes  # noqa: PLC0415
     from freemcg.models import load_black_box, load_denoiser  # noqa: PLC0415
@@ -264,8 +348,14 @@ def _run(
     state, place = start_processes(device)
     black_box = load_black_box(**models, device=place)
     wanted = _class(target, black_box.class_names)
+    if budget is not None:
+        black_box.budget = black_box.queries + budget
+    if cache is None and isinstance(black_box.predict, Remote):
+        cache = out / "answers.sqlite"
+    if cache is not None and not no_cache:
+        black_box.cache = QueryCache(cache)
     explainer = FreeMCG(black_box, load_denoiser(denoiser, device=place), **settings)
-    run_job(explainer, images, out, task=task, target=wanted)
+    run_job(explainer, images, out, task=task, target=wanted, price_per_1000=price_per_1000)
     state.destroy_process_group()
 
 

@@ -121,18 +121,34 @@ class BlackBox:
             raise ValueError(f"num_classes must be >= 2, got {self.num_classes}")
         if scores == "label" and self.num_classes is None:
             raise ValueError("a black box that answers labels needs class_names or num_classes")
-        if (
-            cache is not None
-            and not isinstance(predict, nn.Module)
-            and not isinstance(getattr(predict, "identity", None), str)
-        ):
+        self.cache = cache
+        self.queries = self.answered = self.retried = self.cached = 0
+        self._lock = threading.Lock()
+
+    @property
+    def cache(self) -> QueryCache | None:
+        """The memory of answers; it may be set and taken away at any time.
+
+        Raises:
+            ValueError: on setting one, where the classifier has no identity to keep its answers by.
+        """
+        return self._cache
+
+    @cache.setter
+    def cache(self, cache: QueryCache | None) -> None:
+        own = getattr(self.predict, "identity", None)
+        if cache is not None and not isinstance(self.predict, nn.Module) and not isinstance(own, str):
             raise ValueError(
                 "a cache keeps answers by the model's identity; give predict an attribute identity, a text that "
                 "changes when the model does"
             )
-        self.cache = cache
-        self.queries = self.answered = self.retried = self.cached = 0
-        self._lock = threading.Lock()
+        self._cache = cache
+
+    @property
+    def spent(self) -> dict[str, int]:
+        """Images so far: sent (the queries), answered, retried, and taken from the cache."""
+        counts = {"sent": self.queries, "answered": self.answered, "retried": self.retried}
+        return counts | {"from the cache": self.cached}
 
     @property
     def remaining(self) -> int | None:
