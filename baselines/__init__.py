@@ -1,9 +1,65 @@
 """Methods that FreeMCG is compared with: one method, one file, one call.
 
 White-box methods take a `torch.nn.Module` and read its gradients: `Gradient(model).attribute(images, target)`.
+Black-box ones take the same `BlackBox` as `FreeMCG`, so that queries count alike: `RISE(black_box, queries=1000)`.
+Counterfactual methods answer `counterfactual(image, target)`: `DiffusionGuided`, `PixelSearch` and `Adversarial`.
+`available()` lists all by name, and `create("guided_ig", model, steps=50)` makes one.
 """
 
+from baselines.adversarial import Adversarial
+from baselines.adversarial_gradient_integration import AdversarialGradientIntegration
+from baselines.blur_ig import BlurIG
+from baselines.diffusion_guided import DiffusionGuided
+from baselines.expected_gradients import ExpectedGradients
+from baselines.geex import GEEX
 from baselines.gradient import Gradient, InputXGradient
+from baselines.guided_ig import GuidedIG
+from baselines.idgi import IDGI
+from baselines.integrated_decision_gradients import IntegratedDecisionGradients
 from baselines.integrated_gradients import IntegratedGradients
+from baselines.kernel_shap import KernelSHAP
+from baselines.lime import LIME
+from baselines.manifold_ig import ManifoldAttribution, ManifoldIG
+from baselines.occlusion import Occlusion
+from baselines.path_method import PathAttribution, PathMethod
+from baselines.pixel_search import PixelSearch
+from baselines.registry import METHODS, available, create
+from baselines.rise import RISE
+from baselines.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
+from baselines.tangentially_aligned_ig import AlignedAttribution, TangentiallyAlignedIG
+from baselines.whitebox import WhiteBoxMethod
+from baselines.zeroth_order import ZerothOrder
 
-__all__ = ["Gradient", "InputXGradient", "IntegratedGradients"]
+__all__ = [
+    "GEEX",
+    "IDGI",
+    "LIME",
+    "METHODS",
+    "RISE",
+    "Adversarial",
+    "AdversarialGradientIntegration",
+    "AlignedAttribution",
+    "BlurIG",
+    "DiffusionGuided",
+    "ExpectedGradients",
+    "Gradient",
+    "GuidedIG",
+    "InputXGradient",
+    "IntegratedDecisionGradients",
+    "IntegratedGradients",
+    "KernelSHAP",
+    "ManifoldAttribution",
+    "ManifoldIG",
+    "Occlusion",
+    "PathAttribution",
+    "PathMethod",
+    "PixelSearch",
+    "SmoothGrad",
+    "SmoothGradSquared",
+    "TangentiallyAlignedIG",
+    "VarGrad",
+    "WhiteBoxMethod",
+    "ZerothOrder",
+    "available",
+    "create",
+]

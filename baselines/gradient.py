@@ -10,12 +10,16 @@ from baselines.whitebox import WhiteBoxMethod
 class Gradient(WhiteBoxMethod):
     """`grad f(x)`, signed. Costs one gradient an image."""
 
+    cost = "1"
+
     def _attribute(self, images: Tensor, targets: Tensor) -> Tensor:
         return self.gradient(images, targets)
 
 
 class InputXGradient(WhiteBoxMethod):
     """`x * grad f(x)`. Costs one gradient an image."""
+
+    cost = "1"
 
     def _attribute(self, images: Tensor, targets: Tensor) -> Tensor:
         return images * self.gradient(images, targets)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from freemcg.blackbox import BlackBox, check_images
 
@@ -15,6 +17,8 @@ OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "log_probability": lambda logits: logits.log_softmax(dim=1),
     "probability": lambda logits: logits.softmax(dim=1),
 }
+Target = int | Sequence[int] | Tensor | None
+Result = TypeVar("Result")
 
 
 class WhiteBoxMethod(ABC):
@@ -24,14 +28,26 @@ class WhiteBoxMethod(ABC):
         model: from images `(N, C, H, W)` in [0, 1] to logits `(N, classes)`, in eval mode. It is left as it was
             found: no gradient is stored in its parameters.
         output: the scalar explained for class `t`: `"logit"`, `"log_probability"` or `"probability"`.
-        batch_size: images a pass through the model. Changes memory, not results.
+        batch_size: images worked on at a time. Changes memory, not results.
+        progress: show a bar over the images.
+
+    Attributes:
+        needs_weights: whether the model must be differentiable; so for every method here.
+        needs_manifold: whether a model of the images is needed besides, such as a VAE.
+        cost: gradients of the classifier an image, as a formula of the settings.
 
     Raises:
         TypeError: `model` can only be queried.
         ValueError: an argument is out of range, or the model is in training mode.
     """
 
-    def __init__(self, model: nn.Module, *, output: str = "logit", batch_size: int = 64) -> None:
+    needs_weights: ClassVar[bool] = True
+    needs_manifold: ClassVar[bool] = False
+    cost: ClassVar[str]
+
+    def __init__(
+        self, model: nn.Module, *, output: str = "logit", batch_size: int = 64, progress: bool = False
+    ) -> None:
         if isinstance(model, BlackBox) or not isinstance(model, nn.Module):
             raise TypeError(
                 f"{type(self).__name__} differentiates the model and needs a torch.nn.Module, got "
@@ -44,29 +60,24 @@ class WhiteBoxMethod(ABC):
         self.model = model
         self.output = output
         self.batch_size = batch_size
+        self.progress = progress
 
-    def attribute(self, images: Tensor, target: int | Sequence[int] | Tensor | None = None) -> Tensor:
+    def attribute(self, images: Tensor, target: Target = None) -> Tensor:
         """Signed attributions of images `(N, C, H, W)` in [0, 1], same shape.
 
         Args:
             target: a class for all, or one an image; `None` explains each decision made.
         """
-        check_images(images)
-        if self.model.training:
-            raise ValueError(
-                "the model is in training mode, where gradients depend on the batch; call model.eval() first"
-            )
-        images = images.detach()
-        return self._attribute(images, self._targets(images, target))
+        return torch.cat(self._in_batches(self._attribute, images, target))
 
     @abstractmethod
     def _attribute(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Attributions of `images` for classes `targets` `(N,)`."""
+        """Attributions of a batch of `images` for classes `targets` `(N,)`."""
 
     def value(self, images: Tensor, targets: Tensor) -> Tensor:
         """The scalar explained, `(N,)`."""
         with torch.no_grad():
-            return torch.cat([self._scalar(*each) for each in self._batches(images, targets)])
+            return torch.cat([self.scalar(*each) for each in self._batches(images, targets)])
 
     def gradient(self, images: Tensor, targets: Tensor) -> Tensor:
         """Its gradient with respect to each image, of the shape of `images`."""
@@ -74,26 +85,60 @@ class WhiteBoxMethod(ABC):
         for batch, wanted in self._batches(images, targets):
             leaf = batch.detach().requires_grad_(True)
             with torch.enable_grad():
-                (part,) = torch.autograd.grad(self._scalar(leaf, wanted).sum(), leaf)
+                (part,) = torch.autograd.grad(self.scalar(leaf, wanted).sum(), leaf)
             parts.append(part)
         return torch.cat(parts)
 
-    def _scalar(self, images: Tensor, targets: Tensor) -> Tensor:
+    def scalar(self, images: Tensor, targets: Tensor) -> Tensor:
+        """The scalar explained, `(N,)`, with its graph."""
         scores = OUTPUTS[self.output](self.model(images))
         return scores.gather(1, targets[:, None])[:, 0]
+
+    def scores(self, images: Tensor) -> Tensor:
+        """What the model answers, `(N, classes)`, without a graph."""
+        with torch.no_grad():
+            return torch.cat([self.model(batch) for batch in images.split(self.batch_size)])
+
+    def _check(self, images: Tensor) -> None:  # noqa: B027  (most methods take any images)
+        """Refuse images that do not fit the settings, before the model is asked anything."""
+
+    def _in_batches(self, work: Callable[[Tensor, Tensor], Result], images: Tensor, target: Target) -> list[Result]:
+        """Check the input, then do `work(images, targets)` a batch at a time."""
+        check_images(images)
+        self._check(images)
+        if self.model.training:
+            raise ValueError(
+                "the model is in training mode, where gradients depend on the batch; call model.eval() first"
+            )
+        images = images.detach()
+        targets = self._targets(images, target)
+        results = []
+        with tqdm(total=len(images), desc=type(self).__name__, unit="image", disable=not self.progress) as bar:
+            for batch, wanted in self._batches(images, targets):
+                results.append(work(batch, wanted))
+                bar.update(len(batch))
+        return results
 
     def _batches(self, images: Tensor, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
         return list(zip(images.split(self.batch_size), targets.split(self.batch_size), strict=True))
 
-    def _targets(self, images: Tensor, target: int | Sequence[int] | Tensor | None) -> Tensor:
-        with torch.no_grad():
-            scores = torch.cat([self.model(batch) for batch in images.split(self.batch_size)])
-        if target is None:
+    def _targets(self, images: Tensor, target: Target) -> Tensor:
+        """Classes `(N,)`; asks the model once about each image."""
+        targets = None
+        if target is not None:
+            targets = torch.as_tensor(target, device=images.device).reshape(-1)
+            if targets.is_floating_point() or targets.dtype == torch.bool:
+                raise TypeError(f"target must be whole numbers, got {targets.dtype}")
+            targets = targets.long().expand(len(images)) if len(targets) == 1 else targets.long()
+            if len(targets) != len(images):
+                raise ValueError(f"there are {len(images)} images but {len(targets)} targets")
+        scores = self.scores(images)
+        if scores.ndim != 2 or len(scores) != len(images):
+            raise ValueError(f"the model must answer logits ({len(images)}, classes), got shape {tuple(scores.shape)}")
+        if not scores.isfinite().all():
+            raise ValueError("the model answered NaN or infinity; it must answer finite logits")
+        if targets is None:
             return scores.argmax(dim=1)
-        targets = torch.as_tensor(target, device=images.device).long().reshape(-1)
-        targets = targets.expand(len(images)) if len(targets) == 1 else targets
-        if len(targets) != len(images):
-            raise ValueError(f"there are {len(images)} images but {len(targets)} targets")
         if targets.min() < 0 or targets.max() >= scores.shape[1]:
             raise ValueError(f"there is no class {target}; classes are 0..{scores.shape[1] - 1}")
         return targets

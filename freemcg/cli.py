@@ -53,16 +53,17 @@ Model = Annotated[
     str,
     typer.Option(
         help="The classifier: file.py:name (BlackBox, torch module, or callable from images (N, C, H, W) in [0, 1] to "
-        "scores), endpoint.yaml or the bundled plain, huggingface or openai-chat (a model behind an address), "
-        "http://HOST/v2/models/NAME (Open Inference Protocol), a folder written by 'freemcg train classifier', or the "
+        "scores), file.onnx, hf:name (Hugging Face repository or folder), endpoint.yaml (how to ask over HTTP), "
+        "http://.../v2/models/NAME (Open Inference Protocol), a folder written by 'freemcg train classifier', or the "
         "bundled digits or digits-judge."
     ),
 ]
 Scores = Annotated[
     str | None,
     typer.Option(
-        help="What file.py:name answers: logits, probabilities, log_probabilities or label.  [default: logits; to be "
-        "said for http://...]"
+        help="What file.py:name or file.onnx answers: logits, probabilities, log_probabilities, top_k (those of some "
+        "classes, NaN or not listed for the others) or label.  [default: logits, or as the ONNX file shows; to "
+        "be said for http://...]"
     ),
 ]
 Classes = Annotated[int | None, typer.Option(help="Number of classes; needed where it answers labels.")]
@@ -137,7 +138,7 @@ def demo(
     """Explain digits with the bundled models.
 
     Handwritten digits, held out in training: where the bundled classifier looks, and a change that flips its decision.
-    Each costs about 170 queries and 5 seconds on two CPU cores.
+    Each costs about 110 queries and 3 seconds on two CPU cores.
     """
     from freemcg.demo import run_demo  # noqa: PLC0415
 
@@ -165,6 +166,10 @@ def attribute(
     queries: Annotated[
         int | None, typer.Option(help="Queries an image, beside one for the image itself.  [default: 64]")
     ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Ask only until the map's relative standard error is this; --queries is then the most."),
+    ] = None,
     seed: Seed = None,
     device: Device = None,
     budget: Budget = None,
@@ -179,7 +184,7 @@ def attribute(
     Costs 65 queries an image (1 + --queries).
     """
     models = {"model": model, "scores": scores, "num_classes": num_classes, "image_size": image_size}
-    settings = _settings(config, queries=queries, seed=seed)
+    settings = _settings(config, queries=queries, tolerance=tolerance, seed=seed)
     money: dict[str, Any] = {"budget": budget, "price_per_1000": price_per_1000, "cache": cache, "no_cache": no_cache}
     _run("attribution", images, out, models, denoiser, target, settings, device, **money)
 
@@ -200,6 +205,7 @@ def counterfactual(
     denoiser: DenoiserName = "digits",
     target: Target = None,
     config: Config = None,
+    queries: Annotated[int | None, typer.Option(help="Queries an image, at most.  [default: 50]")] = None,
     seed: Seed = None,
     device: Device = None,
     budget: Budget = None,
@@ -211,12 +217,15 @@ def counterfactual(
 
     That is, a realistic image close to yours that the classifier decides as --target, or as its runner-up.
 
-    Costs at most 105 queries an image: 1 for it, 12 for each of 8 gradients, 8 for the candidates. --config paper costs
-    9,902.
+    Costs at most 50 queries an image (--queries): 1 for it, 10 for each of 4 gradients, the rest for candidates.
+    --config paper costs 9,902.
     """
     models = {"model": model, "scores": scores, "num_classes": num_classes, "image_size": image_size}
+    settings = _settings(config, seed=seed)
+    if queries is not None:
+        settings["search"] = {**settings.get("search", {}), "budget": queries}
     money: dict[str, Any] = {"budget": budget, "price_per_1000": price_per_1000, "cache": cache, "no_cache": no_cache}
-    _run("counterfactual", images, out, models, denoiser, target, _settings(config, seed=seed), device, **money)
+    _run("counterfactual", images, out, models, denoiser, target, settings, device, **money)
 
 
 @app.command(
@@ -303,13 +312,27 @@ def _train_denoiser(config: TrainingConfig, out: TrainingOut, data: Data = None)
     epilog=_examples(
         "freemcg train classifier --config digits-classifier --out runs/classifier",
         "freemcg train classifier --config mine.yaml --data pictures/ --out runs/classifier",
+        "freemcg train classifier --config digits-classifier --adversarial --out runs/robust",
     ),
 )
-def _train_classifier(config: TrainingConfig, out: TrainingOut, data: Data = None) -> None:
+def _train_classifier(
+    config: TrainingConfig,
+    out: TrainingOut,
+    data: Data = None,
+    adversarial: Annotated[
+        bool,
+        typer.Option(
+            "--adversarial", help="Train on images that are attacked within the config's 'radius' (L2, 1.0 by default)."
+        ),
+    ] = False,
+) -> None:
     """Train a small classifier, for --model."""
     from freemcg.training import ClassifierTraining, train_classifier  # noqa: PLC0415
 
-    record = train_classifier(_training(ClassifierTraining, config, data), out)
+    settings = _training(ClassifierTraining, config, data)
+    if adversarial:
+        settings = settings.model_copy(update={"adversarial": True})
+    record = train_classifier(settings, out)
     _say_trained(out, f"held-out accuracy {record.get('held_out_accuracy', 0):.4f}")
 
 
@@ -366,7 +389,7 @@ def _hush_diffusers() -> None:
     disable_progress_bar()
 
 
-def _settings(config: str | None, **options: int | None) -> dict[str, Any]:
+def _settings(config: str | None, **options: float | None) -> dict[str, Any]:
     """Arguments of `FreeMCG`: those of the config, and over them the options that were given."""
     from freemcg.settings import Settings, make, read_config  # noqa: PLC0415
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ from freemcg.search import shared_search
 from freemcg.settings import PaperSearch, Settings, SharedSearch
 
 SEARCHES: dict[type, Callable[..., Candidates]] = {SharedSearch: shared_search, PaperSearch: paper_search}
+PARTICLES_EACH = 8
+CHECKS_EACH = 2
 
 
 def find_counterfactual(
@@ -33,74 +35,181 @@ def find_counterfactual(
 ) -> Counterfactual:
     """Find a realistic image close to `image` `(C, H, W)` that is decided as `target` (`None`: as the runner-up).
 
-    Costs one query for the image, those of the search, and one for each candidate at the end. The candidates are
-    asked about as 8-bit images, as a file holds them. The answer is the nearest (L1) of those decided as the target
-    with the wanted confidence, else the most probable of those decided so at all, else the most probable.
-    Under a budget, one query a candidate is kept back from the search for this.
+    Costs what `search_counterfactuals` does; the search is that of `settings.search`.
 
     Raises:
         QueryBudgetExceeded: not even one query is left, so nothing can be said.
     """
-    began, before, search = time.monotonic(), black_box.queries, settings.search
+    search = settings.search
+    checks = 1 if isinstance(search, PaperSearch) else search.checks
+    return _find(black_box, denoiser, image, target, settings, n=1, checks=checks)[0]
+
+
+def find_diverse_counterfactuals(
+    black_box: BlackBox, denoiser: Denoiser, image: Tensor, target: int | str | None, settings: Settings, n: int
+) -> list[Counterfactual]:
+    """Up to `n` counterfactuals that are far (L1) from one another, from one search with `8 n` particles.
+
+    Costs at most `search.budget + 2 n` queries.
+    """
+    assert isinstance(settings.search, SharedSearch)
+    search = SharedSearch(**{**dict(settings.search), "particles": PARTICLES_EACH * n})
+    settings = settings.model_copy(update={"search": search})
+    checks = search.budget - 1 - search.gradients * search.queries_per_gradient + CHECKS_EACH * n
+    return _find(black_box, denoiser, image, target, settings, n=n, checks=checks)
+
+
+def _find(
+    black_box: BlackBox,
+    denoiser: Denoiser,
+    image: Tensor,
+    target: int | str | None,
+    settings: Settings,
+    *,
+    n: int,
+    checks: int,
+) -> list[Counterfactual]:
+    search = settings.search
+    run = SEARCHES[type(search)]
+    return search_counterfactuals(
+        lambda wanted: run(black_box, denoiser, image, wanted, settings.objective_function, search, seed=settings.seed),
+        black_box,
+        denoiser,
+        image,
+        target,
+        n=n,
+        checks=checks,
+        confidence=getattr(search, "confidence", 0.5),
+        seed=settings.seed,
+    )
+
+
+def search_counterfactuals(
+    search: Callable[[int], Candidates],
+    black_box: BlackBox,
+    denoiser: Denoiser,
+    image: Tensor,
+    target: int | str | None,
+    *,
+    n: int = 1,
+    checks: int,
+    confidence: float,
+    seed: int,
+) -> list[Counterfactual]:
+    """What every counterfactual method does around its search: ask about the image, and about the candidates found.
+
+    Candidates are asked about as 8-bit images, as a file holds them, one after another: first the nearest to the input
+    (L1), and once there are answers that which is farthest from them; those that the search expects to fail come last.
+    The first `n` that are decided as the target with `confidence` are the answers. If none is, the one answer is the
+    most probable of those decided so at all, else the most probable.
+
+    Args:
+        search: from the class wanted to candidates.
+        image: `(C, H, W)` in [0, 1], where the denoiser is.
+        target: class index or name; `None` takes the runner-up.
+        checks: the most candidates that are asked about. Under a budget of the black box, so many queries are kept
+            back from the search.
+        seed: of the noise with which realism is measured.
+
+    Costs one query for the image, those of the search, and one for each candidate that is checked. The `queries` and
+    `seconds` of each answer are those of all together.
+
+    Raises:
+        QueryBudgetExceeded: not even one query is left, so nothing can be said.
+    """
+    began, before = time.monotonic(), black_box.queries
     if target is not None:
         target = black_box.class_index(target)
     original = black_box(image[None])[0]
     wanted = int(original.argsort(descending=True)[1]) if target is None else black_box.class_index(target)
-    decision = int(original.argmax())
-    if decision == wanted or black_box.remaining == 0:
-        found, answers, best = Candidates(image[None], image[None, None]), original[None], 0
-        status = ALREADY_TARGET if decision == wanted else BUDGET_EXHAUSTED
+    if int(original.argmax()) == wanted or black_box.remaining == 0:
+        status = ALREADY_TARGET if int(original.argmax()) == wanted else BUDGET_EXHAUSTED
+        answers = [_Answer(image, image[None], original, status)]
     else:
-        with black_box.reserving(1 if isinstance(search, PaperSearch) else search.particles):
-            run = SEARCHES[type(search)]
-            found = run(black_box, denoiser, image, wanted, settings.objective_function, search, seed=settings.seed)
-        found, answers = _ask_as_files(black_box, found, image)
-        best, status = _choose(found, answers, wanted, getattr(search, "confidence", 0.5))
-    answer = found.images[best]
-    errors = denoising_error(denoiser, torch.stack([image, answer]), seed=settings.seed)
-    change = answer - image
-    return Counterfactual(
-        image=answer,
-        original=image,
-        path=found.paths[:, best],
-        log_probabilities=answers[best],
-        original_log_probabilities=original,
-        target=wanted,
-        decision=int(answers[best].argmax()),
-        original_decision=decision,
-        l1=change.abs().mean().item(),
-        l2=change.norm().item(),
-        realism=(errors[1] / errors[0]).item(),
-        status=status,
-        queries=black_box.queries - before,
-        seconds=time.monotonic() - began,
-        record={},
-    )
+        with black_box.reserving(checks):
+            found = search(wanted)
+        answers = _check(black_box, found, image, wanted, n, checks, confidence)
+    errors = denoising_error(denoiser, torch.stack([image, *(answer.image for answer in answers)]), seed=seed)
+    queries, seconds = black_box.queries - before, time.monotonic() - began
+    return [
+        Counterfactual(
+            image=answer.image,
+            original=image,
+            path=answer.path,
+            log_probabilities=answer.log_probabilities,
+            original_log_probabilities=original,
+            target=wanted,
+            decision=answer.decision,
+            original_decision=int(original.argmax()),
+            l1=(answer.image - image).abs().mean().item(),
+            l2=(answer.image - image).norm().item(),
+            realism=(error / errors[0]).item(),
+            status=answer.status,
+            queries=queries,
+            seconds=seconds,
+            record={},
+        )
+        for answer, error in zip(answers, errors[1:], strict=True)
+    ]
 
 
-def _ask_as_files(black_box: BlackBox, found: Candidates, image: Tensor) -> tuple[Candidates, Tensor]:
-    """Round the candidates to 8 bits and ask about them, nearest first, as far as the budget reaches."""
-    rounded = (found.images * 255).round() / 255
-    order = (rounded - image).abs().flatten(1).mean(dim=1).argsort(stable=True)
-    affordable = len(order) if black_box.remaining is None else min(len(order), black_box.remaining)
-    asked = replace(
-        found,
-        images=rounded[order[:affordable]],
-        paths=found.paths[:, order[:affordable]],
-        exhausted=found.exhausted or affordable < len(order),
-    )
-    return asked, black_box(asked.images)
+def as_file(images: Tensor) -> Tensor:
+    """What an 8-bit file holds of images in [0, 1]."""
+    return (images * 255).round() / 255
 
 
-def _choose(found: Candidates, answers: Tensor, target: int, confidence: float) -> tuple[int, str]:
-    """The best of candidates that are ordered by their distance from the input, and the status it earns."""
-    probabilities = answers[:, target].exp()
-    decided = answers.argmax(dim=1) == target
-    sure = decided & (probabilities >= confidence)
-    if sure.any():
-        best = int(sure.nonzero()[0])
-    else:
-        best = int(torch.where(decided, 1 + probabilities, probabilities).argmax())
-    if decided[best]:
-        return best, COMPLETE
-    return best, BUDGET_EXHAUSTED if found.exhausted else NO_SIGNAL if found.no_signal else NOT_FLIPPED
+@dataclass(frozen=True)
+class _Answer:
+    """A candidate as the 8-bit image it was asked about, its way there, and what was answered."""
+
+    image: Tensor
+    path: Tensor
+    log_probabilities: Tensor
+    status: str
+
+    @property
+    def decision(self) -> int:
+        return int(self.log_probabilities.argmax())
+
+    def rank(self, target: int) -> float:
+        """The probability of the target, above 1 where it is also the decision."""
+        return self.log_probabilities[target].exp().item() + (self.decision == target)
+
+
+def _check(
+    black_box: BlackBox, found: Candidates, image: Tensor, target: int, n: int, checks: int, confidence: float
+) -> list[_Answer]:
+    """The answers of `search_counterfactuals`."""
+    rounded = as_file(found.images)
+    likely = torch.ones(len(rounded), dtype=torch.bool) if found.likely is None else found.likely
+    left = torch.arange(len(rounded))
+    affordable = checks if black_box.remaining is None else min(checks, black_box.remaining)
+    good: list[_Answer] = []
+    rest: list[_Answer] = []
+    for _ in range(min(affordable, len(rounded))):
+        if good:
+            apart = torch.stack([_distance(rounded, answer.image) for answer in good]).amin(dim=0)
+        else:
+            apart = -_distance(rounded, image)
+        preference = apart.cpu() + 2 * likely  # a distance is at most 1
+        index = int(left[preference[left].argmax()])
+        left = left[left != index]
+        log_probabilities = black_box(rounded[index][None])[0]
+        flipped = int(log_probabilities.argmax()) == target
+        answer = _Answer(rounded[index], found.paths[:, index], log_probabilities, COMPLETE)
+        (good if flipped and log_probabilities[target].exp() >= confidence else rest).append(answer)
+        if len(good) == n:
+            break
+    if good:
+        return good
+    best = max(rest, key=lambda answer: answer.rank(target))
+    if best.decision == target:
+        return [best]
+    exhausted = found.exhausted or affordable < min(checks, len(rounded))
+    status = BUDGET_EXHAUSTED if exhausted else NO_SIGNAL if found.no_signal else NOT_FLIPPED
+    return [_Answer(best.image, best.path, best.log_probabilities, status)]
+
+
+def _distance(images: Tensor, image: Tensor) -> Tensor:
+    """Mean absolute difference of a pixel, `(N,)`."""
+    return (images - image).abs().flatten(1).mean(dim=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,23 @@ class Denoiser:
         first = next(self.unet.parameters(), None)
         return torch.float32 if first is None else first.dtype
 
+    def check_size(self, images: Tensor) -> None:
+        """Refuse images `(N, C, H, W)` of which the network makes none.
+
+        Raises:
+            ValueError: they have other channels or another size.
+        """
+        if self.channels is not None and images.shape[1] != self.channels:
+            raise ValueError(
+                f"images have {images.shape[1]} channels but the denoiser {self.name} makes {self.channels}"
+            )
+        if self.image_size is not None and tuple(images.shape[2:]) != self.image_size:
+            made = f"{self.image_size[0]}x{self.image_size[1]}"
+            raise ValueError(
+                f"images are {images.shape[2]}x{images.shape[3]} but the denoiser {self.name} makes {made}; "
+                f"resize them to {made}"
+            )
+
     def sigma(self, t: int) -> float:
         """Noise-to-signal ratio `sqrt((1 - abar_t) / abar_t)` at timestep `t`, for images in [-1, 1]."""
         abar = self.alphas_cumprod[t].item()
@@ -162,6 +180,13 @@ class Denoiser:
         """`E[x_0 | x_t]` (Tweedie's formula) of noisy images `(N, C, H, W)`, as images clipped to [0, 1]."""
         return self.separate(x_t, t)[0]
 
+    def differentiable(self, t: int) -> Callable[[Tensor], Tensor]:
+        """The function `x_t -> E[x_0 | x_t]` at timestep `t`, from `(N, C, H, W)` to images, for differentiating.
+
+        Unlike `denoise` it does not clip to [0, 1], where gradients would stop.
+        """
+        return lambda x_t: torch.cat([self._predict_clean(part, t) for part in x_t.split(self.batch_size)]) / 2 + 0.5
+
     @torch.no_grad()
     def separate(self, x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """Noisy images `(N, C, H, W)` as images clipped to [0, 1], and the noise that the network sees in them.
@@ -176,6 +201,20 @@ class Denoiser:
         clean = torch.cat([self._predict_clean(part, t) for part in x_t.split(self.batch_size)])
         noise = (x_t - math.sqrt(abar) * clean) / math.sqrt(1 - abar)
         return (clean / 2 + 0.5).clamp(0, 1), noise
+
+    def pull_back(self, x_t: Tensor, t: int, slopes: Tensor) -> Tensor:
+        """What slopes with respect to the denoised images, `(N, C, H, W)`, are with respect to `x_t`.
+
+        The vector-Jacobian product through the denoiser, before clipping. For the exact denoiser of the data it is
+        `2 sqrt(abar) / (1 - abar) Cov[image | x_t] slopes`. Costs a forward and a backward pass for each image.
+        """
+        parts = []
+        for noisy, wanted in zip(x_t.split(self.batch_size), slopes.split(self.batch_size), strict=True):
+            leaf = noisy.detach().requires_grad_(True)
+            with torch.enable_grad():
+                images = self.differentiable(t)(leaf)
+            parts.append(torch.autograd.grad(images, leaf, wanted)[0])
+        return torch.cat(parts)
 
     def _predict_clean(self, x_t: Tensor, t: int) -> Tensor:
         abar = self.alphas_cumprod[t].item()

@@ -5,52 +5,56 @@ image -> noisy copies -> denoised particles (free) -> query points -> black box 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from freemcg.blackbox import BlackBox
 from freemcg.denoiser import Denoiser
 from freemcg.ensemble import (
+    ErrorParts,
+    Estimate,
+    LinearModel,
     PrincipalAxes,
+    control_variate,
     cross_covariance,
+    linear_model,
     per_particle,
     principal_axes,
     regression,
-    sigma_point_gradient,
     sigma_points,
 )
 from freemcg.objective import Objective, gradient_in_scores
 from freemcg.seeding import particle_noise
 
-ESTIMATES = ("sigma_points", "cross_covariance", "regression", "per_particle")
+ESTIMATES = ("control_variate", "sigma_points", "cross_covariance", "regression", "per_particle")
+WITH_ERROR_PARTS = ("control_variate", "cross_covariance")
+ON_AXES = {"control_variate": 2 / 3, "sigma_points": 1.0}  # share of the queries that goes to sigma points
+LEAST_ON_AXES = 3
 SIGNAL_FLOOR = 1e-6
+
+Ask = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class ManifoldGradient:
-    """A gradient estimated around an image, and what it was estimated from.
+    """A gradient estimated around an image.
 
     Attributes:
-        gradient, standard_error: `(C, H, W)`.
-        points: the query points, `(K, C, H, W)` in [0, 1].
-        values: the objective at each, `(K,)`.
-        center: the mean of the particles, `(C, H, W)`.
-        axes: principal axes of the particles, for `sigma_points` only.
+        gradient: `(C, H, W)`.
+        standard_error: `(C, H, W)`, infinite where the estimate cannot tell it.
+        values: the objective at each query point, `(K,)`.
+        model: the objective as linear in the flattened image, where sigma points were asked.
+        parts: of the squared error, where the estimate can forecast it.
     """
 
     gradient: Tensor
     standard_error: Tensor
-    points: Tensor
     values: Tensor
-    center: Tensor
-    axes: PrincipalAxes | None = None
-
-    @property
-    def queries(self) -> int:
-        """Images the black box was asked about."""
-        return len(self.points)
+    model: LinearModel | None = None
+    parts: ErrorParts | None = None
 
     @property
     def has_signal(self) -> bool:
@@ -58,76 +62,135 @@ class ManifoldGradient:
         return len(self.values) > 0 and bool(self.values.max() - self.values.min() > SIGNAL_FLOOR)
 
 
-def draw_particles(denoiser: Denoiser, image: Tensor, t: int, count: int, *, seed: int, step: int = 0) -> Tensor:
-    """Denoised noisy copies of `image` `(C, H, W)` at timestep `t`, `(count, C, H, W)` in [0, 1]. Asks nothing."""
-    noise = particle_noise(seed, "particles", step, count, tuple(image.shape)).to(image)
-    return denoiser.denoise(denoiser.add_noise(image, t, noise), t)
-
-
-def manifold_gradient(
-    black_box: BlackBox,
-    denoiser: Denoiser,
-    image: Tensor,
-    t: int,
-    target: int,
-    objective: Objective,
-    *,
-    estimate: str,
-    particles: int,
-    queries: int,
-    seed: int,
-    step: int = 0,
-) -> ManifoldGradient:
-    """Estimate the gradient of `objective` for class `target` around `image` `(C, H, W)`, at noise level `t`.
+class Ensemble:
+    """Particles around an image at one noise level, and what the black box answered about them.
 
     Args:
-        estimate: one of `ESTIMATES`. `sigma_points` asks about points along the principal axes of all particles; the
-            others ask about the first `queries` particles themselves.
+        denoiser: makes the particles.
+        image: `(C, H, W)` in [0, 1].
+        t: timestep of the noise level.
         particles: `M`, drawn without asking.
-        queries: `K`, the most that is asked; `sigma_points` uses pairs and so an even number of them.
         seed, step: name the noise of the particles.
 
-    Returns:
-        `sigma_points` and `cross_covariance` answer in units of `objective * pixel` (the gradient times the local
-        covariance), `regression` in `objective / pixel` (the gradient projected on the particles' span), and
-        `per_particle` as
-        `cross_covariance` does: the mean over the particles of the reference program's terms.
-
-    Costs at most `queries` queries and `particles` denoisings.
+    Attributes:
+        particles: `(M, D)` in [0, 1].
+        queries: images asked about so far.
     """
-    shape = image.shape
-    drawn = draw_particles(denoiser, image, t, particles, seed=seed, step=step)
-    flat = drawn.flatten(1)
-    one = torch.ones(1, device=image.device, dtype=flat.dtype)
-    if estimate == "sigma_points":
-        axes = principal_axes(flat)
-        points = sigma_points(axes, queries // 2).clamp(0, 1)
-        values = _ask(black_box, points, shape, target, objective)
-        answer = sigma_point_gradient(axes, points, values[:, None], one)
+
+    def __init__(self, denoiser: Denoiser, image: Tensor, t: int, *, particles: int, seed: int, step: int = 0) -> None:
+        self.denoiser, self.image, self.t, self.seed, self.step = denoiser, image, t, seed, step
+        self.particles = self._draw(0, particles)
+        self._on_axes: Tensor | None = None
+        self._on_particles: Tensor | None = None
+
+    @cached_property
+    def axes(self) -> PrincipalAxes:
+        """Principal axes of the particles there were when it was first used: those that are asked about."""
+        return principal_axes(self.particles)
+
+    @property
+    def queries(self) -> int:
+        """Images asked about so far."""
+        return _length(self._on_axes) + _length(self._on_particles)
+
+    def grow(self, particles: int) -> None:
+        """Draw until there are `particles`. Asks nothing."""
+        have = len(self.particles)
+        if particles > have:
+            self.particles = torch.cat([self.particles, self._draw(have, particles - have)])
+
+    def ask(self, ask: Ask, queries: int, estimate: str) -> None:
+        """Ask about `queries` more points, those that serve `estimate` best; fewer where it has no use for more.
+
+        `control_variate` spends two of three queries on sigma points, and the others on particles; `sigma_points` has
+        as many as there are axes; the rest ask about particles only.
+        """
+        have, total = _length(self._on_axes), self.queries + queries
+        wanted = have
+        if estimate in ON_AXES:
+            wanted = max(round(ON_AXES[estimate] * total), min(LEAST_ON_AXES, total))
+            wanted = min(wanted, 1 + len(self.axes.variances), have + queries)
+        if wanted > have:
+            points = sigma_points(self.axes, wanted)[have:].clamp(0, 1)
+            self._on_axes = _joined(self._on_axes, ask(self._images(points)))
+        if estimate != "sigma_points":
+            first, rest = _length(self._on_particles), queries - (wanted - have)
+            if rest:
+                self.grow(first + rest)
+                answers = ask(self._images(self.particles[first : first + rest]))
+                self._on_particles = _joined(self._on_particles, answers)
+
+    def gradient(self, objective: Objective, target: int, estimate: str) -> ManifoldGradient:
+        """The gradient of `objective` for class `target`, from the answers so far. Asks nothing.
+
+        Returns:
+            `control_variate`, `sigma_points`, `cross_covariance` and `per_particle` (the mean of the reference
+            program's terms) answer in units of `objective * pixel`: the gradient times the local covariance.
+            `regression` answers in `objective / pixel`: the gradient projected on the particles' span.
+        """
+        on_axes = self._values(self._on_axes, objective, target)
+        on_particles = self._values(self._on_particles, objective, target)
+        asked, model = self.particles[: len(on_particles)], None
+        if len(on_axes):
+            points = sigma_points(self.axes, len(on_axes)).clamp(0, 1)
+            model = linear_model(self.axes, points, on_axes)
+        one = self.particles.new_ones(1)
+        if estimate in ON_AXES and model is not None:
+            if estimate == "control_variate":
+                answer = control_variate(self.particles, model(self.particles), on_particles)
+            else:
+                answer = _without_error(self.axes.covariance_times(model.slope))
+        elif len(on_particles) < 2:
+            answer = _without_error(torch.zeros_like(self.particles[0]))
+        elif estimate == "per_particle":
+            assert self._on_particles is not None
+            weights = gradient_in_scores(objective, self._on_particles, target)
+            terms = per_particle(asked, self._on_particles, weights)
+            jackknife = len(terms) / (len(terms) - 2) if len(terms) > 2 else float("inf")
+            answer = Estimate(terms.mean(dim=0), jackknife * terms.std(dim=0) / len(terms) ** 0.5)
+        elif estimate == "regression":
+            answer = regression(asked, on_particles[:, None], one)
+        else:
+            answer = cross_covariance(asked, on_particles[:, None], one)
+        shape = self.image.shape
         return ManifoldGradient(
             answer.gradient.reshape(shape),
             answer.standard_error.reshape(shape),
-            points.reshape(-1, *shape),
-            values,
-            axes.mean.reshape(shape),
-            axes,
+            torch.cat([on_axes, on_particles]),
+            model,
+            answer.parts,
         )
-    points = flat[:queries]
-    center = points.mean(dim=0).reshape(shape)
-    log_probabilities = black_box(points.reshape(-1, *shape))
-    values = objective(log_probabilities, target)
-    if estimate == "per_particle":
-        weights = gradient_in_scores(objective, log_probabilities, target)
-        terms = per_particle(points, log_probabilities, weights)
-        gradient, error = terms.mean(dim=0), terms.std(dim=0) / len(terms) ** 0.5
-    else:
-        method = cross_covariance if estimate == "cross_covariance" else regression
-        answer = method(points, values[:, None], one)
-        gradient, error = answer.gradient, answer.standard_error
-    return ManifoldGradient(gradient.reshape(shape), error.reshape(shape), points.reshape(-1, *shape), values, center)
+
+    def _draw(self, first: int, count: int) -> Tensor:
+        return draw_particles(
+            self.denoiser, self.image, self.t, count, seed=self.seed, step=self.step, first=first
+        ).flatten(1)
+
+    def _images(self, points: Tensor) -> Tensor:
+        return points.reshape(-1, *self.image.shape)
+
+    def _values(self, answers: Tensor | None, objective: Objective, target: int) -> Tensor:
+        return self.particles.new_zeros(0) if answers is None else objective(answers, target).to(self.particles)
 
 
-def _ask(black_box: BlackBox, points: Tensor, shape: torch.Size, target: int, objective: Objective) -> Tensor:
-    if not len(points):
-        return points.new_zeros(0)
-    return objective(black_box(points.reshape(-1, *shape)), target)
+def draw_particles(
+    denoiser: Denoiser, image: Tensor, t: int, count: int, *, seed: int, step: int = 0, first: int = 0
+) -> Tensor:
+    """Denoised noisy copies of `image` `(C, H, W)` at timestep `t`, from number `first` on, `(count, C, H, W)`.
+
+    In [0, 1]. Asks nothing.
+    """
+    noise = particle_noise(seed, "particles", step, count, tuple(image.shape), first=first).to(image)
+    return denoiser.denoise(denoiser.add_noise(image, t, noise), t)
+
+
+def _without_error(gradient: Tensor) -> Estimate:
+    return Estimate(gradient, torch.full_like(gradient, float("inf")))
+
+
+def _length(answers: Tensor | None) -> int:
+    return 0 if answers is None else len(answers)
+
+
+def _joined(before: Tensor | None, more: Tensor) -> Tensor:
+    return more if before is None else torch.cat([before, more])

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from freemcg.attribution import attribute_image
+from freemcg.attribution import attribute_image, contrast_maps, difference_map, stream_attributions
 from freemcg.blackbox import BlackBox, check_images
-from freemcg.counterfactual import find_counterfactual
+from freemcg.counterfactual import find_counterfactual, find_diverse_counterfactuals
 from freemcg.denoiser import Denoiser
 from freemcg.results import Attribution, Counterfactual
 from freemcg.settings import PaperSearch, Settings, SharedSearch, make, read_config
@@ -20,6 +21,8 @@ from freemcg.version import versions
 
 Result = TypeVar("Result", Attribution, Counterfactual)
 Target = int | str | Tensor | Sequence[int | str] | None
+DEFAULT_TOLERANCE = 0.2
+DEFAULT_BUDGET = 512
 
 
 class FreeMCG:
@@ -32,11 +35,14 @@ class FreeMCG:
     Args:
         black_box: the classifier; what is not a `BlackBox` is wrapped in one, as `BlackBox(classifier)`.
         denoiser: the diffusion model.
-        particles: denoised copies drawn for an attribution; costs time, no queries.
+        particles: denoised copies drawn for an attribution; costs time, no queries. At least as many are drawn as are
+            asked about.
         queries: queries of an attribution, beside one for the image itself.
+        tolerance: relative standard error at which an attribution stops asking; then `queries` is the most it asks.
         noise: noise level of the attribution, a fraction of the schedule, or several to average over. Higher asks a
             coarser question.
-        estimate: `"sigma_points"`, `"cross_covariance"`, `"regression"` or `"per_particle"`; see `freemcg.ensemble`.
+        estimate: `"control_variate"`, `"sigma_points"`, `"cross_covariance"`, `"regression"` or `"per_particle"`; see
+            `freemcg.ensemble`.
         objective: `"log_odds"`, `"log_probability"`, `"logit"`, `"margin"`, or a callable from log-probabilities
             `(N, num_classes)` and the target to values `(N,)`.
         search: how counterfactuals are sought: `SharedSearch(...)`, `PaperSearch(...)`, or a mapping of their fields.
@@ -54,8 +60,9 @@ class FreeMCG:
         *,
         particles: int = 256,
         queries: int = 64,
+        tolerance: float | None = None,
         noise: float | Sequence[float] = 0.2,
-        estimate: str = "sigma_points",
+        estimate: str = "control_variate",
         objective: str | Callable[[Tensor, int], Tensor] = "log_odds",
         search: SharedSearch | PaperSearch | dict[str, Any] | None = None,
         seed: int = 0,
@@ -64,6 +71,7 @@ class FreeMCG:
         values = {
             "particles": particles,
             "queries": queries,
+            "tolerance": tolerance,
             "noise": noise,
             "estimate": estimate,
             "objective": objective,
@@ -71,8 +79,6 @@ class FreeMCG:
             "seed": seed,
         }
         self.settings = make(Settings, values)
-        if estimate != "sigma_points" and queries > particles:
-            raise ValueError(f"queries must be <= particles ({particles}) for estimate {estimate!r}, got {queries}")
         self.black_box = black_box if isinstance(black_box, BlackBox) else BlackBox(black_box)
         self.denoiser = denoiser
         self.progress = progress
@@ -99,20 +105,126 @@ class FreeMCG:
         bar = tqdm(images, desc="attributions", disable=not self.progress)
         return torch.stack([self.explain(image, each).values for image, each in zip(bar, targets, strict=True)])
 
-    def explain(self, image: Tensor, target: int | str | None = None) -> Attribution:
-        """Attribution of one image `(C, H, W)` or `(1, C, H, W)`, with its standard error, cost and status."""
+    def explain(
+        self,
+        image: Tensor,
+        target: int | str | None = None,
+        *,
+        tolerance: float | None = None,
+        budget: int | None = None,
+    ) -> Attribution:
+        """Attribution of one image `(C, H, W)` or `(1, C, H, W)`, with its standard error, cost and status.
+
+        Args:
+            target: class index or name; `None` explains the decision made.
+            tolerance: where given, in place of the explainer's: ask in small batches until the map's relative standard
+                error is at most this.
+            budget: the most queries then, the image's own included; 512 unless given.
+
+        Costs `1 + queries` queries; with a tolerance 33, and 16 more for each step, up to that.
+        """
+        if tolerance is not None or budget is not None:
+            return deque(self.stream(image, target, tolerance=tolerance, budget=budget), maxlen=1).pop()
         prepared = self._one(image, target)
         result = attribute_image(self.black_box, self.denoiser, prepared, target, self.settings)
-        return replace(_moved(result, image.device), record=self._record())
+        return self._finished(result, image)
+
+    def stream(
+        self,
+        image: Tensor,
+        target: int | str | None = None,
+        *,
+        tolerance: float | None = None,
+        budget: int | None = None,
+    ) -> Iterator[Attribution]:
+        """What `explain` answers with these arguments, and before it the map so far after each batch.
+
+        `tolerance` is the explainer's where `None`, and 0.2 where that has none. Stop taking maps, and no more is
+        asked.
+
+        Raises:
+            ValueError: at once, before anything is asked, as `explain` does; or the estimate has no error bars.
+        """
+        values = {name: getattr(self.settings, name) for name in Settings.model_fields}
+        wanted = self.settings.tolerance if tolerance is None else tolerance
+        values["tolerance"] = DEFAULT_TOLERANCE if wanted is None else wanted
+        if budget is not None and budget < 3:
+            raise ValueError(f"budget must be >= 3, one for the image and two to compare, got {budget}")
+        if budget is not None or self.settings.tolerance is None:
+            values["queries"] = (DEFAULT_BUDGET if budget is None else budget) - 1
+        settings = make(Settings, values)
+        prepared = self._one(image, target)
+        maps = stream_attributions(self.black_box, self.denoiser, prepared, target, settings)
+        return (self._finished(result, image, settings) for result in maps)
+
+    def contrasts(
+        self, image: Tensor, classes: Sequence[int | str] | None = None
+    ) -> dict[tuple[int, int], Attribution]:
+        """For every pair of classes `(a, b)`, what speaks for `a` against `b`: the map of `log p_a - log p_b`.
+
+        Args:
+            classes: two or more, by index or name; `None` takes all. The map of `(b, a)` is that of `(a, b)` negated.
+
+        Costs `1 + queries` queries, however many pairs there are.
+
+        Raises:
+            ValueError: fewer than two classes, or all of a black box that has not said yet how many it has.
+        """
+        prepared = self._one(image, None)
+        if classes is None:
+            if self.black_box.num_classes is None:
+                raise ValueError("the number of classes is not known yet; name the classes, or give num_classes")
+            classes = range(self.black_box.num_classes)
+        chosen = [self.black_box.class_index(each) for each in classes]
+        if len(set(chosen)) < 2 or len(set(chosen)) < len(chosen):
+            raise ValueError(f"classes must be two or more different ones, got {list(classes)}")
+        maps = contrast_maps(self.black_box, self.denoiser, prepared, chosen, self.settings)
+        return {pair: self._finished(result, image) for pair, result in maps.items()}
+
+    def difference(
+        self, other: BlackBox | Callable[[Tensor], Any], image: Tensor, target: int | str | None = None
+    ) -> Attribution:
+        """The attribution of this black box less that of `other`, both asked about the same points.
+
+        Its standard error is the difference's own: what the two models share cancels point by point.
+
+        Costs `1 + queries` queries of each; the result counts those of one.
+        """
+        if other is self.black_box:
+            raise ValueError("a model does not differ from itself; hand over another one")
+        prepared, black_box = self._one(image, target), other if isinstance(other, BlackBox) else BlackBox(other)
+        result = difference_map(self.black_box, black_box, self.denoiser, prepared, target, self.settings)
+        return self._finished(result, image)
 
     def counterfactual(self, image: Tensor, target: int | str | None = None) -> Counterfactual:
         """A realistic image close to `image` `(C, H, W)` that is decided as `target`; `None` takes the runner-up.
 
-        Costs, with the default search, one query for the image, 12 for each of 8 gradients, and 8 at the end.
+        Costs at most `search.budget` queries, 50 by default.
         """
         prepared = self._one(image, target)
         result = find_counterfactual(self.black_box, self.denoiser, prepared, target, self.settings)
-        return replace(_moved(result, image.device), record=self._record())
+        return self._finished(result, image)
+
+    def counterfactuals(self, image: Tensor, target: int | str | None = None, *, n: int = 4) -> list[Counterfactual]:
+        """Up to `n` counterfactuals of one image, each decided as `target`, and far from one another.
+
+        They are chosen among `8 n` particles that share one search, so `n` of them cost hardly more queries than one:
+        at most `search.budget + 2 n`, which is what each result's `queries` says of the whole. Fewer come back where
+        fewer were decided as the target; where none was, the best attempt comes back alone, and its status says why.
+
+        Raises:
+            ValueError: `n` is less than 1, or the settings hold the search of the paper, which answers one image.
+        """
+        if n < 1:
+            raise ValueError(f"n must be >= 1, got {n}")
+        if not isinstance(self.settings.search, SharedSearch):
+            raise ValueError("the paper's search answers one image; several need search.method 'shared'")
+        prepared = self._one(image, target)
+        results = find_diverse_counterfactuals(self.black_box, self.denoiser, prepared, target, self.settings, n)
+        return [self._finished(result, image) for result in results]
+
+    def _finished(self, result: Result, image: Tensor, settings: Settings | None = None) -> Result:
+        return replace(result.to(image.device), record=self._record(settings or self.settings))
 
     def _one(self, image: Tensor, target: int | str | None) -> Tensor:
         """One checked image `(C, H, W)`, where the denoiser is."""
@@ -126,17 +238,7 @@ class FreeMCG:
 
     def _check(self, images: Tensor) -> None:
         check_images(images)
-        channels, size = self.denoiser.channels, self.denoiser.image_size
-        if channels is not None and images.shape[1] != channels:
-            raise ValueError(
-                f"images have {images.shape[1]} channels but the denoiser {self.denoiser.name} makes {channels}"
-            )
-        if size is not None and tuple(images.shape[2:]) != size:
-            made = f"{size[0]}x{size[1]}"
-            raise ValueError(
-                f"images are {images.shape[2]}x{images.shape[3]} but the denoiser {self.denoiser.name} makes {made}; "
-                f"resize them to {made}"
-            )
+        self.denoiser.check_size(images)
 
     def _targets(self, target: Target, count: int) -> list[int | str | None]:
         if isinstance(target, Tensor):
@@ -149,9 +251,9 @@ class FreeMCG:
             self.black_box.class_index(each)
         return list(target)
 
-    def _record(self) -> dict[str, Any]:
+    def _record(self, settings: Settings) -> dict[str, Any]:
         return {
-            "settings": self.settings.record(),
+            "settings": settings.record(),
             "black_box": self.black_box.identity,
             "scores": self.black_box.scores,
             "class_names": None if self.black_box.class_names is None else list(self.black_box.class_names),
@@ -159,10 +261,3 @@ class FreeMCG:
             "denoiser_identity": self.denoiser.identity,
             "versions": versions(),
         }
-
-
-def _moved(result: Result, device: torch.device) -> Result:
-    """The result with all its tensors on one device, that of the user's image."""
-    held = {field.name: getattr(result, field.name) for field in fields(result)}
-    moved: dict[str, Any] = {name: each.to(device) for name, each in held.items() if isinstance(each, Tensor)}
-    return replace(result, **moved)

@@ -26,7 +26,7 @@ from freemcg.blackbox import QueryBudgetExceeded
 from freemcg.explainer import FreeMCG
 from freemcg.images import list_images, read_image, write_image
 from freemcg.plot import class_name, write_figure
-from freemcg.results import Attribution, Counterfactual
+from freemcg.results import NO_SIGNAL, Attribution, Counterfactual
 from freemcg.settings import PaperSearch, Settings
 
 Task = Literal["attribution", "counterfactual"]
@@ -142,6 +142,7 @@ def run_job(
     if state.is_main_process:
         _write_summary(rows, out / SUMMARY)
         print_table(rows[:SHOWN_ROWS])
+        _advise(rows, task)
         spent = explainer.black_box.spent
         if spent["sent"] != spent["answered"] or spent["from the cache"] or price_per_1000 is not None:
             said = ", ".join(f"{count} {name}" for name, count in spent.items())
@@ -184,16 +185,26 @@ def list_items(images: Path, out: Path) -> list[Item]:
     return [Item(str(path.relative_to(root)), path, out / folders[path].relative_to(root)) for path in paths]
 
 
+def _advise(rows: list[dict[str, Any]], task: Task) -> None:
+    """Say what to change where the answers never told the target from the rest."""
+    silent = sum(row["status"] == NO_SIGNAL for row in rows)
+    if silent:
+        level = "noise" if task == "attribution" else "search.strength"
+        typer.echo(
+            f"no_signal: {silent} of {len(rows)}; no answer told the target from the rest. Raise {level} in --config, "
+            "then --queries",
+            err=True,
+        )
+
+
 def most_queries(settings: Settings, task: Task) -> int:
     """The most queries that an image costs."""
     if task == "attribution":
-        share = settings.queries // len(settings.noise)
-        return 1 + len(settings.noise) * (share - share % 2 if settings.estimate == "sigma_points" else share)
+        return 1 + len(settings.noise) * (settings.queries // len(settings.noise))
     search = settings.search
     if isinstance(search, PaperSearch):
         return 1 + search.particles * (search.steps - 1) + 1
-    estimates = math.ceil((search.steps - 1) / search.refresh)
-    return 1 + estimates * (search.queries - search.queries % 2) + search.particles
+    return search.budget
 
 
 def job_settings(explainer: FreeMCG, task: Task, target: int | None) -> dict[str, Any]:

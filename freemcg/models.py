@@ -12,7 +12,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from freemcg.blackbox import BlackBox, EndpointDescription, endpoint_black_box, inference_black_box
+from freemcg.blackbox import (
+    SCORE_KINDS,
+    BlackBox,
+    EndpointDescription,
+    endpoint_black_box,
+    inference_black_box,
+    load_huggingface,
+    load_onnx,
+)
+from freemcg.blackbox.huggingface import is_huggingface_folder
 from freemcg.bundle import BUNDLES, bundle_folder
 from freemcg.denoiser import Denoiser
 from freemcg.networks import ConvVAE, load_network
@@ -32,26 +41,22 @@ def load_black_box(
     """Load the classifier under explanation. Asks it nothing.
 
     Args:
-        model: `file.py:name` of a `BlackBox`, a `torch.nn.Module` or a callable from images to scores; a YAML file that
-            describes an endpoint, or the name of one in `configs/endpoints`; the address
-            `http(s)://HOST/v2/models/NAME` of a model behind the Open Inference Protocol; a folder that
-            `freemcg train classifier` wrote; or the name of a bundled model, one of `BUNDLED_MODELS`.
-        scores, num_classes, image_size: of a module, a callable or the model at an address (whose `scores` must be
-            given), as `BlackBox` takes them. The other kinds of model know theirs, so these must then be left out.
-        device: where a module is put. A callable chooses for itself.
+        model: `file.py:name` of a `BlackBox`, a `torch.nn.Module` or a callable from images to scores; an ONNX file;
+            `hf:` and a Hugging Face classifier's folder or repository (a folder needs no `hf:`); a folder that
+            `freemcg train classifier` wrote; the description of an endpoint, as `load_endpoint` takes it; the address
+            of a model behind the Open Inference Protocol v2, such as `http://localhost:8080/v2/models/digits`; or the
+            name of a bundled model, one of `BUNDLED_MODELS`.
+        scores, num_classes, image_size: of a module, callable or ONNX file, as `BlackBox` takes them. The other kinds
+            of model know theirs, so these must then be left out.
+        device: where a module is put. A callable and an ONNX file choose for themselves.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
         ValueError: the file cannot be imported, lacks the name, or an option does not go with the model.
-        RemoteError: the server at the address does not tell of the model.
         TypeError: what the file holds under that name cannot be asked.
     """
     options = {"scores": scores, "num_classes": num_classes, "image_size": image_size}
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    if model.startswith(("http://", "https://")):
-        if scores is None:
-            raise ValueError(f"say what {model} answers: --scores logits, probabilities, log_probabilities or label")
-        return inference_black_box(model, **given)
     path, colon, name = model.rpartition(":")
     if colon and path.endswith(".py"):
         found = load_attribute(Path(path), name)
@@ -60,6 +65,14 @@ def load_black_box(
         black_box = found
     elif model.endswith(".py"):
         raise ValueError(f"{model} names a file and nothing in it; write {model}:NAME")
+    elif model.endswith(".onnx"):
+        return load_onnx(model, **given)
+    elif model.startswith("hf:") or is_huggingface_folder(Path(model)):
+        black_box = load_huggingface(model.removeprefix("hf:"), device=device)
+    elif model.startswith(("http://", "https://")):
+        if scores is None:
+            raise ValueError(f"say what {model} answers: --scores is one of {', '.join(SCORE_KINDS)}")
+        return inference_black_box(model, **given)
     elif model.endswith((".yaml", ".yml")) or model in bundled_endpoints():
         black_box = load_endpoint(model)
     else:
@@ -70,7 +83,7 @@ def load_black_box(
     return black_box
 
 
-def load_endpoint(name_or_path: str) -> BlackBox:
+def load_endpoint(name_or_path: str, *, budget: int | None = None) -> BlackBox:
     """Load an endpoint's description, a YAML file or one of those in `configs/endpoints` by name. Asks it nothing.
 
     Raises:
@@ -83,7 +96,7 @@ def load_endpoint(name_or_path: str) -> BlackBox:
         if field.is_required() and name not in values:
             raise ValueError(f"{source}: {name} must be given: {field.description}")
     try:
-        return endpoint_black_box(make(EndpointDescription, values))
+        return endpoint_black_box(make(EndpointDescription, values), budget=budget)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
 
@@ -173,8 +186,8 @@ def _trained_classifier(model: str, device: str | torch.device) -> BlackBox:
         folder = Path(model)
         if not folder.exists():
             raise FileNotFoundError(
-                f"there is no model {model!r}; name file.py:callable, endpoint.yaml, http://HOST/v2/models/NAME, a "
-                f"folder written by 'freemcg train classifier', or {' or '.join(BUNDLED_MODELS)}"
+                f"there is no model {model!r}; name file.py:callable, file.onnx, hf:name, a folder written by "
+                f"'freemcg train classifier', or {' or '.join(BUNDLED_MODELS)}"
             )
         if folder.is_file():
             raise NotADirectoryError(f"{model} is a file; a trained classifier is the folder that holds it")

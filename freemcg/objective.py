@@ -33,6 +33,11 @@ def margin(log_probabilities: Tensor, target: int) -> Tensor:
     return log_probabilities[:, target] - _without(log_probabilities, target).amax(dim=1)
 
 
+def between(other: int) -> Objective:
+    """`log p_t - log p_o`: what speaks for the target against one `other` class."""
+    return lambda log_probabilities, target: log_probabilities[:, target] - log_probabilities[:, other]
+
+
 def _without(log_probabilities: Tensor, target: int) -> Tensor:
     return torch.cat([log_probabilities[:, :target], log_probabilities[:, target + 1 :]], dim=1)
 

@@ -55,4 +55,4 @@ def paper_search(
             except QueryBudgetExceeded:
                 exhausted = True
         x_t = reverse_step(denoiser, images, noise, push, t, schedule[step + 1], eta=search.eta, seed=seed, step=step)
-    return Candidates(images=path[-1][None], paths=torch.stack(path)[:, None], exhausted=exhausted)
+    return Candidates(path[-1][None], torch.stack(path)[:, None], exhausted=exhausted)

@@ -7,13 +7,17 @@ written whole or not at all.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from freemcg.ensemble import ErrorParts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,6 +48,12 @@ class _Stored:
         partial.replace(path)
         return path
 
+    def to(self: Result, device: torch.device) -> Result:
+        """The result with all its tensors on one device."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: each.to(device) for name, each in values.items() if isinstance(each, Tensor)}
+        return replace(self, **moved)
+
     @classmethod
     def load(cls: type[Result], path: str | Path) -> Result:
         """Read what `save` wrote. Needs neither the black box nor the denoiser.
@@ -72,7 +82,8 @@ class Attribution(_Stored):
 
     Attributes:
         values: signed, `(C, H, W)`: positive where more light raises the objective.
-        standard_error: of each value, `(C, H, W)`.
+        standard_error: of each value, `(C, H, W)`: how far another seed, with any number of queries, would be from it.
+            Infinite where the estimate cannot tell it.
         image: what was explained, `(C, H, W)` in [0, 1].
         log_probabilities: what the black box answers for it, `(num_classes,)`.
         target: the class explained.
@@ -80,6 +91,8 @@ class Attribution(_Stored):
         status: `complete`, `no_signal` (it answered alike for every query point) or `budget_exhausted`.
         queries, seconds: what the result cost.
         record: what made it: settings, seed, identities, versions.
+        error_parts: where the squared error comes from, the fields of `freemcg.ensemble.ErrorParts`; `None` where the
+            estimate cannot tell.
     """
 
     values: Tensor
@@ -92,12 +105,60 @@ class Attribution(_Stored):
     queries: int
     seconds: float
     record: dict[str, Any]
+    error_parts: dict[str, Any] | None = None
 
     @property
     def signal_to_noise(self) -> float:
-        """`|values| / |standard_error|` over the whole map."""
-        noise = self.standard_error.norm().item()
-        return float("inf") if noise == 0 else self.values.norm().item() / noise
+        """`|values| / |standard_error|` over the whole map; 0 for a map of zeros, infinite for one without error."""
+        signal, noise = self.values.norm().item(), self.standard_error.norm().item()
+        return signal / noise if noise > 0 else math.inf if signal > 0 else 0.0
+
+    @property
+    def relative_error(self) -> float:
+        """`|standard_error| / |values|` over the whole map: what `tolerance` bounds."""
+        ratio = self.signal_to_noise
+        return math.inf if ratio == 0 else 1 / ratio
+
+    @property
+    def reliability(self) -> float:
+        """The squared cosine, in [0, 1], with the map of any number of queries, as the error bars predict it.
+
+        `1 - |standard_error|^2 / |values|^2`: the share of the map's square that is not error. Split halves of the
+        answers say the same without a formula.
+        """
+        return max(0.0, 1 - self.relative_error**2)
+
+    def queries_for(self, reliability: float) -> float:
+        """A forecast of the queries that a `reliability` in (0, 1) needs, all in all, asked as this map was.
+
+        Infinite where the particles are too few for it however many are asked about: raise `particles`.
+
+        Raises:
+            ValueError: `reliability` is out of range, the estimate has no forecast, or this map is all noise.
+        """
+        if not 0 < reliability < 1:
+            raise ValueError(f"reliability must be in (0, 1), got {reliability}")
+        if self.error_parts is None or self.reliability == 0:
+            raise ValueError("this map cannot forecast: ask more queries, by estimate control_variate")
+        parts = ErrorParts(**self.error_parts)
+        signal = self.values.square().sum().item() * self.reliability
+        needed = parts.asked_for(signal * (1 / reliability - 1))
+        return needed if needed == math.inf else max(1, math.ceil((self.queries - 1) * needed / parts.asked)) + 1
+
+    def significant(self, rate: float = 0.05) -> Tensor:
+        """Where the value is told from zero, bool `(C, H, W)`, with at most `rate` of it false on average.
+
+        Two-sided normal tests of each value, by the step-up procedure of Benjamini and Hochberg (1995), which also
+        holds for values that err together in one direction (Benjamini, Yekutieli 2001).
+        """
+        ratio = torch.where(self.values == 0, 0.0, self.values.abs() / self.standard_error)
+        chance = torch.special.erfc(ratio.double() / math.sqrt(2)).flatten()
+        ordered = chance.sort().values
+        passed = ordered <= rate * torch.arange(1, len(ordered) + 1, device=ordered.device) / len(ordered)
+        if not passed.any():
+            return torch.zeros_like(self.values, dtype=torch.bool)
+        told: Tensor = chance <= ordered[passed.nonzero().max()]
+        return told.reshape(self.values.shape)
 
     def plot(self) -> Figure:
         """A figure: the image, and the attribution laid over it."""

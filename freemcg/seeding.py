@@ -19,7 +19,11 @@ def generator_for(seed: int, *purpose: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
-def particle_noise(seed: int, purpose: str, step: int, count: int, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise `(count, *shape)`, float32 on the CPU; row `k` is the same whatever `count` is."""
-    rows = [torch.randn(shape, generator=generator_for(seed, purpose, step, index)) for index in range(count)]
+def particle_noise(seed: int, purpose: str, step: int, count: int, shape: tuple[int, ...], *, first: int = 0) -> Tensor:
+    """Standard normal noise `(count, *shape)` of the particles from number `first` on, float32 on the CPU.
+
+    Particle `k` has the same noise, whatever else is drawn.
+    """
+    numbers = range(first, first + count)
+    rows = [torch.randn(shape, generator=generator_for(seed, purpose, step, index)) for index in numbers]
     return torch.stack(rows) if rows else torch.empty(0, *shape)

@@ -3,37 +3,72 @@
 from __future__ import annotations
 
 import difflib
+import itertools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from freemcg.estimator import ESTIMATES
+from freemcg.estimator import ESTIMATES, WITH_ERROR_PARTS
 from freemcg.objective import OBJECTIVES, Objective
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class SharedSearch(BaseModel):
-    """The counterfactual search of this package: one gradient, estimated now and then, shared by few particles."""
+    """The counterfactual search of this package: one gradient, estimated now and then, shared by few particles.
+
+    `budget` bounds the whole search. One query is for the image, up to `checks` for candidates at the end, nearest
+    first and only until one is good enough, and the rest is shared evenly by the gradients.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["shared"] = "shared"
-    particles: int = Field(8, ge=1, description="candidates that are guided; each is asked about once, at the end")
-    strength: float = Field(0.4, gt=0, le=1, description="noise level of the start, a fraction of the schedule")
-    steps: int = Field(24, ge=1, description="steps of the reverse diffusion")
+    budget: int = Field(50, ge=1, description="queries of one counterfactual, at most")
+    particles: int = Field(8, ge=1, description="candidates that are guided")
+    strength: float = Field(0.6, gt=0, le=1, description="noise level of the start, a fraction of the schedule")
+    steps: int = Field(24, ge=2, description="steps of the reverse diffusion")
     eta: float = Field(1.0, ge=0, le=1, description="fresh noise a step: 0 is DDIM, 1 is DDPM")
     guidance: float = Field(0.12, ge=0, description="size of a guiding step, relative to the predicted noise")
+    spread: float = Field(1.8, ge=1, description="factor between the guidance of the most guided particle and the mean")
     proximity: float = Field(0.03, ge=0, description="size of the pull to the input, relative to the predicted noise")
-    refresh: int = Field(3, ge=1, description="steps for which an estimated gradient is used")
-    queries: int = Field(12, ge=2, description="queries an estimated gradient")
-    unpaid: int = Field(128, ge=2, description="particles drawn without asking, for each estimated gradient")
+    refresh: int = Field(6, ge=1, description="steps for which an estimated gradient is used")
+    unpaid: int = Field(64, ge=2, description="particles drawn without asking, for each estimated gradient")
     stop: float = Field(15.0, description="predicted objective (log-odds) past which a particle is not guided on")
     polish: float = Field(0.08, gt=0, le=1, description="noise level of a last denoising")
     confidence: float = Field(0.99, gt=0, lt=1, description="target probability wanted of the answer")
+
+    @property
+    def gradients(self) -> int:
+        """Gradients estimated in a search."""
+        return math.ceil((self.steps - 1) / self.refresh)
+
+    @property
+    def queries_per_gradient(self) -> int:
+        """Queries of each of them."""
+        return (self.budget - 1 - max(1, min(self.particles, self.budget // 6))) // self.gradients
+
+    @property
+    def checks(self) -> int:
+        """Candidates that may be asked about at the end."""
+        return min(self.particles + 1, self.budget - 1 - self.gradients * self.queries_per_gradient)
+
+    @model_validator(mode="after")
+    def _budget_reaches(self) -> SharedSearch:
+        if self.queries_per_gradient < 2:
+            least = next(budget for budget in itertools.count(self.budget) if self._reaches(budget))
+            raise ValueError(
+                f"search.budget must be >= {least} for {self.gradients} gradients, got {self.budget}; "
+                "raise it, or raise search.refresh"
+            )
+        return self
+
+    def _reaches(self, budget: int) -> bool:
+        return self.model_construct(**{**self.__dict__, "budget": budget}).queries_per_gradient >= 2
 
 
 class PaperSearch(BaseModel):
@@ -60,8 +95,13 @@ class Settings(BaseModel):
 
     particles: int = Field(256, ge=2, description="denoised copies of the image; drawing one asks nothing")
     queries: int = Field(64, ge=2, description="queries of an attribution, beside one for the image itself")
+    tolerance: float | None = Field(
+        None,
+        gt=0,
+        description="relative standard error at which an attribution stops asking, at `queries` at last",
+    )
     noise: tuple[float, ...] = Field((0.2,), min_length=1, description="noise levels, fractions of the schedule")
-    estimate: str = Field("sigma_points", description=f"one of {', '.join(ESTIMATES)}")
+    estimate: str = Field("control_variate", description=f"one of {', '.join(ESTIMATES)}")
     objective: str | Callable[..., Any] = Field(
         "log_odds", description=f"one of {', '.join(OBJECTIVES)}, or a callable"
     )
@@ -92,6 +132,13 @@ class Settings(BaseModel):
         if value not in ESTIMATES:
             raise ValueError(f"estimate must be one of {', '.join(ESTIMATES)}, got {value!r}")
         return value
+
+    @model_validator(mode="after")
+    def _tolerance_needs_error_bars(self) -> Settings:
+        if self.tolerance is not None and self.estimate not in WITH_ERROR_PARTS:
+            known = " or ".join(WITH_ERROR_PARTS)
+            raise ValueError(f"a tolerance needs an estimate with error bars, {known}; got {self.estimate!r}")
+        return self
 
     @field_validator("objective")
     @classmethod

@@ -1,6 +1,33 @@
-"""What a tangent space is, and where one can be had: from particles, from a decoder's Jacobian."""
+"""What a tangent space is, and where one can be had; geodesics.
 
+From a decoder's Jacobian (`vae`), from particles (`ensemble`), from a denoiser's Jacobian (`denoiser`), or exactly,
+from a renderer whose factors are known (`renderer`).
+"""
+
+from manifolds.denoiser import denoiser_tangent_space, jacobian_svd
+from manifolds.ensemble import ensemble_tangent_space
+from manifolds.geodesic import Geodesic, geodesic
+from manifolds.gradient import on_manifold_gradient
+from manifolds.protocol import KnownManifold, generated, reconstructed
+from manifolds.randomised_svd import LeadingSVD, randomised_svd
 from manifolds.tangent import TangentSpace, random_alignment, tangent_space_of
-from manifolds.vae import decoder_tangent_space
+from manifolds.vae import decoder_jacobian, decoder_tangent_space
 
-__all__ = ["TangentSpace", "decoder_tangent_space", "random_alignment", "tangent_space_of"]
+__all__ = [
+    "Geodesic",
+    "KnownManifold",
+    "LeadingSVD",
+    "TangentSpace",
+    "decoder_jacobian",
+    "decoder_tangent_space",
+    "denoiser_tangent_space",
+    "ensemble_tangent_space",
+    "generated",
+    "geodesic",
+    "jacobian_svd",
+    "on_manifold_gradient",
+    "random_alignment",
+    "randomised_svd",
+    "reconstructed",
+    "tangent_space_of",
+]

@@ -1,26 +1,68 @@
-"""Tangent spaces of a decoder's image (Bordt, Upadhyay, Akata, von Luxburg 2023)."""
+"""Tangent spaces of a decoder's image (Bordt, Upadhyay, Akata, von Luxburg 2023, arXiv:2206.07387)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
-from torch.func import jacfwd, vmap
+from torch.func import jvp, vmap
 
 from manifolds.tangent import TangentSpace, tangent_space_of
 
+Decode = Callable[[Tensor], Tensor]
 
-def decoder_tangent_space(
-    decode: Callable[[Tensor], Tensor], latents: Tensor, *, tolerance: float = 1e-6
-) -> list[TangentSpace]:
-    """The tangent space at the image `decode(z)` of each latent, spanned by the columns of the decoder's Jacobian.
+
+def decoder_jacobian(decode: Decode, latents: Tensor, *, batch_size: int = 512) -> Tensor:
+    """The derivative of each image with respect to its latent, by forward-mode differentiation.
 
     Args:
         decode: from latents `(N, k)` to images `(N, C, H, W)`, differentiable, each image from its own latent alone.
         latents: `(N, k)`.
+        batch_size: Jacobian columns computed at once, over all images. Changes memory, not results.
+
+    Returns:
+        `(N, C, H, W, k)`, of the decoder's dtype.
+
+    Raises:
+        ValueError: `latents` is no batch of vectors, or `batch_size` is out of range.
+
+    Costs `k` forward-mode products an image; a backward pass per pixel would cost `C H W`.
+    """
+    if latents.ndim != 2 or not len(latents):
+        raise ValueError(f"latents must be (N, k) with N >= 1, got {tuple(latents.shape)}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+    size = latents.shape[1]
+
+    def columns(latent: Tensor, directions: Tensor) -> Tensor:
+        moved: Tensor = vmap(lambda direction: jvp(lambda z: decode(z[None])[0], (latent,), (direction,))[1])(
+            directions
+        )
+        return moved
+
+    with torch.no_grad():
+        directions = torch.eye(size, dtype=latents.dtype, device=latents.device).split(batch_size)
+        parts = latents.detach().split(max(1, batch_size // size))
+        rows = [torch.cat([vmap(columns, (0, None))(part, some) for some in directions], dim=1) for part in parts]
+    return torch.cat(rows).movedim(1, -1)
+
+
+def decoder_tangent_space(
+    decode: Decode, latents: Tensor, *, tolerance: float = 1e-6, batch_size: int = 512
+) -> list[TangentSpace]:
+    """The tangent space at the image `decode(z)` of each latent, spanned by the columns of the decoder's Jacobian.
+
+    Args:
+        decode, latents, batch_size: as `decoder_jacobian`, which is most of the cost.
         tolerance: of `tangent_space_of`, in singular values.
 
-    Costs `k` forward-mode products, for all latents at once.
+    Raises:
+        ValueError: as `decoder_jacobian`; or some image does not depend on its latent at all.
     """
-    jacobians = vmap(jacfwd(lambda latent: decode(latent[None])[0]))(latents.detach())  # (N, C, H, W, k)
-    return [tangent_space_of(each.detach().flatten(0, -2).T, tolerance=tolerance) for each in jacobians]
+    parts = latents.split(max(1, batch_size // max(1, latents.shape[-1])))
+    return [
+        tangent_space_of(jacobian.flatten(0, -2).T, tolerance=tolerance)
+        for part in parts
+        for jacobian in decoder_jacobian(decode, part, batch_size=batch_size)
+    ]

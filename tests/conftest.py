@@ -6,7 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
+from plane import SHAPE, Linear
 from torch import Tensor, nn
+
+from freemcg import Denoiser
 
 
 class GaussianNetwork(nn.Module):
@@ -49,6 +53,26 @@ def rng() -> torch.Generator:
 @pytest.fixture
 def gaussian_network() -> type[GaussianNetwork]:
     return GaussianNetwork
+
+
+@pytest.fixture
+def classifier() -> Linear:
+    return Linear().eval()
+
+
+@pytest.fixture
+def denoiser(gaussian_network, rng) -> Denoiser:
+    """Exact for 4x4 data near a plane of 6 dimensions."""
+    scheduler = DDPMScheduler()
+    root = 0.25 * torch.randn(16, 6, generator=rng, dtype=torch.double)
+    covariance = root @ root.T + 1e-4 * torch.eye(16, dtype=torch.double)
+    network = gaussian_network(torch.zeros(SHAPE, dtype=torch.double), covariance, scheduler)
+    return Denoiser(network.float(), scheduler)
+
+
+@pytest.fixture
+def image(rng) -> Tensor:
+    return (0.5 + 0.1 * torch.randn(SHAPE, generator=rng)).clamp(0, 1)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from freemcg import BlackBox, QueryBudgetExceeded
+from freemcg.objective import log_odds
 
 NAN = float("nan")
 INFINITY = float("inf")
@@ -194,8 +195,23 @@ def test_the_classifier_gets_float32(dtype, images):
         lambda logits: {"logits": logits, "hidden": None},
         lambda logits: {"logits": logits.numpy()},
         lambda logits: SimpleNamespace(logits=logits, loss=None),
+        lambda logits: (logits, None),
+        lambda logits: (logits, torch.zeros(len(logits), 7, 7)),
+        lambda logits: [logits.numpy()],
     ],
-    ids=["float64", "numpy", "numpy64", "numpy-reversed", "numpy-read-only", "dict", "dict-numpy", "object"],
+    ids=[
+        "float64",
+        "numpy",
+        "numpy64",
+        "numpy-reversed",
+        "numpy-read-only",
+        "dict",
+        "dict-numpy",
+        "object",
+        "tuple",
+        "tuple-hidden",
+        "list-numpy",
+    ],
 )
 def test_answers_come_in_many_wrappings(wrap, images):
     expected = BlackBox(brightness)(images)
@@ -209,7 +225,7 @@ def test_answers_come_in_many_wrappings(wrap, images):
         ("logits", [[800.0, 799.0, -800.0]], [[x - math.log(1 + math.exp(-1)) for x in (0, -1, -1600)]]),
         ("probabilities", [[0.2, 0.3, 0.5]], [[math.log(0.2), math.log(0.3), math.log(0.5)]]),
         ("probabilities", [[0.202, 0.303, 0.505]], [[math.log(0.2), math.log(0.3), math.log(0.5)]]),
-        ("probabilities", [[1.0, 0.0]], [[-math.log(1 + 1e-7), math.log(1e-7 / (1 + 1e-7))]]),
+        ("probabilities", [[1.0, 0.0]], [[-math.log(1 + 1e-12), math.log(1e-12 / (1 + 1e-12))]]),
         ("log_probabilities", [[math.log(0.2), math.log(0.8)]], [[math.log(0.2), math.log(0.8)]]),
         ("log_probabilities", [[math.log(0.202), math.log(0.808)]], [[math.log(0.2), math.log(0.8)]]),
     ],
@@ -234,9 +250,189 @@ def test_a_label_is_worth_99_percent(classes, other, wrap):
     torch.testing.assert_close(answered.exp(), expected)
 
 
+@pytest.mark.parametrize("classes", [2, 3, 10, 1000])
+def test_labels_alike_differ_by_nothing_and_others_by_much(classes):
+    """So that an ensemble answered alike has exactly no signal, and one changed label always shows."""
+    labels = torch.tensor([1] * 40 + [0])
+    black_box = BlackBox(lambda images: labels[: len(images)], "label", num_classes=classes)
+    values = log_odds(black_box(torch.zeros(41, 1, 2, 2)), 1)
+    assert (values[:40] == values[0]).all()
+    assert values[0].item() == pytest.approx(math.log(99), rel=1e-5)
+    assert values[40].item() == pytest.approx(math.log(0.01 / (classes - 1) / (1 - 0.01 / (classes - 1))), rel=1e-5)
+
+
 def test_class_names_count_the_classes_of_labels():
     answered = BlackBox(lambda images: torch.tensor([1]), "label", class_names=["cat", "dog"])(torch.zeros(1, 1, 2, 2))
     torch.testing.assert_close(answered.exp(), torch.tensor([[0.01, 0.99]]))
+
+
+# --- some of the classes ---
+
+
+def answer_top_k(answer, classes):
+    """Log-probabilities of a black box that answers this, whatever it is asked."""
+    count = len(answer[0]) if isinstance(answer, tuple) else len(answer)
+    return BlackBox(lambda images: answer, "top_k", num_classes=classes, batch_size=count)(torch.zeros(count, 1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([0.6, NAN, 0.3, NAN], [0.6, 0.05, 0.3, 0.05]),  # the rest, shared evenly
+        ([NAN, 0.99, NAN], [0.005, 0.99, 0.005]),
+        ([0.5, NAN, 0.1, NAN], [0.5 / 0.8, 0.1 / 0.8, 0.1 / 0.8, 0.1 / 0.8]),  # none above the smallest listed
+        ([0.606, NAN, 0.404], [0.6, 1e-12, 0.4]),  # rounded scores, above 1 in all
+        ([1.0, 0.0, NAN], [1.0, 1e-12, 1e-12]),
+        ([NAN, 0.1, NAN], [1 / 3, 1 / 3, 1 / 3]),
+    ],
+)
+def test_classes_not_listed_share_what_is_left(row, expected):
+    answered = answer_top_k(torch.tensor([row]), len(row))
+    torch.testing.assert_close(answered.exp(), torch.tensor([expected]), rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(answered.exp().sum(), torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("wrap", [tuple, list])
+@pytest.mark.parametrize("kind", [torch.tensor, np.array])
+def test_a_pair_of_labels_and_scores_means_the_same(wrap, kind):
+    pair = wrap([kind([[2, 0], [1, 3]]), kind([[0.7, 0.2], [0.5, 0.5]])])
+    black_box = BlackBox(lambda images: pair, "top_k", num_classes=4)
+    rows = torch.tensor([[0.2, NAN, 0.7, NAN], [NAN, 0.5, NAN, 0.5]])
+    assert torch.equal(black_box(torch.zeros(2, 1, 2, 2)), answer_top_k(rows, 4))
+
+
+def test_every_class_listed_is_the_same_as_probabilities(rng):
+    probabilities = torch.rand(50, 6, generator=rng).pow(8)
+    probabilities *= torch.linspace(0.981, 1.019, 50)[:, None] / probabilities.sum(dim=1, keepdim=True)
+    probabilities = probabilities.clamp(max=1)
+    probabilities[3] = torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+    expected = BlackBox(lambda images: probabilities, "probabilities")(torch.zeros(50, 1, 2, 2))
+    assert torch.equal(answer_top_k(probabilities, 6), expected)
+    order = probabilities.argsort(dim=1, descending=True)
+    assert torch.equal(answer_top_k((order, probabilities.gather(1, order)), 6), expected)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 1000])
+def test_one_class_listed_with_99_percent_is_a_label(classes):
+    labels = torch.tensor([1, 0])
+    expected = BlackBox(lambda images: labels, "label", num_classes=classes)(torch.zeros(2, 1, 2, 2))
+    torch.testing.assert_close(answer_top_k((labels[:, None], torch.full((2, 1), 0.99)), classes), expected)
+
+
+@pytest.mark.parametrize("others", [[], [0.3], [0.3, 0.05], [0.0], [0.4, 0.2, 0.1]])
+def test_log_odds_of_a_listed_class_never_fall_with_its_score(others):
+    classes = 8
+    scores = torch.linspace(0, 1 - sum(others), 400)
+    rows = torch.full((400, classes), NAN)
+    rows[:, 2] = scores
+    rows[:, 3 : 3 + len(others)] = torch.tensor(others)
+    values = log_odds(answer_top_k(rows, classes), 2)
+    assert values.isfinite().all()
+    assert (values.diff() >= -1e-5).all()
+    assert values[-1] - values[0] > 3
+    # where the rest of the row fills up to 1 without the cap, the odds are those of the score itself
+    free = (1 - sum(others) - scores) / (classes - 1 - len(others)) <= rows.nan_to_num(INFINITY).amin(dim=1)
+    free &= (1 - sum(others) - scores) > 1e-4
+    torch.testing.assert_close(values[free], (scores / (1 - scores)).log()[free], rtol=1e-4, atol=1e-4)
+
+
+def test_a_class_not_listed_is_never_above_one_that_is(rng):
+    probabilities = torch.rand(200, 9, generator=rng).pow(3)
+    probabilities /= probabilities.sum(dim=1, keepdim=True)
+    for k in range(1, 9):
+        scores, labels = probabilities.topk(k)
+        answered = answer_top_k((labels, scores), 9).exp()
+        listed = torch.zeros_like(answered, dtype=torch.bool).scatter_(1, labels, value=True)
+        torch.testing.assert_close(answered[listed], probabilities[listed], rtol=1e-4, atol=1e-6)
+        most = answered.masked_fill(listed, 0).amax(dim=1)
+        assert (most <= answered.masked_fill(~listed, 1).amin(dim=1) * (1 + 1e-5)).all()
+        assert (answered.argmax(dim=1) == labels[:, 0]).all()
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        (
+            ([[0, 1], [2, 2]], [[0.6, 0.4], [0.5, 0.5]]),
+            ValueError,
+            "the black box listed class 2 twice for image 1 of 2",
+        ),
+        (
+            ([[0, 1], [3, 2]], [[0.6, 0.4], [0.5, 0.5]]),
+            ValueError,
+            "the black box listed class 3 for image 1 of 2; classes are 0..2",
+        ),
+        (
+            ([[-1, 1], [1, 2]], [[0.6, 0.4], [0.5, 0.5]]),
+            ValueError,
+            "the black box listed class -1 for image 0 of 2; classes are 0..2",
+        ),
+        (
+            ([[0, 1], [1, 2]], [[0.6, 0.4], [0.5, NAN]]),
+            ValueError,
+            "the black box answered NaN among the scores of image 1 of 2",
+        ),
+        (
+            ([[0, 1], [1, 2]], [[0.6, 0.4], [0.5, INFINITY]]),
+            ValueError,
+            "the black box answered NaN or infinity for image 1 of 2",
+        ),
+        (
+            ([[0, 1], [1, 2]], [[0.6, 0.4], [-0.25, 0.5]]),
+            ValueError,
+            "the black box listed a score of -0.25 for image 1 of 2; scores of top_k are probabilities, in [0, 1]",
+        ),
+        (
+            ([[0, 1], [1, 2]], [[97.5, 2.5], [0.25, 0.5]]),
+            ValueError,
+            "the black box listed a score of 97.5 for image 0 of 2; scores of top_k are probabilities, in [0, 1]",
+        ),
+        (
+            ([[0, 1], [1, 2]], [[0.6, 0.4], [0.75, 0.5]]),
+            ValueError,
+            "the black box listed scores that sum to 1.25 for image 1 of 2; they must sum to at most 1",
+        ),
+        (
+            ([[0, 1, 2], [1, 2, 0]], [[0.6, 0.4, 0.0], [0.25, 0.25, 0.0]]),
+            ValueError,
+            "the black box listed scores that sum to 0.5 for image 1 of 2; "
+            "they must sum to 1, since all 3 classes are listed",
+        ),
+        (
+            ([[0.6, 0.4], [0.5, 0.5]], [[0, 1], [1, 2]]),
+            TypeError,
+            "the black box answered labels of type torch.float32; "
+            "top_k takes a pair of labels (whole numbers) and scores, in this order",
+        ),
+        (
+            ([[0], [1]], [[0.6, 0.4], [0.5, 0.5]]),
+            ValueError,
+            "the black box answered labels of shape (2, 1) and scores of shape (2, 2); both must be (images, k)",
+        ),
+        (
+            ([0, 1], [0.6, 0.4]),
+            ValueError,
+            "the black box answered labels of shape (2,) and scores of shape (2,); both must be (images, k)",
+        ),
+        (
+            ([[0, 1]], [[0.6, 0.4]]),
+            ValueError,
+            "the black box answered shape (1, 3) for 2 images; it must be (2, classes)",
+        ),
+        ([[0.5, NAN, 0.5], [NAN, NAN, NAN]], ValueError, "the black box listed no class for image 1 of 2"),
+        (([[], []], [[], []]), ValueError, "the black box listed no class for image 0 of 2"),
+        ([[0.5, 0.5], [0.5, NAN]], ValueError, "the black box answered 2 classes; it has 3"),
+    ],
+)
+def test_a_bad_list_of_classes_is_refused_in_one_sentence(answer, error, message):
+    if isinstance(answer, tuple):
+        labels = torch.tensor(answer[0])
+        answer = (labels if labels.numel() else labels.long(), torch.tensor(answer[1]))
+    else:
+        answer = torch.tensor(answer)
+    black_box = BlackBox(lambda images: answer, "top_k", num_classes=3)
+    with raises(error, message):
+        black_box(torch.zeros(2, 1, 2, 2))
 
 
 # --- preparing images ---
@@ -330,7 +526,26 @@ def test_a_classifier_that_normalises_in_place_leaves_the_callers_images_alone(i
             "logits",
             {"scores": torch.zeros(3, 2)},
             TypeError,
-            "the black box answered dict; it must answer a tensor or an array",
+            "the black box answered dict (scores); it must answer a tensor or an array",
+        ),
+        (
+            "logits",
+            (torch.zeros(3, 2, 2), None),
+            TypeError,
+            "the black box answered tuple (Tensor (3, 2, 2), NoneType); it must answer a tensor or an array",
+        ),
+        (
+            "logits",
+            (torch.zeros(()), torch.zeros(3, 2)),
+            TypeError,
+            "the black box answered tuple (Tensor (), Tensor (3, 2)); it must answer a tensor or an array",
+        ),
+        ("logits", (), TypeError, "the black box answered tuple (); it must answer a tensor or an array"),
+        (
+            "label",
+            (torch.zeros(3, 2), torch.zeros(3)),
+            TypeError,
+            "the black box answered tuple (Tensor (3, 2), Tensor (3,)); it must answer a tensor or an array",
         ),
         ("logits", None, TypeError, "the black box answered NoneType; it must answer a tensor or an array"),
         (
@@ -454,7 +669,7 @@ def test_bad_images_are_refused_before_a_query_is_spent(bad, error, message):
         (
             {"scores": "logit"},
             ValueError,
-            "scores must be one of logits, probabilities, log_probabilities, label, got 'logit'",
+            "scores must be one of logits, probabilities, log_probabilities, top_k, label, got 'logit'",
         ),
         ({"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
         ({"budget": -1}, ValueError, "budget must be >= 0, got -1"),
@@ -465,6 +680,7 @@ def test_bad_images_are_refused_before_a_query_is_spent(bad, error, message):
         ({"scores": "label", "num_classes": 1}, ValueError, "num_classes must be >= 2, got 1"),
         ({"class_names": ["a"]}, ValueError, "num_classes must be >= 2, got 1"),
         ({"scores": "label"}, ValueError, "a black box that answers labels needs class_names or num_classes"),
+        ({"scores": "top_k"}, ValueError, "a black box that answers top_k needs class_names or num_classes"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, error, message):

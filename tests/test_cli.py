@@ -59,7 +59,13 @@ def refusal(capsys, status):
 CONFIGS = {
     "particles: 0": "bad.yaml: particles must be >= 2, got 0",
     "particle: 12": "bad.yaml: unknown setting 'particle'; did you mean 'particles'?",
-    "search: {steps: 0}": "bad.yaml: search.steps must be >= 1, got 0",
+    "search: {steps: 0}": "bad.yaml: search.steps must be >= 2, got 0",
+    "search: {budget: 5}": (
+        "bad.yaml: search.budget must be >= 10 for 4 gradients, got 5; raise it, or raise search.refresh"
+    ),
+    "{tolerance: 0.1, estimate: regression}": (
+        "bad.yaml: a tolerance needs an estimate with error bars, control_variate or cross_covariance; got 'regression'"
+    ),
     "search: {step: 5}": "bad.yaml: unknown setting 'search.step'; did you mean 'steps'?",
     "search: {method: best}": "bad.yaml: search.method must be 'shared' or 'paper', got 'best'",
     "- 3": "bad.yaml must hold a mapping of settings, 'name: value' a line",
@@ -93,7 +99,7 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
         {"model": "mine.py:box", "scores": "logits"},
         "mine.py:box says itself what it takes and answers; leave out --scores",
     ),
-    ({"scores": "logit"}, "scores must be one of logits, probabilities, log_probabilities, label, got 'logit'"),
+    ({"scores": "logit"}, "scores must be one of logits, probabilities, log_probabilities, top_k, label, got 'logit'"),
     ({"scores": "label"}, "a black box that answers labels needs class_names or num_classes"),
     ({"denoiser": "./nowhere"}, "there is no folder ./nowhere, and no bundled denoiser but digits"),
     ({"denoiser": "pics"}, "pics holds no model_index.json; a denoiser is a folder made by save_pretrained"),
@@ -106,6 +112,8 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
     ({"out": "pics"}, "pics is the folder of the images; give results another one"),
     ({"queries": "1"}, "queries must be >= 2, got 1"),
     ({"queries": "many"}, "Invalid value for '--queries'"),
+    ({"tolerance": "0"}, "tolerance must be > 0, got 0.0"),
+    ({"task": "counterfactual", "queries": "5"}, "search.budget must be >= 6 for 2 gradients, got 5; raise it, or"),
     ({"device": "gpu"}, "there is no device 'gpu'; name cpu, cuda or cuda:N"),
     ({"device": "cuda:99"}, f"there is no device cuda:99; {torch.cuda.device_count()} CUDA devices are visible"),
     ({"out": None}, "Missing option '--out'"),
@@ -210,6 +218,23 @@ def test_options_override_the_config(explain, place):
     assert [result.record["settings"]["queries"] for result in results] == [8, 4, 8]
     assert [result.record["settings"]["seed"] for result in results] == [0, 0, 5]
     assert not torch.equal(results[0].values, results[2].values)
+
+
+def test_a_tolerance_ends_an_attribution_before_its_queries_do(explain, place):
+    assert explain(images="pics/a.png", queries=400, tolerance=1000) == 0
+    assert tiny.asked(place) == [33]
+    result = Attribution.load(place / "out" / "a" / "result.safetensors")
+    assert (result.status, result.queries) == ("complete", 33)
+    assert result.record["settings"]["tolerance"] == 1000
+
+
+def test_queries_of_a_counterfactual_are_the_budget_of_its_search(explain, place):
+    assert explain(task="counterfactual", images="pics/a.png", queries=7) == 0
+    result = Counterfactual.load(place / "out" / "a" / "result.safetensors")
+    assert tiny.asked(place) == [result.queries]
+    assert result.queries <= 7
+    search = result.record["settings"]["search"]
+    assert (search["budget"], search["particles"], search["steps"]) == (7, 2, 4)  # and the rest is the config's
 
 
 def test_a_target_is_a_name_or_an_index(explain, place):

@@ -11,7 +11,7 @@ from torch import nn
 
 from freemcg import BlackBox, Denoiser
 from freemcg.ensemble import per_particle
-from freemcg.estimator import draw_particles, manifold_gradient
+from freemcg.estimator import ESTIMATES, Ensemble, draw_particles
 from freemcg.objective import log_odds, log_probability
 from freemcg.realism import DRAWS, NOISE_LEVELS, denoising_error
 from freemcg.seeding import particle_noise
@@ -432,22 +432,21 @@ def linear_black_box(slope):
 
 
 def ask(denoiser, image, slope, estimate, objective=log_odds, particles=60, queries=20):
-    black_box = linear_black_box(slope)
-    answer = manifold_gradient(
-        black_box,
-        denoiser,
-        image,
-        250,
-        1,
-        objective,
-        estimate=estimate,
-        particles=particles,
-        queries=queries,
-        seed=11,
-        step=2,
-    )
-    assert black_box.queries == answer.queries
-    return answer, draw_particles(denoiser, image, 250, particles, seed=11, step=2).double().flatten(1)
+    """The answer of one ensemble, all its particles, and the images that were asked about, flat and in float64."""
+    black_box, asked = linear_black_box(slope), []
+    ensemble = Ensemble(denoiser, image, 250, particles=particles, seed=11, step=2)
+
+    def remember(images):
+        asked.append(images)
+        return black_box(images)
+
+    ensemble.ask(remember, queries, estimate)
+    assert ensemble.queries == black_box.queries == sum(map(len, asked))
+    drawn = draw_particles(denoiser, image, 250, max(particles, queries), seed=11, step=2).double().flatten(1)
+    points = torch.cat(asked).double().flatten(1) if asked else drawn[:0]
+    answer = ensemble.gradient(objective, 1, estimate)
+    assert len(answer.values) == len(points) == ensemble.queries
+    return answer, drawn, points
 
 
 @pytest.fixture
@@ -461,33 +460,81 @@ def chain(gaussian, rng):
     return make
 
 
-def test_cross_covariance_of_the_chain_is_the_particles_covariance_times_the_slope(chain):
+@pytest.mark.parametrize("queries", [20, 60, 75])
+def test_cross_covariance_of_the_chain_is_the_particles_covariance_times_the_slope(queries, chain):
+    """Also where more are asked about than `particles`: then as many are drawn."""
     denoiser, image, slope, _ = chain()
-    answer, drawn = ask(denoiser, image, slope, "cross_covariance")
-    asked = drawn[:20]
+    answer, drawn, points = ask(denoiser, image, slope, "cross_covariance", queries=queries)
+    asked = drawn[:queries]
     expected = torch.cov(asked.T) @ slope.double()
     torch.testing.assert_close(answer.gradient.double().flatten(), expected, rtol=1e-3, atol=1e-4 * expected.norm())
-    torch.testing.assert_close(answer.points.double().flatten(1), asked, rtol=0, atol=1e-7)
-    torch.testing.assert_close(answer.center.double().flatten(), asked.mean(dim=0), rtol=0, atol=1e-6)
+    torch.testing.assert_close(points, asked, rtol=0, atol=1e-7)
     torch.testing.assert_close(answer.values.double(), asked @ slope.double(), rtol=1e-5, atol=1e-5)
     assert answer.has_signal
 
 
-@pytest.mark.parametrize(("queries", "asked"), [(8, 8), (9, 8), (36, 36), (50, 36)])
+@pytest.mark.parametrize(("queries", "asked"), [(2, 2), (8, 8), (19, 19), (50, 19)])
 def test_sigma_points_of_the_chain_are_exact_on_the_leading_axes(queries, asked, chain):
     denoiser, image, slope, _ = chain()
-    answer, drawn = ask(denoiser, image, slope, "sigma_points", queries=queries)
-    values, vectors = torch.linalg.eigh(torch.cov(drawn.T))
-    leading = vectors[:, -(asked // 2) :]
-    expected = leading @ (values[-(asked // 2) :] * (leading.T @ slope.double()))
-    assert answer.queries == asked
+    answer, drawn, points = ask(denoiser, image, slope, "sigma_points", queries=queries)
+    values, vectors = torch.linalg.eigh(torch.cov(drawn[:60].T))
+    leading = vectors[:, -(asked - 1) :]
+    expected = leading @ (values[-(asked - 1) :] * (leading.T @ slope.double()))
+    assert len(points) == asked
     torch.testing.assert_close(answer.gradient.double().flatten(), expected, rtol=1e-3, atol=1e-4 * expected.norm())
-    torch.testing.assert_close(answer.center.double().flatten(), drawn.mean(dim=0), rtol=0, atol=1e-6)
+    torch.testing.assert_close(points[0], drawn[:60].mean(dim=0), rtol=0, atol=1e-6)
+    assert answer.standard_error.isinf().all()
+    assert answer.parts is None
+
+
+@pytest.mark.parametrize(("queries", "on_axes"), [(20, 13), (27, 18), (60, 19)])
+def test_control_variate_of_the_chain_asks_two_of_three_on_axes_and_sees_all_particles(queries, on_axes, chain):
+    """A linear score: what the leading axes miss is small, and with all 18 axes asked there is nothing to correct."""
+    denoiser, image, slope, _ = chain()
+    answer, drawn, points = ask(denoiser, image, slope, "control_variate", queries=queries)
+    torch.testing.assert_close(points[0], drawn[:60].mean(dim=0), rtol=0, atol=1e-6)
+    torch.testing.assert_close(points[on_axes:], drawn[: queries - on_axes], rtol=0, atol=1e-7)
+    expected = torch.cov(drawn[:60].T) @ slope.double()
+    error = (answer.gradient.double().flatten() - expected).norm() / expected.norm()
+    assert error < (1e-3 if on_axes == 19 else 0.1)
+    assert answer.standard_error.isfinite().all()
+    assert answer.parts.asked == queries - on_axes
+    if on_axes == 19:
+        assert answer.parts.residual < 1e-6 * answer.parts.sampling
+
+
+@pytest.mark.parametrize("estimate", ESTIMATES)
+def test_asking_in_steps_is_asking_at_once(estimate, chain):
+    denoiser, image, slope, _ = chain()
+    black_box = linear_black_box(slope)
+    at_once, in_steps = (Ensemble(denoiser, image, 250, particles=60, seed=11) for _ in range(2))
+    at_once.ask(black_box, 31, estimate)
+    for queries in (7, 1, 16, 7):
+        in_steps.ask(black_box, queries, estimate)
+    assert in_steps.queries == at_once.queries
+    wanted, found = (each.gradient(log_odds, 1, estimate) for each in (at_once, in_steps))
+    torch.testing.assert_close(found.values, wanted.values, rtol=0, atol=1e-6)
+    close = 0.02 if estimate == "regression" else 1e-4  # float32 answers, see above
+    assert (found.gradient - wanted.gradient).norm() < close * wanted.gradient.norm()
+    if wanted.standard_error.isfinite().all():
+        assert (found.standard_error - wanted.standard_error).norm() < 10 * close * wanted.standard_error.norm() + 1e-7
+    else:
+        assert found.standard_error.isinf().all()
+
+
+def test_growing_draws_the_particles_that_a_larger_ensemble_has(chain):
+    denoiser, image, _, _ = chain()
+    small, large = (Ensemble(denoiser, image, 250, particles=count, seed=11, step=2) for count in (10, 35))
+    small.grow(20)
+    small.grow(15)
+    assert len(small.particles) == 20
+    small.grow(35)
+    torch.testing.assert_close(small.particles, large.particles, rtol=0, atol=1e-7)
 
 
 def test_regression_of_the_chain_is_the_slope_on_the_plane_of_the_data(chain):
     denoiser, image, slope, covariance = chain(rank=3)
-    answer, _ = ask(denoiser, image, slope, "regression")
+    answer, *_ = ask(denoiser, image, slope, "regression")
     _, vectors = torch.linalg.eigh(covariance)
     plane = vectors[:, -3:]
     expected = plane @ plane.T @ slope.double()
@@ -500,40 +547,40 @@ def test_regression_of_the_chain_is_the_slope_on_the_plane_of_the_data(chain):
 def test_per_particle_of_the_chain_is_the_mean_of_the_papers_terms(chain):
     """With raw logits `y` and `e^k = onehot - softmax(y^k)`, as the paper has it."""
     denoiser, image, slope, _ = chain()
-    answer, drawn = ask(denoiser, image, 20 * slope, "per_particle", log_probability)
+    answer, drawn, _ = ask(denoiser, image, 20 * slope, "per_particle", log_probability)
     asked = drawn[:20]
     logits = torch.stack([torch.zeros(20).double(), asked @ (20 * slope.double())], dim=1)
     weights = torch.tensor([0.0, 1.0]).double() - logits.softmax(dim=1)
     terms = per_particle(asked, logits, weights)
     expected = terms.mean(dim=0)
     torch.testing.assert_close(answer.gradient.double().flatten(), expected, rtol=1e-3, atol=1e-4 * expected.norm())
-    error = ((terms - expected).square().sum(dim=0) / 19 / 20).sqrt()
+    error = 20 / 18 * ((terms - expected).square().sum(dim=0) / 19 / 20).sqrt()  # as the jackknife has it
     torch.testing.assert_close(answer.standard_error.double().flatten(), error, rtol=1e-2, atol=1e-3 * error.norm())
 
 
-@pytest.mark.parametrize("estimate", ["cross_covariance", "sigma_points", "per_particle", "regression"])
+@pytest.mark.parametrize("estimate", ESTIMATES)
 def test_nothing_points_off_the_plane_of_the_data(estimate, chain):
     denoiser, image, slope, covariance = chain(rank=3)
-    answer, _ = ask(denoiser, image, slope, estimate, log_probability)
+    answer, *_ = ask(denoiser, image, slope, estimate, log_probability)
     _, vectors = torch.linalg.eigh(covariance)
     gradient = answer.gradient.double().flatten()
     off = gradient - vectors[:, -3:] @ (vectors[:, -3:].T @ gradient)
     assert off.norm() < (0.02 if estimate == "regression" else 1e-4) * gradient.norm()  # float32 answers, see above
 
 
-@pytest.mark.parametrize("estimate", ["cross_covariance", "sigma_points", "per_particle", "regression"])
+@pytest.mark.parametrize("estimate", ESTIMATES)
 def test_a_constant_black_box_has_no_signal(estimate, chain):
     denoiser, image, slope, _ = chain()
-    answer, _ = ask(denoiser, image, 0 * slope, estimate)
+    answer, *_ = ask(denoiser, image, 0 * slope, estimate)
     assert not answer.has_signal
     assert answer.gradient.abs().max() == 0
 
 
-def test_a_denoiser_that_leaves_nothing_to_ask_about_costs_nothing():
-    """Every particle is the same, so there is no axis and no query."""
+def test_a_denoiser_that_leaves_nothing_to_differ_costs_one_query_and_has_no_signal():
+    """Every particle is the same, so there is no axis, and only their mean to ask about."""
     denoiser = fixed(lambda x_t, t: 0 * x_t, kind="sample")
-    answer, _ = ask(denoiser, torch.rand(1, 2, 2), torch.ones(4), "sigma_points")
-    assert answer.queries == 0
+    answer, _, points = ask(denoiser, torch.rand(1, 2, 2), torch.ones(4), "sigma_points")
+    assert len(points) == 1
     assert not answer.has_signal
     assert answer.gradient.abs().max() == 0
 

@@ -19,7 +19,7 @@ from freemcg.blackbox import SCORE_KINDS, EndpointDescription, RemoteError, endp
 from freemcg.blackbox.encoding import eight_bit, encode
 from freemcg.blackbox.endpoint import Endpoint
 from freemcg.blackbox.environment import Environment
-from freemcg.models import bundled_endpoints, load_endpoint
+from freemcg.models import bundled_endpoints, load_black_box, load_endpoint
 
 SECRET = "sk-very/secret+1"
 PLAIN = {"body": {"images": ["{image}"]}, "answer": "probabilities", "means": "probabilities"}
@@ -416,3 +416,18 @@ def test_a_chat_endpoint_is_told_the_labels(monkeypatch, key):
     assert text["text"].endswith("one of these labels and nothing else: low, high.")
     assert image["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
     assert body["model"] == "m"
+
+
+def test_a_description_is_a_model_by_its_file(server, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"url": server.url("described", "ok"), **PLAIN}))
+    black_box = load_black_box(str(path))
+    torch.testing.assert_close(black_box(pictures(3)).exp(), expected(3))
+    with raises(ValueError, f"{path} says itself what it takes and answers; leave out --scores"):
+        load_black_box(str(path), scores="logits")
+
+
+def test_a_description_is_a_model_by_its_name(monkeypatch):
+    monkeypatch.delenv("FREEMCG_URL", raising=False)
+    with pytest.raises(ValueError, match=r"plain\.yaml: .*FREEMCG_URL"):
+        load_black_box("plain")

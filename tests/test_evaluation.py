@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from freemcg.evaluation import mean_interval, share_interval, summarise
+from freemcg.evaluation import mean_interval, ratio_interval, share_interval, summarise
 
 
 def test_wilson_interval_is_where_the_score_test_just_fails():
@@ -30,6 +30,60 @@ def test_bootstrap_of_a_mean_is_near_the_normal_interval():
     assert interval.value == pytest.approx(values.mean().item(), rel=1e-6)
     assert interval.low == pytest.approx(values.mean().item() - half, abs=0.1 * half)
     assert interval.high == pytest.approx(values.mean().item() + half, abs=0.1 * half)
+
+
+def test_clusters_of_one_change_nothing():
+    values = torch.rand(30, generator=torch.Generator().manual_seed(0))
+    own = torch.randperm(30, generator=torch.Generator().manual_seed(1)).sort().values * 7
+    assert mean_interval(values, clusters=own) == mean_interval(values)
+    assert share_interval(values > 0.3, clusters=own) == share_interval(values > 0.3)
+
+
+def test_seeds_that_agree_count_once():
+    """Three copies of each image tell no more than the images: the same interval, whatever the order of the entries."""
+    values = torch.rand(40, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(120, generator=torch.Generator().manual_seed(1))
+    clusters = torch.arange(40).repeat(3)[order]
+    copies = values.repeat(3)[order]
+    for once, thrice in (
+        (mean_interval(values), mean_interval(copies, clusters=clusters)),
+        (share_interval(values > 0.3), share_interval(copies > 0.3, clusters=clusters)),
+        (share_interval(values > -1), share_interval(copies > -1, clusters=clusters)),
+    ):
+        assert (once.value, once.low, once.high) == pytest.approx((thrice.value, thrice.low, thrice.high))
+
+
+def test_seeds_that_differ_alike_in_every_image_all_count():
+    """Each image is hit by 2 of its 3 seeds, so there is no spread between images."""
+    hits, clusters = torch.tensor([True, True, False]).repeat(20), torch.arange(20).repeat_interleave(3)
+    assert share_interval(hits, clusters=clusters) == share_interval(hits)
+    assert mean_interval(hits.double(), clusters=clusters).low == pytest.approx(2 / 3)
+
+
+def test_cluster_bootstrap_has_the_width_of_the_spread_between_clusters():
+    """Normal theory for 400 clusters of 5: variance (between + within / 5) / 400, not (between + within) / 2000."""
+    generator = torch.Generator().manual_seed(0)
+    clusters = torch.arange(400).repeat_interleave(5)
+    values = 3 * torch.randn(400, generator=generator)[clusters] + torch.randn(2000, generator=generator)
+    half = 1.96 * math.sqrt((9 + 1 / 5) / 400)
+    interval = mean_interval(values, clusters=clusters)
+    assert (interval.high - interval.low) / 2 == pytest.approx(half, rel=0.1)
+
+
+def test_a_mean_over_clusters_of_many_sizes_is_that_of_all_entries():
+    values, clusters = torch.tensor([1.0, 2.0, 3.0, 10.0]), torch.tensor([4, 4, 4, 9])
+    assert mean_interval(values, clusters=clusters).value == 4
+    interval = mean_interval(values, clusters=clusters)
+    assert (interval.low, interval.high) == (2, 10)
+
+
+def test_a_ratio_is_paired():
+    reference = torch.rand(50, generator=torch.Generator().manual_seed(0)) + 0.1
+    interval = ratio_interval(0.8 * reference, reference)
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0.8, 0.8, 0.8))
+    shifted = ratio_interval(reference + 0.1, reference)
+    assert shifted.value == pytest.approx(1 + 0.1 / reference.mean().item())
+    assert shifted.low < shifted.value < shifted.high
 
 
 def test_summary_counts_the_judge_on_the_image_returned():

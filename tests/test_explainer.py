@@ -4,56 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from plane import SEARCH, SEARCH_COST, SHAPE, make
 
-from freemcg import BlackBox, Denoiser, FreeMCG, SharedSearch
-
-SHAPE = (1, 4, 4)
-SEARCH = SharedSearch(particles=3, steps=8, refresh=4, queries=4, unpaid=16, strength=0.4, guidance=0.3)
-SEARCH_COST = 4 * 2  # ceil((8 - 1) / 4) gradients of 4 queries
-
-
-class Linear(nn.Module):
-    """Three classes, logits linear in the pixels; remembers what it was asked."""
-
-    def __init__(self, scale: float = 6.0) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(3)
-        self.weights = nn.Parameter(scale * torch.randn(16, 3, generator=generator))
-        self.asked: list[Tensor] = []
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.asked.extend(images)
-        return (images - 0.5).flatten(1) @ self.weights
+from freemcg import BlackBox, FreeMCG
+from freemcg.counterfactual import as_file
+from freemcg.ensemble import anomalies
+from freemcg.estimator import ESTIMATES, Ensemble, draw_particles
+from freemcg.objective import log_odds
+from freemcg.search import shared_search
 
 
-@pytest.fixture
-def classifier() -> Linear:
-    return Linear().eval()
-
-
-@pytest.fixture
-def denoiser(gaussian_network, rng) -> Denoiser:
-    from diffusers import DDPMScheduler
-
-    scheduler = DDPMScheduler()
-    root = 0.25 * torch.randn(16, 6, generator=rng, dtype=torch.double)  # data near a plane of 6 dimensions
-    covariance = root @ root.T + 1e-4 * torch.eye(16, dtype=torch.double)
-    network = gaussian_network(torch.zeros(SHAPE, dtype=torch.double), covariance, scheduler)
-    return Denoiser(network.float(), scheduler)
-
-
-@pytest.fixture
-def image(rng) -> Tensor:
-    return (0.5 + 0.1 * torch.randn(SHAPE, generator=rng)).clamp(0, 1)
-
-
-def make(classifier, denoiser, budget=None, **settings) -> FreeMCG:
-    box = BlackBox(classifier, budget=budget)
-    return FreeMCG(box, denoiser, **{"particles": 64, "queries": 16, "search": SEARCH, **settings})
-
-
-@pytest.mark.parametrize("estimate", ["sigma_points", "cross_covariance", "regression", "per_particle"])
+@pytest.mark.parametrize("estimate", ESTIMATES)
 def test_one_class_linear_attribution_points_along_the_weights_within_the_manifold(
     classifier, denoiser, image, estimate
 ):
@@ -61,9 +22,6 @@ def test_one_class_linear_attribution_points_along_the_weights_within_the_manifo
     two = lambda x: classifier(x)[:, :2]  # noqa: E731
     result = make(two, denoiser, estimate=estimate, objective="margin", particles=64, queries=64).explain(image, 0)
     slope = (classifier.weights[:, 0] - classifier.weights[:, 1]).detach()
-    from freemcg.ensemble import anomalies
-    from freemcg.estimator import draw_particles
-
     particles = draw_particles(denoiser, image, denoiser.timestep(0.2), 64, seed=0).flatten(1)
     deviations = anomalies(particles)
     if estimate == "regression":
@@ -83,19 +41,28 @@ def test_attribution_costs_one_query_and_those_of_the_settings(classifier, denoi
     assert result.decision == result.target == int(classifier(image[None]).argmax())
 
 
-def test_several_noise_levels_are_averaged(classifier, denoiser, image):
-    both = make(classifier, denoiser, noise=(0.1, 0.3), queries=8, seed=1).explain(image, 1)
-    single = make(classifier, denoiser, noise=0.1, queries=4, seed=1).explain(image, 1)
-    from freemcg.estimator import manifold_gradient
-    from freemcg.objective import log_odds
-
-    second = manifold_gradient(
-        BlackBox(classifier), denoiser, image, denoiser.timestep(0.3), 1, log_odds,
-        estimate="sigma_points", particles=64, queries=4, seed=1, step=1,
-    )  # fmt: skip
+@pytest.mark.parametrize("estimate", ["control_variate", "cross_covariance"])
+def test_several_noise_levels_are_averaged(classifier, denoiser, image, estimate):
+    explainer = make(classifier, denoiser, noise=(0.1, 0.3), queries=30, seed=1, estimate=estimate)
+    both = explainer.explain(image, 1)
+    single = make(classifier, denoiser, noise=0.1, queries=15, seed=1, estimate=estimate).explain(image, 1)
+    ensemble = Ensemble(denoiser, image, denoiser.timestep(0.3), particles=64, seed=1, step=1)
+    ensemble.ask(BlackBox(classifier), 15, estimate)
+    second = ensemble.gradient(log_odds, 1, estimate)
     torch.testing.assert_close(both.values, (single.values + second.gradient) / 2)
     wanted = (single.standard_error.square() + second.standard_error.square()).sqrt() / 2
     torch.testing.assert_close(both.standard_error, wanted)
+    for part in ("sampling", "residual", "misfit"):
+        wanted_part = (single.error_parts[part] + getattr(second.parts, part)) / 4
+        assert both.error_parts[part] == pytest.approx(wanted_part, rel=1e-5)
+    assert both.error_parts["asked"] == single.error_parts["asked"] + second.parts.asked
+
+
+@pytest.mark.parametrize("estimate", ["cross_covariance", "regression", "per_particle", "control_variate"])
+def test_more_particles_are_drawn_where_more_are_asked_about(classifier, denoiser, image, estimate):
+    result = make(classifier, denoiser, particles=5, queries=40, estimate=estimate).explain(image)
+    assert result.queries == len(classifier.asked) == 41
+    assert len({tuple(each.flatten().tolist()) for each in classifier.asked}) == 41
 
 
 def test_attribute_is_explain_for_each_image_and_target(classifier, denoiser, image):
@@ -113,15 +80,17 @@ def test_constant_black_box_gives_a_zero_map_marked_no_signal(denoiser, image):
     assert (result.values == 0).all()
 
 
+@pytest.mark.parametrize("estimate", ESTIMATES)
 @pytest.mark.parametrize("budget", [1, 2, 3, 6, 16, 17, 40])
-def test_attribution_never_passes_the_budget_and_says_when_it_ended(classifier, denoiser, image, budget):
-    result = make(classifier, denoiser, budget=budget).explain(image)
-    assert result.queries == len(classifier.asked) <= budget
+def test_attribution_never_passes_the_budget_and_says_when_it_ended(classifier, denoiser, image, budget, estimate):
+    result = make(classifier, denoiser, budget=budget, estimate=estimate).explain(image)
+    assert result.queries == len(classifier.asked) == min(budget, 17)
     assert result.status == ("complete" if budget >= 17 else "budget_exhausted")
     if budget < 3:
-        assert (result.values == 0).all()
+        assert result.values.abs().max() < 1e-12
         assert result.standard_error.isinf().all()
-    else:
+        assert (result.relative_error, result.reliability) == (float("inf"), 0)
+    elif budget > 3:
         assert result.values.abs().sum() > 0
 
 
@@ -140,9 +109,8 @@ def test_counterfactual_is_decided_as_the_runner_up_and_asked_about_as_an_8_bit_
     assert (result.original_decision, result.target) == (int(order[0]), int(order[1]))
     assert result.status == "complete"
     assert result.flipped
-    assert result.queries == len(classifier.asked) == 1 + SEARCH_COST + 3
-    final = torch.stack(classifier.asked[-3:])
-    assert any(torch.equal(result.image, each) for each in final)
+    assert result.queries == len(classifier.asked) <= SEARCH.budget == 1 + SEARCH_COST + 3
+    assert torch.equal(result.image, classifier.asked[-1])
     torch.testing.assert_close(result.image * 255, (result.image * 255).round(), rtol=0, atol=1e-4)
     torch.testing.assert_close(
         result.log_probabilities, classifier(result.image[None])[0].log_softmax(0).detach(), rtol=1e-5, atol=1e-5
@@ -153,13 +121,22 @@ def test_counterfactual_is_decided_as_the_runner_up_and_asked_about_as_an_8_bit_
     torch.testing.assert_close((result.path[-1] * 255).round() / 255, result.image)
 
 
-def test_the_answer_is_the_nearest_candidate_that_is_decided_with_confidence(classifier, denoiser, image):
-    result = make(classifier, denoiser).counterfactual(image)
-    final = torch.stack(classifier.asked[-3:])
-    sure = classifier(final).softmax(1)[:, result.target] >= SEARCH.confidence
-    assert sure.any()
-    distances = (final - image).abs().flatten(1).mean(dim=1)
-    assert result.l1 == pytest.approx(distances[sure].min().item())
+@pytest.mark.parametrize("seed", range(4))
+def test_the_answer_is_the_nearest_candidate_that_is_decided_with_confidence(classifier, denoiser, image, seed):
+    """And nobody is asked about those farther away."""
+    explainer = make(classifier, denoiser, seed=seed)
+    result = explainer.counterfactual(image)
+    asked = list(classifier.asked)
+    found = shared_search(BlackBox(classifier), denoiser, image, result.target, log_odds, SEARCH, seed=seed)
+    candidates = as_file(found.images)
+    distances = (candidates - image).abs().flatten(1).mean(dim=1) + 2 * ~found.likely
+    nearest = candidates[distances.argsort()]
+    sure = classifier(nearest).softmax(1)[:, result.target] >= SEARCH.confidence
+    assert sure[: SEARCH.checks].any()
+    checked = int(sure.int().argmax()) + 1
+    assert result.queries == len(asked) == 1 + SEARCH_COST + checked
+    torch.testing.assert_close(torch.stack(asked[-checked:]), nearest[:checked], rtol=0, atol=0)
+    assert torch.equal(result.image, nearest[checked - 1])
 
 
 def test_a_class_out_of_reach_is_marked_not_flipped_and_the_best_is_returned(denoiser, image):
@@ -185,15 +162,18 @@ def test_target_that_is_already_decided_costs_one_query(classifier, denoiser, im
 
 @pytest.mark.parametrize("budget", [1, 2, 4, 5, 8, 11, 12, 30])
 def test_counterfactual_keeps_queries_back_for_the_final_check(classifier, denoiser, image, budget):
+    unbounded = make(classifier, denoiser).counterfactual(image)
+    classifier.asked.clear()
     result = make(classifier, denoiser, budget=budget).counterfactual(image)
     assert result.queries == len(classifier.asked) <= budget
-    full = 1 + SEARCH_COST + 3
-    assert result.queries == (full if budget >= full else result.queries)
-    if budget >= full:
+    if budget >= SEARCH.budget:
+        assert result.queries == unbounded.queries
+        assert torch.equal(result.image, unbounded.image)
         assert result.status == "complete"
     else:
         assert result.status in ("complete", "budget_exhausted")
         assert result.flipped == (result.status == "complete")
+    assert any(torch.equal(result.image, each) for each in classifier.asked)
 
 
 def test_paper_preset_asks_about_every_particle_but_at_the_last_step(classifier, denoiser, image):
@@ -233,17 +213,14 @@ BAD = [
     ({"noise": 1.5}, "a noise level is a fraction of the schedule in (0, 1], got 1.5"),
     (
         {"estimate": "magic"},
-        "estimate must be one of sigma_points, cross_covariance, regression, per_particle, got 'magic'",
+        f"estimate must be one of {', '.join(ESTIMATES)}, got 'magic'",
     ),
     (
         {"objective": "loss"},
         "objective must be one of log_odds, log_probability, logit, margin or a callable, got 'loss'",
     ),
     ({"search": {"particlse": 3}}, "unknown setting 'search.particlse'; did you mean 'particles'?"),
-    (
-        {"estimate": "regression", "queries": 65},
-        "queries must be <= particles (64) for estimate 'regression', got 65",
-    ),
+    ({"tolerance": 0}, "tolerance must be > 0, got 0"),
 ]
 
 

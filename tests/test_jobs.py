@@ -13,11 +13,12 @@ import tiny
 import torch
 
 from freemcg import Attribution, BlackBox, Counterfactual, Denoiser, FreeMCG, jobs
+from freemcg.estimator import ESTIMATES
 from freemcg.images import read_image
 from freemcg.jobs import list_items, most_queries, run_job
 
 WEIGHTS = torch.linspace(-3, 3, 64).reshape(8, 8)
-SEARCH = {"particles": 2, "steps": 4, "refresh": 2, "queries": 4, "unpaid": 8, "strength": 0.5}
+SEARCH = {"budget": 12, "particles": 2, "steps": 4, "refresh": 2, "unpaid": 8, "strength": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,7 @@ def test_the_saved_picture_gets_the_decision_that_is_reported(make_explainer, tm
 OTHERS = [
     ("seed", {"seed": 4}, "another seed (0 then, 4 now)"),
     ("queries", {"queries": 4}, "another queries (8 then, 4 now)"),
+    ("tolerance", {"tolerance": 0.2}, "another tolerance (None then, 0.2 now)"),
     (
         "model",
         {"black_box": BlackBox(brighter_right, "label", num_classes=3)},
@@ -221,7 +223,7 @@ def test_resizing_is_said_once(make_explainer, tmp_path, capsys):
     assert Attribution.load(tmp_path / "out" / "a" / "result.safetensors").image.shape == (1, 8, 8)
 
 
-@pytest.mark.parametrize("estimate", ["sigma_points", "cross_covariance", "regression", "per_particle"])
+@pytest.mark.parametrize("estimate", ESTIMATES)
 @pytest.mark.parametrize(("queries", "noise"), [(7, 0.3), (9, (0.2, 0.4))])
 def test_the_price_of_an_attribution_is_known_before(make_explainer, tmp_path, estimate, queries, noise):
     explainer = make_explainer(estimate=estimate, queries=queries, noise=noise)
@@ -230,12 +232,24 @@ def test_the_price_of_an_attribution_is_known_before(make_explainer, tmp_path, e
 
 
 @pytest.mark.parametrize(
-    "search", [SEARCH, {**SEARCH, "steps": 5, "queries": 5}, {"method": "paper", "particles": 3, "steps": 4}]
+    "search", [SEARCH, {**SEARCH, "steps": 5, "budget": 15}, {"method": "paper", "particles": 3, "steps": 4}]
 )
 def test_the_price_of_a_counterfactual_is_known_before(make_explainer, tmp_path, search):
     explainer = make_explainer(search=search)
     image = read_image(tiny.make_pictures(tmp_path, ("a.png",)) / "a.png", channels=1)
-    assert explainer.counterfactual(image).queries == most_queries(explainer.settings, "counterfactual")
+    result = explainer.counterfactual(image)
+    most = most_queries(explainer.settings, "counterfactual")
+    assert result.queries == explainer.black_box.queries <= most
+    if search.get("method") == "paper" or result.target_probability < 0.99:  # each candidate was asked about
+        assert result.queries == most
+
+
+def test_an_attribution_with_a_tolerance_costs_at_most_its_price(make_explainer, tmp_path):
+    image = read_image(tiny.make_pictures(tmp_path, ("a.png",)) / "a.png", channels=1)
+    for tolerance, wanted in ((1000.0, 33), (1e-9, 51)):
+        explainer = make_explainer(queries=50, tolerance=tolerance)
+        assert explainer.explain(image).queries == wanted
+        assert most_queries(explainer.settings, "attribution") == 51
 
 
 def test_the_summary_has_a_row_an_image(make_explainer, tmp_path, capsys):
@@ -260,7 +274,7 @@ def test_records_are_json_even_without_a_signal(make_explainer, tmp_path):
     text = (out / "a" / "record.json").read_text()
     record = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert record["status"] == "no_signal"
-    assert record["signal to noise"] is None
+    assert record["signal to noise"] == 0
 
 
 def test_a_budget_is_not_spent_once_a_process(make_explainer, tmp_path, monkeypatch):
@@ -337,3 +351,13 @@ def test_a_picture_that_another_process_cannot_read_stops_this_one_before_the_fi
     assert str(caught.value) == ("c.png cannot be decoded" if rank == 0 else "2")
     assert explainer.black_box.queries == 0
     assert not (tmp_path / "out").exists()
+
+
+def test_what_to_change_is_said_where_there_was_no_signal(make_explainer, tmp_path, capsys):
+    images = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png"))
+    flat = BlackBox(lambda images: torch.zeros(len(images), 3))
+    run_job(make_explainer(flat), images, tmp_path / "out", task="attribution")
+    said = capsys.readouterr().err
+    assert (
+        "no_signal: 2 of 2; no answer told the target from the rest. Raise noise in --config, then --queries\n" in said
+    )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from freemcg.networks import ConvVAE
-from manifolds import TangentSpace, decoder_tangent_space, random_alignment, tangent_space_of
+from manifolds import TangentSpace, decoder_jacobian, decoder_tangent_space, random_alignment, tangent_space_of
 
 
 @pytest.fixture
@@ -85,3 +85,30 @@ def test_unit_sphere(rng):
     found = space.alignment(torch.stack([x, torch.linalg.cross(x, w), w]))
     wanted = torch.stack([w.new_tensor(0), w.new_tensor(1), (w - (w @ x) * x).norm() / w.norm()])
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_jacobian_of_a_vae_is_that_of_one_backward_pass_per_pixel_whatever_the_batch_size(rng):
+    torch.manual_seed(0)
+    vae = ConvVAE(channels=3, image_size=8, latent=3, width=4).double().eval()
+    latents = torch.randn(5, 3, generator=rng, dtype=torch.double)
+    leaf = latents.clone().requires_grad_(True)
+    slow = torch.stack(
+        [torch.autograd.grad(pixel.sum(), leaf, retain_graph=True)[0] for pixel in vae.decode(leaf).flatten(1).T], dim=1
+    )
+    for batch_size in (1, 2, 7, 512):
+        found = decoder_jacobian(vae.decode, latents, batch_size=batch_size)
+        assert not found.requires_grad
+        torch.testing.assert_close(found.flatten(1, -2), slow)
+        spaces = decoder_tangent_space(vae.decode, latents, batch_size=batch_size)
+        assert [space.rank for space in spaces] == [3] * 5
+    for space, jacobian in zip(spaces, slow, strict=True):
+        weights = torch.randn(4, 3, generator=rng, dtype=torch.double)
+        torch.testing.assert_close(space.alignment(weights @ jacobian.T), torch.ones(4, dtype=torch.double))
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in vae.parameters())
+
+
+@pytest.mark.parametrize("shape", [(3,), (0, 3), (2, 1, 3)])
+def test_latents_are_a_batch_of_vectors(shape):
+    with pytest.raises(ValueError) as caught:
+        decoder_jacobian(lambda z: z[:, :, None, None], torch.zeros(shape))
+    assert str(caught.value) == f"latents must be (N, k) with N >= 1, got {shape}"

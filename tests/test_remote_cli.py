@@ -10,6 +10,7 @@ import pytest
 import tiny
 
 from freemcg import Attribution
+from freemcg.blackbox import SCORE_KINDS
 from freemcg.cli import main
 
 ENDPOINT = """\
@@ -125,9 +126,7 @@ def test_a_served_model_is_explained(place, explain, capsys):
     with inference_server.running() as address:
         model = f"{address}/json/v2/models/UINT8_NHW_-1,8,8_scores"
         assert explain(model=model) == 2
-        assert said(capsys) == [
-            f"freemcg: say what {model} answers: --scores logits, probabilities, log_probabilities or label"
-        ]
+        assert said(capsys) == [f"freemcg: say what {model} answers: --scores is one of {', '.join(SCORE_KINDS)}"]
         assert explain("--scores", "logits", model=model) == 0
     assert [each["spent"]["answered"] for each in records(place)] == [9, 9]
 

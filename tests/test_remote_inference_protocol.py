@@ -15,6 +15,7 @@ from freemcg.blackbox import RemoteError
 from freemcg.blackbox.image_input import read_input
 from freemcg.blackbox.inference_protocol import InferenceProtocol, inference_black_box
 from freemcg.blackbox.tensors import read_outputs
+from freemcg.models import load_black_box
 
 
 @pytest.fixture(scope="module")
@@ -281,3 +282,12 @@ def test_a_secret_is_sent_with_every_request_and_shown_nowhere(server, monkeypat
     )
     assert black_box.predict.transport._client.headers["authorization"] == "Bearer sk-secret"
     assert "sk-secret" not in repr(black_box) + repr(black_box.predict) + black_box.identity
+
+
+def test_an_address_is_a_model(server, pictures):
+    address = url(server, "UINT8_NHWC_-1,4,4,3_scores")
+    black_box = load_black_box(address, scores="logits")
+    torch.testing.assert_close(black_box(pictures), BlackBox(corners, eight_bit=True)(pictures), rtol=0, atol=1e-6)
+    kinds = "logits, probabilities, log_probabilities, top_k, label"
+    with raises(ValueError, f"say what {address} answers: --scores is one of {kinds}"):
+        load_black_box(address)

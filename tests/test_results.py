@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+import math
+from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from freemcg import Attribution, Counterfactual
+from freemcg.ensemble import ErrorParts, control_variate, cross_covariance
 
 
 @pytest.fixture
@@ -23,6 +25,7 @@ def attribution(rng) -> Attribution:
         queries=65,
         seconds=0.5,
         record={"settings": {"seed": 3}, "class_names": ["cat", "dog"]},
+        error_parts=asdict(ErrorParts(0.5, 2.0, math.inf, 21)),
     )
 
 
@@ -48,6 +51,12 @@ def counterfactual(rng) -> Counterfactual:
     )
 
 
+def mapped(attribution, values, error, **changes) -> Attribution:
+    """With the same error everywhere."""
+    values = torch.as_tensor(values).reshape(1, 1, -1)
+    return replace(attribution, values=values, standard_error=torch.full_like(values, error), **changes)
+
+
 @pytest.mark.parametrize("kind", ["attribution", "counterfactual"])
 def test_a_saved_result_is_loaded_to_the_last_bit(kind, request, tmp_path):
     result = request.getfixturevalue(kind)
@@ -71,6 +80,113 @@ def test_derived_figures(attribution, counterfactual):
     assert attribution.signal_to_noise == pytest.approx(wanted)
     assert counterfactual.flipped
     assert counterfactual.target_probability == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "relative", "reliability"),
+    [
+        ([3.0, 4.0, 0.0, 0.0], 0.5, 0.2, 0.96),
+        ([3.0, 4.0, 0.0, 0.0], 2.5, 1.0, 0.0),
+        ([3.0, 4.0, 0.0, 0.0], 25.0, 10.0, 0.0),
+        ([3.0, 4.0, 0.0, 0.0], 0.0, 0.0, 1.0),
+        ([3.0, 4.0, 0.0, 0.0], math.inf, math.inf, 0.0),
+        ([0.0, 0.0, 0.0, 0.0], math.inf, math.inf, 0.0),
+        ([0.0, 0.0, 0.0, 0.0], 0.5, math.inf, 0.0),
+    ],
+)
+def test_reliability_is_the_share_of_the_square_that_is_no_error(attribution, values, error, relative, reliability):
+    result = mapped(attribution, values, error)
+    assert result.relative_error == pytest.approx(relative)
+    assert result.reliability == pytest.approx(reliability, abs=1e-6)
+
+
+@pytest.mark.parametrize(("wanted", "queries"), [(0.8, 65), (0.9, 145), (0.5, 17)])
+def test_queries_for_inverts_the_error_that_falls_as_one_over_the_queries(attribution, wanted, queries):
+    """`|map|^2 = 25`, its error 5: signal 20. Reliability 0.9 allows an error of 20/9, and 0.5 one of 20."""
+    result = mapped(attribution, [3.0, 4.0, 0, 0, 0], 1.0, error_parts=asdict(ErrorParts(0.0, 5.0, math.inf, 64)))
+    assert result.reliability == pytest.approx(0.8)
+    assert result.queries_for(wanted) in (queries, queries + 1)  # rounded up
+
+
+def test_queries_for_keeps_the_share_of_the_paid_particles(attribution):
+    """Of 64 queries 21 were particles; 42 of them need 128."""
+    parts = ErrorParts(1.0, 4.0, math.inf, 21)
+    result = mapped(attribution, [3.0, 4.0, 0, 0, 0], 1.0, error_parts=asdict(parts))
+    assert result.queries_for(20 / 23) in (129, 130)  # an error of 3: 1, and half of 4
+
+
+def test_queries_for_what_no_number_of_queries_reaches(attribution):
+    parts = ErrorParts(1.0, 4.0, math.inf, 21)
+    result = mapped(attribution, [3.0, 4.0, 0, 0, 0], 1.0, error_parts=asdict(parts))
+    assert result.queries_for(20 / 20.9) == math.inf
+    easy = replace(result, error_parts=asdict(ErrorParts(1.0, 4.0, 4.0, 21)))
+    assert easy.queries_for(0.5) == 2  # the linear model alone is good enough
+
+
+@pytest.mark.parametrize("wanted", [0, 1, -0.2, 1.5, math.nan])
+def test_a_reliability_that_cannot_be_is_refused(attribution, wanted):
+    with pytest.raises(ValueError) as caught:
+        attribution.queries_for(wanted)
+    assert str(caught.value) == f"reliability must be in (0, 1), got {wanted}"
+
+
+@pytest.mark.parametrize("changes", [{"error_parts": None}, {"values": torch.zeros(1, 3, 4)}])
+def test_a_map_without_a_forecast_is_refused(attribution, changes):
+    with pytest.raises(ValueError) as caught:
+        replace(attribution, **changes).queries_for(0.9)
+    assert str(caught.value) == "this map cannot forecast: ask more queries, by estimate control_variate"
+
+
+def test_significant_is_the_step_up_procedure(attribution, rng):
+    """By hand, with a loop: the largest `k` of which `k` p-values are at most `rate k / n`."""
+    values = torch.randn(200, generator=rng) * 2
+    result = mapped(attribution, values, 1.0)
+    normal = torch.distributions.Normal(0.0, 1.0)
+    chances = [2 * (1 - normal.cdf(v.abs().double())).item() for v in values]
+    for rate in (0.01, 0.05, 0.3):
+        largest = max(k for k in range(201) if k == 0 or sum(p <= rate * k / 200 for p in chances) >= k)
+        told = sorted(range(200), key=chances.__getitem__)[:largest]
+        found = result.significant(rate).flatten()
+        assert 0 < largest < 200
+        assert sorted(found.nonzero().flatten().tolist()) == sorted(told)
+
+
+def test_at_most_the_rate_of_what_is_told_from_zero_is_zero(attribution, rng):
+    """30 of 100 values are 4 errors from zero, the others are noise alone."""
+    false, power = [], []
+    for _ in range(300):
+        values = torch.randn(100, generator=rng) + torch.cat([torch.full((30,), 4.0), torch.zeros(70)])
+        told = mapped(attribution, values, 1.0).significant(0.1).flatten()
+        false.append(told[30:].sum().item() / max(1, told.sum().item()))
+        power.append(told[:30].double().mean().item())
+    assert 0.05 < sum(false) / 300 < 0.09  # of the 70 % that are zero: 0.07
+    assert sum(power) / 300 > 0.9
+
+
+@pytest.mark.parametrize("error", [math.inf, 1e9])
+def test_nothing_is_told_from_zero_where_the_error_is_not_known(attribution, error):
+    assert not mapped(attribution, [3.0, -4.0, 0.0], error).significant().any()
+
+
+def test_zeros_are_told_from_zero_by_no_error(attribution):
+    assert mapped(attribution, [3.0, -4.0, 0.0], 0.0).significant().flatten().tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("estimate", ["control_variate", "cross_covariance"])
+def test_in_a_map_of_shuffled_answers_mostly_nothing_is_significant(attribution, estimate, rng):
+    particles = torch.randn(200, 12, generator=rng) @ torch.randn(12, 12, generator=rng)
+    values, told = torch.tanh(particles[:60, 0]), 0
+    for _ in range(200):
+        shuffled = values[torch.randperm(60, generator=rng)]
+        if estimate == "control_variate":
+            answer = control_variate(particles, torch.zeros(200), shuffled)
+        else:
+            answer = cross_covariance(particles[:60], shuffled[:, None], torch.ones(1))
+        result = replace(attribution, values=answer.gradient, standard_error=answer.standard_error)
+        told += bool(result.significant().any())
+    assert told / 200 < 0.08
+    plain = cross_covariance(particles[:60], values[:, None], torch.ones(1))
+    assert replace(attribution, values=plain.gradient, standard_error=plain.standard_error).significant().any()
 
 
 def test_what_cannot_be_loaded_is_named(attribution, tmp_path):

@@ -56,3 +56,9 @@ def test_noise_is_standard_normal_and_rows_are_independent():
     between = torch.corrcoef(noise) - torch.eye(400)
     assert between.abs().max() < 1  # no row is another's copy
     assert between.square().sum().item() / (400 * 399) == pytest.approx(1 / 24, rel=0.05)
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 12), (3, 4), (11, 1), (5, 0)])
+def test_later_rows_can_be_drawn_without_the_earlier(first, count):
+    many = particle_noise(5, "start", 2, 12, (3, 4))
+    assert torch.equal(particle_noise(5, "start", 2, count, (3, 4), first=first), many[first : first + count])

@@ -17,8 +17,13 @@ CONFIGS = {
     "paper": Settings,
     "digits-classifier": ClassifierTraining,
     "digits-judge": ClassifierTraining,
+    "mnist-classifier": ClassifierTraining,
+    "mnist-denoiser": DenoiserTraining,
+    "mnist-judge": ClassifierTraining,
     "digits-denoiser": DenoiserTraining,
     "digits-vae": VaeTraining,
+    "shapes-classifier": ClassifierTraining,
+    "shapes-denoiser": DenoiserTraining,
 }
 
 
@@ -40,7 +45,7 @@ def quick(log_probabilities, target):
         ({"querys": 3}, "unknown setting 'querys'; did you mean 'queries'?"),
         (
             {"zzzz": 1},
-            "unknown setting 'zzzz'; known are particles, queries, noise, estimate, objective, search, seed",
+            "unknown setting 'zzzz'; known are particles, queries, tolerance, noise, estimate, objective, search, seed",
         ),
         (
             {"search": {"method": "shared", "refesh": 3}},
@@ -59,7 +64,8 @@ def quick(log_probabilities, target):
         ({"noise": float("nan")}, "a noise level is a fraction of the schedule in (0, 1], got nan"),
         (
             {"estimate": "sigma"},
-            "estimate must be one of sigma_points, cross_covariance, regression, per_particle, got 'sigma'",
+            "estimate must be one of control_variate, sigma_points, cross_covariance, regression, per_particle, "
+            "got 'sigma'",
         ),
         (
             {"objective": "odds"},
@@ -71,7 +77,21 @@ def quick(log_probabilities, target):
         ({"search": {"method": "shared", "eta": -1}}, "search.eta must be >= 0, got -1"),
         ({"search": {"method": "shared", "confidence": 1}}, "search.confidence must be < 1, got 1"),
         ({"search": {"method": "shared", "particles": 0}}, "search.particles must be >= 1, got 0"),
-        ({"search": {"method": "shared", "queries": 1}}, "search.queries must be >= 2, got 1"),
+        ({"search": {"method": "shared", "budget": 0}}, "search.budget must be >= 1, got 0"),
+        (
+            {"search": {"method": "shared", "budget": 9}},
+            "search.budget must be >= 10 for 4 gradients, got 9; raise it, or raise search.refresh",
+        ),
+        (
+            {"search": {"budget": 9, "steps": 24, "refresh": 1}},
+            "search.budget must be >= 55 for 23 gradients, got 9; raise it, or raise search.refresh",
+        ),
+        ({"tolerance": 0}, "tolerance must be > 0, got 0"),
+        ({"tolerance": -0.1}, "tolerance must be > 0, got -0.1"),
+        (
+            {"tolerance": 0.1, "estimate": "sigma_points"},
+            "a tolerance needs an estimate with error bars, control_variate or cross_covariance; got 'sigma_points'",
+        ),
         ({"search": {"method": "shared", "unpaid": 1}}, "search.unpaid must be >= 2, got 1"),
         ({"search": {"method": "shared", "refresh": 0}}, "search.refresh must be >= 1, got 0"),
         ({"search": {"method": "paper", "particles": 1}}, "search.particles must be >= 2, got 1"),
@@ -104,6 +124,35 @@ def test_training_settings_are_refused_alike():
         make(VaeTraining, {"stepps": 3})
     with raises("ema must be < 1, got 1"):
         make(DenoiserTraining, {"ema": 1})
+
+
+# --- the budget of a search ---
+
+
+@pytest.mark.parametrize("budget", [17, 18, 23, 50, 99, 200])
+@pytest.mark.parametrize("particles", [1, 2, 8, 40])
+@pytest.mark.parametrize("refresh", [4, 6, 23])
+def test_a_budget_is_shared_by_the_image_the_gradients_and_the_checks(budget, particles, refresh):
+    search = SharedSearch(budget=budget, particles=particles, refresh=refresh)
+    assert search.gradients == len(range(0, 23, refresh))
+    assert search.queries_per_gradient >= 2
+    assert 1 <= search.checks <= particles + 1
+    spent = 1 + search.gradients * search.queries_per_gradient + search.checks
+    assert spent <= budget
+    kept = max(1, min(particles, budget // 6))
+    assert search.checks >= kept
+    assert 1 + search.gradients * (search.queries_per_gradient + 1) + kept > budget  # no gradient could have had more
+
+
+@pytest.mark.parametrize("particles", [1, 8])
+@pytest.mark.parametrize("refresh", [1, 3, 6])
+def test_the_budget_that_a_refusal_names_is_the_least_that_is_taken(particles, refresh):
+    with pytest.raises(ValueError, match=r"^search\.budget must be >= \d+ for \d+ gradients, got 1;") as caught:
+        make(Settings, {"search": {"budget": 1, "particles": particles, "refresh": refresh}})
+    least = int(re.search(r">= (\d+)", str(caught.value))[1])
+    make(Settings, {"search": {"budget": least, "particles": particles, "refresh": refresh}})
+    with pytest.raises(ValueError, match=rf">= {least} "):
+        make(Settings, {"search": {"budget": least - 1, "particles": particles, "refresh": refresh}})
 
 
 # --- values that are taken ---

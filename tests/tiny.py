@@ -13,7 +13,7 @@ CONFIG = """\
 particles: 12
 queries: 8
 noise: 0.3
-search: {particles: 2, steps: 4, refresh: 2, queries: 4, unpaid: 8, strength: 0.5}
+search: {budget: 12, particles: 2, steps: 4, refresh: 2, unpaid: 8, strength: 0.5}
 """
 
 MODEL = '''\

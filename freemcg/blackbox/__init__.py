@@ -3,7 +3,9 @@
 from freemcg.blackbox.box import BlackBox, QueryBudgetExceeded, check_images
 from freemcg.blackbox.cache import QueryCache
 from freemcg.blackbox.endpoint import EndpointDescription, endpoint_black_box
+from freemcg.blackbox.huggingface import load_huggingface
 from freemcg.blackbox.inference_protocol import inference_black_box
+from freemcg.blackbox.onnx import load_onnx
 from freemcg.blackbox.scores import SCORE_KINDS
 from freemcg.blackbox.transport import RemoteError
 
@@ -17,4 +19,6 @@ __all__ = [
     "check_images",
     "endpoint_black_box",
     "inference_black_box",
+    "load_huggingface",
+    "load_onnx",
 ]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freemcg.blackbox.cache import QueryCache, image_key
-from freemcg.blackbox.scores import SCORE_KINDS
+from freemcg.blackbox.scores import SCORE_KINDS, spread_top_k
 from freemcg.identity import identity
 
 Charge = Callable[[int, bool], None]
@@ -49,11 +49,13 @@ class BlackBox:
     """A classifier that can only be queried.
 
     Args:
-        predict: a callable, from images `(N, C, H, W)` float32 in [0, 1] to scores: a tensor or array, or an object or
-            dict with `logits`. A `torch.nn.Module` gets the images on its own device and must be in eval mode. Or a
-            `Remote`, which counts for itself what it sends. Where it has an `identity`, a string, it is known by that.
-        scores: what it answers: `"logits"`, `"probabilities"` or `"log_probabilities"` `(N, num_classes)`, or
-            `"label"` `(N,)` (then give `class_names` or `num_classes`).
+        predict: a callable, from images `(N, C, H, W)` float32 in [0, 1] to scores: a tensor or array, an object or
+            dict with `logits`, or a tuple or list that begins with such a tensor. A `torch.nn.Module` gets the images
+            on its own device and must be in eval mode. Or a `Remote`, which counts for itself what it sends. Where it
+            has an `identity`, a string, it is known by that.
+        scores: what it answers: `"logits"`, `"probabilities"` or `"log_probabilities"` `(N, num_classes)`; `"top_k"`,
+            the probabilities of some classes, either `(N, num_classes)` with NaN for the others or a pair of labels
+            and scores, both `(N, k)`; or `"label"` `(N,)`. The last two need `class_names` or `num_classes`.
         image_size: `(H, W)` or a side the classifier wants; images of another size are resized (bilinear, antialiased).
         channels: 1 or 3, what the classifier wants; grey is repeated, RGB becomes luma (ITU-R 601).
         mean, std: a channel each; where given, the classifier is handed `(image - mean) / std`.
@@ -119,8 +121,10 @@ class BlackBox:
         self.num_classes = num_classes if class_names is None else len(class_names)
         if self.num_classes is not None and self.num_classes < 2:
             raise ValueError(f"num_classes must be >= 2, got {self.num_classes}")
-        if scores == "label" and self.num_classes is None:
-            raise ValueError("a black box that answers labels needs class_names or num_classes")
+        if scores in ("label", "top_k") and self.num_classes is None:
+            raise ValueError(
+                f"a black box that answers {'labels' if scores == 'label' else scores} needs class_names or num_classes"
+            )
         self.cache = cache
         self.queries = self.answered = self.retried = self.cached = 0
         self._lock = threading.Lock()
@@ -259,13 +263,11 @@ class BlackBox:
 
     def _read(self, answer: Any, count: int) -> Tensor:
         """The log-probabilities that an answer for `count` images holds."""
-        if isinstance(answer, dict) and "logits" in answer:
-            answer = answer["logits"]
-        answer = getattr(answer, "logits", answer)
-        if not isinstance(answer, Tensor | np.ndarray):
-            raise TypeError(f"the black box answered {type(answer).__name__}; it must answer a tensor or an array")
-        answer = torch.as_tensor(np.array(answer) if isinstance(answer, np.ndarray) else answer).detach().float()
         wanted = 1 if self.scores == "label" else 2
+        if self.scores == "top_k" and isinstance(answer, tuple | list) and len(answer) == 2:
+            labels, scores = (_tensor(each) for each in answer)
+            answer = spread_top_k(labels, scores.float(), self.num_classes or 0)
+        answer = _tensor(_unwrapped(answer, count, wanted)).float()
         if answer.ndim != wanted or len(answer) != count:
             shape = f"({count},)" if wanted == 1 else f"({count}, classes)"
             raise ValueError(
@@ -273,7 +275,11 @@ class BlackBox:
             )
         if wanted == 2:
             self._check_classes(answer.shape[1])
-        finite = answer.isfinite() if self.scores != "log_probabilities" else ~answer.isnan()
+        finite = answer.isfinite()
+        if self.scores == "log_probabilities":
+            finite = ~answer.isnan()
+        elif self.scores == "top_k":
+            finite |= answer.isnan()
         if not finite.all():
             first = int((~finite).reshape(count, -1).any(dim=1).nonzero()[0])
             raise ValueError(f"the black box answered NaN or infinity for image {first} of {count}")
@@ -333,3 +339,31 @@ def check_images(images: Tensor) -> None:
 
 def _listed(names: Sequence[str]) -> str:
     return "classes are " + ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+
+
+def _unwrapped(answer: Any, images: int, axes: int) -> Any:
+    """The scores within what classifiers commonly wrap them in; the answer itself where nothing is known of it."""
+    if isinstance(answer, dict) and "logits" in answer:
+        return answer["logits"]
+    if isinstance(answer, tuple | list) and answer and isinstance(answer[0], Tensor | np.ndarray):
+        first = answer[0]
+        answer = first if first.ndim == axes and len(first) == images else answer
+    return getattr(answer, "logits", answer)
+
+
+def _tensor(answer: Any) -> Tensor:
+    if isinstance(answer, Tensor):
+        return answer.detach()
+    if isinstance(answer, np.ndarray):
+        return torch.as_tensor(np.array(answer))
+    named = type(answer).__name__
+    if isinstance(answer, dict):
+        named += f" ({', '.join(str(key) for key in answer)})"
+    elif isinstance(answer, tuple):
+        named += f" ({', '.join(_kind(part) for part in answer)})"
+    raise TypeError(f"the black box answered {named}; it must answer a tensor or an array")
+
+
+def _kind(part: Any) -> str:
+    shape = f" {tuple(part.shape)}" if isinstance(part, Tensor | np.ndarray) else ""
+    return type(part).__name__ + shape

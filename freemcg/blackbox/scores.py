@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-PROBABILITY_FLOOR = 1e-7
+PROBABILITY_FLOOR = 1e-12  # a higher one hides how far a confident classifier is from changing its mind
 LABEL_CERTAINTY = 0.99
+TOLERANCE = 0.02  # by which probabilities may miss 1 in all: services round them
 
 
 def _from_logits(answer: Tensor, classes: int) -> Tensor:
@@ -16,20 +17,19 @@ def _from_logits(answer: Tensor, classes: int) -> Tensor:
 
 
 def _from_probabilities(answer: Tensor, classes: int) -> Tensor:
-    wrong = ((answer.sum(dim=1) - 1).abs() > 0.02) | (answer.amin(dim=1) < -1e-6)
+    wrong = ((answer.sum(dim=1) - 1).abs() > TOLERANCE) | (answer.amin(dim=1) < -1e-6)
     if wrong.any():
         row = int(wrong.nonzero()[0])
         raise ValueError(
             f"the black box was declared to answer probabilities, but a row lies in [{answer[row].min():.4g}, "
             f"{answer[row].max():.4g}] and sums to {answer[row].sum():.4g}; is it scores='logits'?"
         )
-    floored = answer.clamp(min=PROBABILITY_FLOOR)
-    return (floored / floored.sum(dim=1, keepdim=True)).log()
+    return _floored(answer)
 
 
 def _from_log_probabilities(answer: Tensor, classes: int) -> Tensor:
     total = answer.logsumexp(dim=1)
-    if total.abs().max() > 0.02:
+    if total.abs().max() > TOLERANCE:
         worst = total[total.abs().argmax()].exp()
         raise ValueError(
             f"the black box was declared to answer log-probabilities, but exp(row) sums to {worst:.4g}; "
@@ -50,9 +50,97 @@ def _from_label(answer: Tensor, classes: int) -> Tensor:
     return probabilities.log()
 
 
+def _from_top_k(answer: Tensor, classes: int) -> Tensor:
+    """Some classes with their probabilities; NaN, `(N, num_classes)`, for the classes that an answer does not list.
+
+    What the listed scores leave, `1 - sum(listed)`, is shared evenly among the classes not listed, since nothing is
+    known that tells them apart; but none gets more than the smallest listed score, since the largest are what is
+    listed. Where this cap leaves some over, or the listed scores come to more than 1 by rounding, the row is
+    renormalised. Every probability is at least 1e-12 before that. So a row that lists every class means what it means
+    as `probabilities`, and the log-odds of a listed class never fall where its score rises. (A choice of ours. One
+    class listed with 0.99 is what `label` makes of a bare label.)
+    """
+    listed = ~answer.isnan()
+    scores = answer.nan_to_num(0)
+    total, count = scores.sum(dim=1), listed.sum(dim=1)
+    _refuse_top_k(scores, total, count, classes)
+    smallest = answer.nan_to_num(float("inf")).amin(dim=1)
+    share = (1 - total).clamp(min=0) / (classes - count).clamp(min=1)
+    return _floored(torch.where(listed, answer, torch.minimum(share, smallest)[:, None]))
+
+
+def _refuse_top_k(scores: Tensor, total: Tensor, count: Tensor, classes: int) -> None:
+    rows = len(scores)
+    if (count == 0).any():
+        raise ValueError(f"the black box listed no class for image {_first(count == 0)} of {rows}")
+    outside = (scores < -1e-6) | (scores > 1 + 1e-6)
+    if outside.any():
+        row = _first(outside.any(dim=1))
+        raise ValueError(
+            f"the black box listed a score of {scores[row][outside[row]][0]:.4g} for image {row} of {rows}; "
+            "scores of top_k are probabilities, in [0, 1]"
+        )
+    wrong = (total > 1 + TOLERANCE) | ((count == classes) & (total < 1 - TOLERANCE))
+    if wrong.any():
+        row = _first(wrong)
+        bound = "at most 1" if total[row] > 1 else f"1, since all {classes} classes are listed"
+        raise ValueError(
+            f"the black box listed scores that sum to {total[row]:.4g} for image {row} of {rows}; "
+            f"they must sum to {bound}"
+        )
+
+
+def spread_top_k(labels: Tensor, scores: Tensor, classes: int) -> Tensor:
+    """A pair of labels and scores, both `(N, k)`, as one row of `classes` scores an image: NaN where none is listed.
+
+    Raises:
+        TypeError: the labels are no integers.
+        ValueError: the two differ in shape, a score is NaN, or a label is out of range or listed twice.
+    """
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise TypeError(
+            f"the black box answered labels of type {labels.dtype}; top_k takes a pair of labels (whole numbers) and "
+            "scores, in this order"
+        )
+    if labels.shape != scores.shape or labels.ndim != 2:
+        raise ValueError(
+            f"the black box answered labels of shape {tuple(labels.shape)} and scores of shape {tuple(scores.shape)}; "
+            "both must be (images, k)"
+        )
+    rows, labels = len(labels), labels.long()
+    if scores.isnan().any():
+        raise ValueError(
+            f"the black box answered NaN among the scores of image {_first(scores.isnan().any(dim=1))} of {rows}"
+        )
+    outside = (labels < 0) | (labels >= classes)
+    if outside.any():
+        raise ValueError(
+            f"the black box listed class {labels[outside][0]} for image {_first(outside.any(dim=1))} of {rows}; "
+            f"classes are 0..{classes - 1}"
+        )
+    ordered = labels.sort(dim=1).values
+    twice = ordered[:, 1:] == ordered[:, :-1]
+    if twice.any():
+        row = _first(twice.any(dim=1))
+        raise ValueError(f"the black box listed class {ordered[:, 1:][twice][0]} twice for image {row} of {rows}")
+    spread = scores.new_full((rows, classes), float("nan"))
+    return spread.scatter_(1, labels, scores)
+
+
+def _floored(probabilities: Tensor) -> Tensor:
+    """Logarithms of rows that are floored so that these are finite, and sum to 1 again."""
+    floored = probabilities.clamp(min=PROBABILITY_FLOOR)
+    return (floored / floored.sum(dim=1, keepdim=True)).log()
+
+
+def _first(rows: Tensor) -> int:
+    return int(rows.nonzero()[0])
+
+
 SCORE_KINDS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "logits": _from_logits,
     "probabilities": _from_probabilities,
     "log_probabilities": _from_log_probabilities,
+    "top_k": _from_top_k,
     "label": _from_label,
 }

@@ -12,22 +12,25 @@ Nothing here knows an image, a diffusion model or a classifier, and nothing draw
 """
 
 from freemcg.ensemble.anomalies import anomalies
+from freemcg.ensemble.control_variate import control_variate
 from freemcg.ensemble.cross_covariance import cross_covariance
-from freemcg.ensemble.estimate import Estimate
+from freemcg.ensemble.estimate import ErrorParts, Estimate
 from freemcg.ensemble.per_particle import per_particle
 from freemcg.ensemble.principal_axes import PrincipalAxes, principal_axes
 from freemcg.ensemble.regression import regression
-from freemcg.ensemble.sigma_points import axis_slopes, sigma_point_gradient, sigma_points
+from freemcg.ensemble.sigma_points import LinearModel, linear_model, sigma_points
 
 __all__ = [
+    "ErrorParts",
     "Estimate",
+    "LinearModel",
     "PrincipalAxes",
     "anomalies",
-    "axis_slopes",
+    "control_variate",
     "cross_covariance",
+    "linear_model",
     "per_particle",
     "principal_axes",
     "regression",
-    "sigma_point_gradient",
     "sigma_points",
 ]

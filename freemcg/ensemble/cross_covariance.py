@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from freemcg.ensemble.anomalies import anomalies, weighted_anomalies
-from freemcg.ensemble.estimate import Estimate
+from freemcg.ensemble.estimate import ErrorParts, Estimate
 
 
 def cross_covariance(particles: Tensor, scores: Tensor, weights: Tensor) -> Estimate:
@@ -34,4 +36,5 @@ def cross_covariance(particles: Tensor, scores: Tensor, weights: Tensor) -> Esti
     squares = (count - 1) ** 2 * (along.square() @ deviations.square())
     spread = squares - ((count - 1) * gradient).square() / count
     variance = count / ((count - 1) * (count - 2) ** 2) * spread.clamp(min=0)
-    return Estimate(gradient, variance.sqrt())
+    parts = ErrorParts(0.0, variance.sum().item(), math.inf, count)
+    return Estimate(gradient, variance.sqrt(), parts)

@@ -24,6 +24,10 @@ class PrincipalAxes:
     directions: Tensor
     variances: Tensor
 
+    def covariance_times(self, vector: Tensor) -> Tensor:
+        """`C_xx v` for `v` of shape `(D,)`."""
+        return (self.variances * (self.directions @ vector)) @ self.directions
+
 
 def principal_axes(particles: Tensor, *, tolerance: float = 1e-10) -> PrincipalAxes:
     """All principal axes of particles `(M, D)` whose variance exceeds `tolerance` of the largest.

@@ -1,60 +1,54 @@
-"""Few questions, well placed: pairs of query points along the principal axes of many unpaid particles.
+"""Few questions, well placed: the mean of many unpaid particles, and one point along each of their leading axes.
 
 As in the unscented Kalman filter (Julier, Uhlmann 1997), but only along the leading axes, where the score can change
-most.
+most, and on one side of the mean: with as many queries as pairs would take, twice as many axes are asked about. The
+sides alternate, so that the points stay around the mean.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from freemcg.ensemble.estimate import Estimate
 from freemcg.ensemble.principal_axes import PrincipalAxes
 
 
-def sigma_points(axes: PrincipalAxes, pairs: int, *, reach: float = 1.5) -> Tensor:
-    """The points `xb + c sqrt(lam_i) u_i`, then `xb - c sqrt(lam_i) u_i`, for the leading `pairs` axes, as `(2 h, D)`.
+def sigma_points(axes: PrincipalAxes, count: int, *, reach: float = 1.0) -> Tensor:
+    """`xb`, then `xb + c sqrt(lam_i) u_i` with the sign of `c` alternating from axis to axis, as `(1 + h, D)`.
 
-    `h` is `pairs`, or the number of axes where there are fewer. `reach` is `c`, in standard deviations of the manifold.
+    `h` is `count - 1`, or the number of axes where there are fewer. `reach` is `|c|`, in standard deviations of the
+    manifold.
     """
-    steps = reach * axes.variances[:pairs].sqrt()[:, None] * axes.directions[:pairs]
-    return torch.cat([axes.mean + steps, axes.mean - steps])
+    variances, directions = axes.variances[: max(0, count - 1)], axes.directions[: max(0, count - 1)]
+    signs = torch.ones_like(variances)
+    signs[1::2] = -1
+    return torch.cat([axes.mean[None], axes.mean + (reach * signs * variances.sqrt())[:, None] * directions])
 
 
-def axis_slopes(axes: PrincipalAxes, points: Tensor, values: Tensor) -> Tensor:
-    """`dj_i`: how `values` `(2 h,)` rise between the `points` `(2 h, D)` of a pair, over their distance along the axis.
+@dataclass(frozen=True)
+class LinearModel:
+    """A score seen as linear around the particles: `value` at `center` `(D,)`, rising by `slope` `(D,)`."""
 
-    0 where a pair was clipped to one point. As `(h,)`.
+    center: Tensor
+    value: Tensor
+    slope: Tensor
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """The score of points `(N, D)` by this model, `(N,)`."""
+        return self.value + (points - self.center) @ self.slope
+
+
+def linear_model(axes: PrincipalAxes, points: Tensor, values: Tensor) -> LinearModel:
+    """The linear model through the `values` `(1 + h,)` of the sigma points `(1 + h, D)`: `<grad f, u_i>` on `h` axes.
+
+    For a linear score it is exact along those axes, where no point was clipped. Where the caller had to clip points to
+    the range of an image, the distance that was left along the axis is what the difference is divided by; a point
+    clipped to the mean tells nothing, and its axis gets a slope of 0.
     """
-    pairs = len(points) // 2
-    spans = ((points[:pairs] - points[pairs:]) * axes.directions[:pairs]).sum(dim=1)
-    return torch.where(spans > 0, (values[:pairs] - values[pairs:]) / spans.clamp(min=1e-12), 0)
-
-
-def sigma_point_gradient(axes: PrincipalAxes, points: Tensor, scores: Tensor, weights: Tensor) -> Estimate:
-    """`g = U_h (lam_h * dj)` with `dj_i = <y_i+ - y_i-, v> / <p_i+ - p_i-, u_i>`: `C_xx J^T v` on the leading `h` axes.
-
-    Where no point was clipped, for a linear score it is exactly `U_h diag(lam_h) U_h^T A^T v`, and for a quadratic
-    one too, since differences are central.
-
-    Args:
-        axes: of the particles, all of them.
-        points: `(2 h, D)`, from `sigma_points`. Where the caller had to clip them to the range of an image, the
-            distance that was left between the two points of a pair, along their axis, is what their scores are
-            divided by.
-        scores: `(2 h, S)`, the answers at `points`.
-        weights: `(S,)`.
-
-    Returns:
-        The estimate in units of `score * x`. Its standard error is what the axes not asked about may hold: with
-        slopes `dj_i` there of the same size as on the axes that were asked, `sqrt(sum_{i > h} U_i^2 lam_i^2 * mean_{i
-        <= h} dj_i^2)`. An axis that was asked has no error, since the answers of a classifier repeat.
-    """
-    pairs = len(points) // 2
-    directions, variances = axes.directions[:pairs], axes.variances[:pairs]
-    if pairs == 0:
-        return Estimate(torch.zeros_like(axes.mean), torch.full_like(axes.mean, float("inf")))
-    slopes = axis_slopes(axes, points, torch.mv(scores, weights))
-    tail = axes.variances[pairs:].square() @ axes.directions[pairs:].square()
-    return Estimate((variances * slopes) @ directions, (tail * slopes.square().mean()).sqrt())
+    directions = axes.directions[: len(points) - 1]
+    steps = ((points[1:] - points[0]) * directions).sum(dim=1)
+    told = steps.abs() > 1e-6 * axes.variances[: len(steps)].sqrt()
+    slopes = torch.where(told, (values[1:] - values[0]) / torch.where(told, steps, 1), 0)
+    return LinearModel(points[0], values[0], slopes @ directions)

@@ -1,6 +1,26 @@
-"""Measuring explanations: intervals, and what makes a counterfactual good."""
+"""Measuring explanations: intervals, what makes a counterfactual good, properties an explanation must have."""
 
+from freemcg.evaluation.correlation import spearman
 from freemcg.evaluation.counterfactuals import CounterfactualSummary, summarise
-from freemcg.evaluation.intervals import Interval, mean_interval, share_interval
+from freemcg.evaluation.fooling import fool_gradient
+from freemcg.evaluation.informative import informative_changes
+from freemcg.evaluation.intervals import Interval, mean_interval, ratio_interval, share_interval
+from freemcg.evaluation.invariance import implementation_difference, rewritten
+from freemcg.evaluation.randomisation import RandomisationStage, cascading_randomisation, randomised
 
-__all__ = ["CounterfactualSummary", "Interval", "mean_interval", "share_interval", "summarise"]
+__all__ = [
+    "CounterfactualSummary",
+    "Interval",
+    "RandomisationStage",
+    "cascading_randomisation",
+    "fool_gradient",
+    "implementation_difference",
+    "informative_changes",
+    "mean_interval",
+    "randomised",
+    "ratio_interval",
+    "rewritten",
+    "share_interval",
+    "spearman",
+    "summarise",
+]

@@ -1,4 +1,8 @@
-"""95 % intervals of a mean and of a share."""
+"""95 % intervals of a mean, of a share and of a ratio.
+
+What was measured on one image with several seeds is one cluster. Images are the unit that is drawn again: the seeds of
+an image tell about that image, not about others.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +27,61 @@ class Interval:
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
-def share_interval(hits: Tensor) -> Interval:
-    """Share of true entries in `(N,)`, with Wilson's score interval (1927), which holds near 0 and 1."""
-    count = len(hits)
+def share_interval(hits: Tensor, *, clusters: Tensor | None = None) -> Interval:
+    """Share of true entries in `(N,)`, with Wilson's score interval (1927), which holds near 0 and 1.
+
+    Args:
+        clusters: which image an entry belongs to, `(N,)` integers; `None`: each to its own. The interval is then that
+            of the effective number of entries, `p (1 - p)` over the variance of the share between clusters (Kish 1965):
+            the number of images where their seeds agree, N where they do not. A share of 0 or 1 says nothing of that,
+            and counts the images.
+    """
+    count = len(hits) if clusters is None else _effective_count(hits, clusters)
     share = hits.double().mean().item()
     middle = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
     half = Z / (1 + Z**2 / count) * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
     return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
 
 
-def mean_interval(values: Tensor, *, seed: int = 0, draws: int = 2000) -> Interval:
-    """Mean of `(N,)`, with the percentile bootstrap over the entries (Efron 1979)."""
+def mean_interval(values: Tensor, *, clusters: Tensor | None = None, seed: int = 0, draws: int = 2000) -> Interval:
+    """Mean of `(N,)`, with the percentile bootstrap over the entries (Efron 1979).
+
+    Args:
+        clusters: which image an entry belongs to, `(N,)` integers; `None`: each to its own. Whole clusters are drawn
+            (Davison, Hinkley 1997, section 3.8).
+    """
+    sums, sizes = _per_cluster(values, torch.arange(len(values)) if clusters is None else clusters)
+    return _ratio_of_sums(sums, sizes, seed=seed, draws=draws)
+
+
+def ratio_interval(values: Tensor, reference: Tensor, *, seed: int = 0, draws: int = 2000) -> Interval:
+    """Mean of `values` `(N,)` over the mean of `reference` `(N,)`, entry for entry of the same image.
+
+    The percentile bootstrap draws both of an image at once, so that what is hard for both does not widen the interval.
+    """
+    return _ratio_of_sums(values.double(), reference.double(), seed=seed, draws=draws)
+
+
+def _ratio_of_sums(above: Tensor, below: Tensor, *, seed: int, draws: int) -> Interval:
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randint(len(values), (draws, len(values)), generator=generator)
-    means = values.double()[chosen].mean(dim=1)
-    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
-    return Interval(values.double().mean().item(), low, high)
+    chosen = torch.randint(len(above), (draws, len(above)), generator=generator)
+    ratios = above[chosen].sum(dim=1) / below[chosen].sum(dim=1)
+    low, high = ratios.quantile(torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
+    return Interval((above.sum() / below.sum()).item(), low, high)
+
+
+def _per_cluster(values: Tensor, clusters: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum and size of each cluster, float64."""
+    _, member = clusters.unique(return_inverse=True)
+    sizes = member.bincount().double()
+    return torch.zeros_like(sizes).index_add(0, member, values.double()), sizes
+
+
+def _effective_count(hits: Tensor, clusters: Tensor) -> float:
+    """Independent entries that would leave the share as uncertain as the clusters do, at most N."""
+    sums, sizes = _per_cluster(hits, clusters)
+    share = sums.sum() / sizes.sum()
+    if share in (0, 1):
+        return len(sums)
+    variance = (sums - share * sizes).square().sum() / sizes.sum() ** 2
+    return min(float(len(hits)), (share * (1 - share) / variance).item())

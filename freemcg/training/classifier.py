@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from freemcg.digits import load_scans, render
 from freemcg.networks import NETWORKS, save_network
+from freemcg.training.adversarial import attack
 from freemcg.training.data import ImageSet, load_training_images
 from freemcg.training.loop import Training, train
 
@@ -30,6 +31,9 @@ class ClassifierTraining(Training):
         lt=1,
         description="share of a folder's images kept for the accuracy; digits have a test split",
     )
+    adversarial: bool = Field(False, description="train on attacked images: see freemcg.training.adversarial")
+    radius: float = Field(1.0, gt=0, description="L2 distance that an attack moves an image in [0, 1], at most")
+    attack_steps: int = Field(10, ge=1, description="gradients an attack")
 
 
 def train_classifier(settings: ClassifierTraining, out: Path) -> dict[str, Any]:
@@ -63,6 +67,10 @@ def train_classifier(settings: ClassifierTraining, out: Path) -> dict[str, Any]:
 
     def loss(model: nn.Module, batch: Tensor, labels: Tensor | None, generator: torch.Generator) -> Tensor:
         assert labels is not None
+        if settings.adversarial:
+            batch = attack(
+                network, batch, labels, radius=settings.radius, steps=settings.attack_steps, generator=generator
+            )
         return F.cross_entropy(model(batch), labels, label_smoothing=settings.label_smoothing)
 
     trained, record = train(network, loss, images, settings, out, accelerator)

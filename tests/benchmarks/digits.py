@@ -1,7 +1,6 @@
 """Measure what the README states about the bundled digits.
 
     python tests/benchmarks/digits.py counterfactual --images 100 --paper-images 20 --out runs/benchmark
-    python tests/benchmarks/digits.py attribution
     python tests/benchmarks/digits.py profile
     python tests/benchmarks/digits.py batches
 
@@ -10,26 +9,18 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from pathlib import Path
 
 import torch
 import typer
+from data_sets import load_images
 
-from freemcg import BlackBox, Bundle, Counterfactual, Denoiser, FreeMCG, load_bundle
+from freemcg import BlackBox, Counterfactual, Denoiser, FreeMCG, load_bundle
 from freemcg.evaluation import summarise
 
 app = typer.Typer(add_completion=False, help=__doc__)
 COLUMNS = ("method", "images", "decided as target", "judge agrees", "mean L1", "realism", "queries (most)", "seconds")
-
-
-def _images(bundle: Bundle, split: str, count: int) -> torch.Tensor:
-    if split == "test":
-        return bundle.images[:count]
-    from freemcg.digits import load_scans, render
-
-    return render(load_scans("train")[0][:count]).float() / 255
 
 
 @app.command()
@@ -42,7 +33,7 @@ def counterfactual(
 ) -> None:
     """Counterfactuals to the runner-up: the default search on --images, the paper's on the first --paper-images."""
     bundle = load_bundle("digits")
-    pictures = _images(bundle, split, max(images, paper_images))
+    pictures = load_images("digits", split, count=max(images, paper_images))
     rows = ["| " + " | ".join(COLUMNS) + " |", "| --- " * len(COLUMNS) + "|"]
     for name, make, count in (("default", FreeMCG, images), ("paper", FreeMCG.paper, paper_images)):
         results = []
@@ -64,18 +55,6 @@ def counterfactual(
                     f"| {s.queries:.1f} ({s.most_queries}) | {s.seconds:.2f} |"
                 )
     print("\n".join(rows))
-
-
-@app.command()
-def attribution(images: int = 20) -> None:
-    """Seconds of one attribution at the defaults."""
-    bundle = load_bundle("digits")
-    explainer = FreeMCG(bundle.classifier, bundle.denoiser)
-    explainer.explain(bundle.images[0])
-    results = [explainer.explain(image) for image in bundle.images[:images]]
-    seconds = [result.seconds for result in results]
-    print(f"{images} attributions, {results[0].queries} queries each, {torch.get_num_threads()} threads")
-    print(f"seconds: median {statistics.median(seconds):.2f}, most {max(seconds):.2f}")
 
 
 class _Timed(torch.nn.Module):

@@ -1,0 +1,74 @@
+"""The adversarial example: gradient ascent in pixel space (Szegedy et al. 2014, arXiv:1312.6199).
+
+It is the nearest way past the classifier that the gradient shows, and seldom changes what a person sees.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from baselines.counted_gradient import counted_gradient, wrap_model
+from baselines.counterfactual_method import CounterfactualMethod
+from freemcg.candidates import Candidates
+from freemcg.counterfactual import as_file
+from freemcg.denoiser import Denoiser
+from freemcg.objective import Objective
+
+
+class Adversarial(CounterfactualMethod):
+    """Counterfactuals by white-box gradient ascent on pixels.
+
+    From the image, steps of length `step` (L2, over all pixels and channels) along the gradient, clipped to [0, 1],
+    until the image *as an 8-bit file* is decided as the target with the wanted confidence: the nearest such image of
+    the way, to within one step. The gradient is that at the rounded image; the way itself is not rounded.
+
+    Args:
+        model: from images `(N, C, H, W)` in [0, 1] to logits, in eval mode; it is left as it was found.
+        step: length of a step, > 0. A choice of ours: 0.1 is a tenth of one pixel's range.
+        steps: the most steps taken.
+        denoiser, objective, confidence, seed: as `CounterfactualMethod`.
+
+    `Counterfactual.queries` counts the images that the classifier evaluated, those with a gradient among them: 3 and
+    the steps taken, so at most `steps + 3`.
+    """
+
+    needs_weights = True
+    needs_manifold = False
+    cost = "at most steps + 1 gradients and 2 queries"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        denoiser: Denoiser,
+        *,
+        step: float = 0.1,
+        steps: int = 200,
+        objective: str | Objective = "log_odds",
+        confidence: float = 0.99,
+        seed: int = 0,
+    ) -> None:
+        if not step > 0:
+            raise ValueError(f"step must be > 0, got {step}")
+        if steps < 1:
+            raise ValueError(f"steps must be >= 1, got {steps}")
+        black_box = wrap_model(model, type(self).__name__)
+        super().__init__(black_box, denoiser, objective=objective, confidence=confidence, seed=seed)
+        self.step = step
+        self.steps = steps
+
+    def _search(self, image: Tensor, target: int) -> Candidates:
+        reached, path, signal = image, [], False
+        for _ in range(self.steps + 1):
+            path.append(as_file(reached))
+            answers, _, slopes = counted_gradient(self.black_box, self.objective, path[-1][None], target)
+            signal = signal or bool(slopes.any())
+            if answers[0].argmax() == target and answers[0, target].exp() >= self.confidence:
+                break
+            reached = (reached + self.step * slopes[0] / slopes.norm().clamp(min=1e-12)).clamp(0, 1)
+        return Candidates(path[-1][None], torch.stack(path)[:, None], no_signal=not signal)
+
+    def _settings(self) -> dict[str, Any]:
+        return {"step": self.step, "steps": self.steps}

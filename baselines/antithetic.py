@@ -1,0 +1,54 @@
+"""The gradient from pairs of answers on either side: the one estimator of all zeroth-order methods here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+
+def antithetic_gradient(
+    ask: Callable[[Tensor], Tensor], pairs: Iterable[tuple[Tensor, Tensor]], smoothing: float, *, batch_size: int
+) -> Tensor:
+    """`mean_i (f(x_i + s u_i) - f(x_i - s u_i)) u_i / (2 s)`, for directions with mean 0 and covariance 1.
+
+    What is asked about is clipped to [0, 1]. A pixel that can only half move, as black and white ones, shows half of
+    its slope; so each pixel's mean is divided by the share of the way that it moved, `mean (x+ - x-) u / mean 2 s u^2`.
+    Without clipping that share is 1. (The division is ours.)
+
+    Args:
+        ask: `f`, from `(N, C, H, W)` in [0, 1] to `(N,)`.
+        pairs: `x_i` and `u_i`, each `(C, H, W)`, drawn as they are needed.
+        smoothing: `s`.
+        batch_size: pairs that are held at a time. Changes memory, not results.
+
+    Costs two queries a pair.
+    """
+    remaining = iter(pairs)
+    first = next(remaining)
+    total, moved, free = torch.zeros(3, *first[0].shape, dtype=torch.double, device=first[0].device)
+    count = 0
+    for centers, directions in _batches(first, remaining, batch_size):
+        above = (centers + smoothing * directions).clamp(0, 1)
+        below = (centers - smoothing * directions).clamp(0, 1)
+        values = ask(torch.cat([above, below])).double()
+        rise = (values[: len(above)] - values[len(above) :]).to(above.device)
+        total += torch.einsum("k,kchw->chw", rise, directions.double())
+        moved += ((above - below) * directions).double().sum(dim=0)
+        free += directions.double().square().sum(dim=0)
+        count += len(above)
+    share = moved / (2 * smoothing * free)
+    slope: Tensor = total / (2 * smoothing * count * share)
+    return slope.to(first[0])
+
+
+def _batches(
+    first: tuple[Tensor, Tensor], rest: Iterator[tuple[Tensor, Tensor]], size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    batch = [first, *islice(rest, size - 1)]
+    while batch:
+        centers, directions = zip(*batch, strict=True)
+        yield torch.stack(centers), torch.stack(directions)
+        batch = list(islice(rest, size))

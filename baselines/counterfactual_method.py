@@ -1,0 +1,114 @@
+"""What every counterfactual baseline shares: the checks, the call, what is asked at the end, the record."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from baselines.objectives import objective_function
+from freemcg.blackbox import BlackBox, check_images
+from freemcg.candidates import Candidates
+from freemcg.counterfactual import search_counterfactuals
+from freemcg.denoiser import Denoiser
+from freemcg.objective import Objective
+from freemcg.results import Counterfactual
+from freemcg.version import versions
+
+
+class CounterfactualMethod(ABC):
+    """A search for counterfactuals, called and measured as `freemcg.FreeMCG.counterfactual` is.
+
+    Args:
+        black_box: the classifier; what is not a `BlackBox` is wrapped in one, as `BlackBox(classifier)`.
+        denoiser: the diffusion model; where the search itself uses none, it only measures how realistic the answer is.
+        objective: what is raised, as `baselines.query_method.QueryMethod`.
+        confidence: target probability wanted of the answer, in (0, 1).
+        seed: of all noise.
+
+    Attributes:
+        needs_weights, needs_manifold: whether the search differentiates the classifier, or uses a model of the images.
+        cost: images that the classifier evaluates for a counterfactual, as a formula of the settings.
+
+    Raises:
+        ValueError: a setting is out of range; the message names it.
+    """
+
+    needs_weights: ClassVar[bool]
+    needs_manifold: ClassVar[bool]
+    cost: ClassVar[str]
+
+    def __init__(
+        self,
+        black_box: BlackBox | Callable[[Tensor], Any],
+        denoiser: Denoiser,
+        *,
+        objective: str | Objective = "log_odds",
+        confidence: float = 0.99,
+        seed: int = 0,
+    ) -> None:
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence must be in (0, 1), got {confidence}")
+        self.black_box = black_box if isinstance(black_box, BlackBox) else BlackBox(black_box)
+        self.denoiser = denoiser
+        self.objective = objective_function(objective)
+        self.confidence = confidence
+        self.seed = seed
+
+    def counterfactual(self, image: Tensor, target: int | str | None = None) -> Counterfactual:
+        """An image close to `image` `(C, H, W)` or `(1, C, H, W)` that is decided as `target` (`None`: the runner-up).
+
+        Raises:
+            QueryBudgetExceeded: not even one query is left, so nothing can be said.
+        """
+        batch = image[None] if isinstance(image, Tensor) and image.ndim == 3 else image
+        check_images(batch)
+        self.denoiser.check_size(batch)
+        if len(batch) != 1:
+            raise ValueError(f"one image at a time, (C, H, W), got {tuple(image.shape)}")
+        prepared = batch[0].detach().to(self.denoiser.device, torch.float32)
+        (result,) = search_counterfactuals(
+            lambda wanted: self._search(prepared, wanted),
+            self.black_box,
+            self.denoiser,
+            prepared,
+            target,
+            checks=self._checks,
+            confidence=self.confidence,
+            seed=self.seed,
+        )
+        return replace(result.to(image.device), record=self._record())
+
+    @abstractmethod
+    def _search(self, image: Tensor, target: int) -> Candidates:
+        """Candidates for `image` `(C, H, W)` and a class that it is not decided as."""
+
+    @property
+    def _checks(self) -> int:
+        """The most candidates that are asked about at the end."""
+        return 1
+
+    @abstractmethod
+    def _settings(self) -> dict[str, Any]:
+        """The settings of the search that a result records."""
+
+    def _record(self) -> dict[str, Any]:
+        shared = {
+            "objective": getattr(self.objective, "__name__", type(self.objective).__name__),
+            "confidence": self.confidence,
+            "seed": self.seed,
+        }
+        return {
+            "method": type(self).__name__,
+            "settings": {**self._settings(), **shared},
+            "black_box": self.black_box.identity,
+            "scores": self.black_box.scores,
+            "class_names": None if self.black_box.class_names is None else list(self.black_box.class_names),
+            "denoiser": self.denoiser.name,
+            "denoiser_identity": self.denoiser.identity,
+            "versions": versions(),
+        }

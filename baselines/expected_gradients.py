@@ -1,0 +1,56 @@
+"""Expected Gradients (Erion et al. 2021, arXiv:1906.10670), also known as GradientSHAP (Lundberg, Lee 2017)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from baselines.base_points import FromDataset
+from baselines.whitebox import WhiteBoxMethod
+from freemcg.seeding import generator_for
+
+
+class ExpectedGradients(WhiteBoxMethod):
+    """`E[(x - x') grad f(x' + t (x - x'))]` over images `x'` of a data set and `t` uniform in [0, 1].
+
+    Args:
+        references: the images `x'`, `(M, C, H, W)` in [0, 1]. `M` samples take each once; more go round again.
+        samples: pairs `(x', t)`. Sample `k` takes its `t` from the `k`-th of as many equal parts of [0, 1] (ours;
+            the mean is the same, the variance smaller).
+        seed: of both draws, the same for every image.
+        model, output, batch_size, progress: as `WhiteBoxMethod`.
+
+    The sum over an image is, in expectation, `f(x)` less the mean of `f(x')`.
+    """
+
+    cost = "samples"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        references: Tensor,
+        samples: int = 100,
+        seed: int = 0,
+        output: str = "logit",
+        batch_size: int = 64,
+        progress: bool = False,
+    ) -> None:
+        super().__init__(model, output=output, batch_size=batch_size, progress=progress)
+        if samples < 1:
+            raise ValueError(f"samples must be >= 1, got {samples}")
+        self.references = FromDataset(references, seed)
+        self.samples = samples
+        self.seed = seed
+
+    def _attribute(self, images: Tensor, targets: Tensor) -> Tensor:
+        total = torch.zeros_like(images)
+        for sample in range(self.samples):
+            start = self.references(images, sample)
+            within = torch.rand((), generator=generator_for(self.seed, "expected gradients", sample)).item()
+            point = torch.lerp(start, images, (sample + within) / self.samples)
+            total = total + (images - start) * self.gradient(point, targets)
+        return total / self.samples
+
+    def _check(self, images: Tensor) -> None:
+        self.references(images[:1], 0)

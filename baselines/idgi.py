@@ -1,0 +1,61 @@
+"""Important Direction Gradient Integration (Yang, Wang, Bilgic 2023, arXiv:2303.14242)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from baselines.integrated_gradients import IntegratedGradients
+from baselines.path import Gradient
+from baselines.path_method import PathMethod, Scalar
+
+
+class IDGI(PathMethod):
+    """Along the path of any path method, each rise of the score shared out by squared gradients.
+
+    With `g_j = grad f(X_j)` a piece of the path gives `(f(X_{j+1}) - f(X_j)) g_j^2 / |g_j|^2`. The sum is
+    `f(X_N) - f(X_0)` exactly, whatever the path and the number of steps. Within a piece all pixels have the same sign;
+    for a linear function this is not Integrated Gradients. A piece where the gradient is zero adds nothing; its rise
+    is in the residual.
+
+    Args:
+        path: what makes the path method, from the model and its `output` and `batch_size`: a class, or
+            `functools.partial(GuidedIG, steps=50)`.
+        model, output, batch_size, progress: as `WhiteBoxMethod`.
+
+    Costs a forward pass for each point of the path besides the gradients.
+    """
+
+    cost = "path.steps * path.n_base"
+    rule = "left"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        path: Callable[..., PathMethod] = IntegratedGradients,
+        output: str = "logit",
+        batch_size: int = 64,
+        progress: bool = False,
+    ) -> None:
+        super().__init__(model, output=output, batch_size=batch_size, progress=progress)
+        self.path = path(model, output=output, batch_size=batch_size)
+        if not isinstance(self.path, PathMethod):
+            raise TypeError(f"path must make a path method, got {type(self.path).__name__}")
+        self.sums_over_paths = self.path.sums_over_paths
+
+    def paths(self, images: Tensor, targets: Tensor, gradient: Gradient) -> Iterable[Iterable[Tensor]]:
+        """Those of the path method."""
+        return self.path.paths(images, targets, gradient)
+
+    def _check(self, images: Tensor) -> None:
+        self.path._check(images)
+
+    def _credit(self, slope: Tensor, before: Tensor, after: Tensor, value: Scalar) -> Tensor:
+        rise = value(after) - value(before)
+        direction = slope / slope.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=torch.finfo(slope.dtype).tiny)
+        squared = direction**2  # of the rescaled gradient: that of a saturated probability would underflow
+        total = squared.sum(dim=(1, 2, 3), keepdim=True)
+        return torch.where(total > 0, rise[:, None, None, None] * squared / total, 0.0)

@@ -1,0 +1,123 @@
+"""Manifold Integrated Gradients (Zaher et al. 2024, arXiv:2405.09800)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from baselines.base_points import BasePoint, as_base_point
+from baselines.path import Gradient, remembering
+from baselines.path_method import PathAttribution, PathMethod, joined
+from baselines.whitebox import Target
+from manifolds import Geodesic, geodesic
+
+
+class Autoencoder(Protocol):
+    """What makes images from latents, such as a VAE, in eval mode."""
+
+    def encode(self, images: Tensor, /) -> Tensor:
+        """Latents `(N, k)` of images `(N, C, H, W)` in [0, 1]; of a VAE, the posterior mean."""
+
+    def decode(self, latents: Tensor, /) -> Tensor:
+        """Images `(N, C, H, W)` in [0, 1] of latents `(N, k)`, differentiable."""
+
+
+@dataclass(frozen=True)
+class ManifoldAttribution(PathAttribution):
+    """What Manifold IG answers: the path ends at the image's reconstruction, not at the image.
+
+    Attributes:
+        values, residual: as `PathAttribution`; complete between the two decoded ends.
+        distance: `|x - g(E(x))|`, the L2 distance from the image to the end of the path, `(N,)`.
+        score_gap: `f(x) - f(g(E(x)))`, `(N,)`.
+        energy, straight_energy: of the path and of the decoded straight line, `(N,)`; see `manifolds.Geodesic`.
+    """
+
+    distance: Tensor
+    score_gap: Tensor
+    energy: Tensor
+    straight_energy: Tensor
+
+
+class ManifoldIG(PathMethod):
+    """The gradient integrated along the geodesic, among images that a decoder can make, from a base-point to the image.
+
+    Both ends are encoded, and joined by a geodesic of the decoder's metric (`manifolds.geodesic`); the decoded curve is
+    the path. With increments, as the paper defines it; the authors' program multiplies the mean gradient with the
+    difference of the ends instead, which is not complete on a curve.
+
+    Args:
+        vae: with `encode` and `decode`.
+        base: the base-point that is encoded: a brightness, a name, or one of `baselines.base_points`, not random.
+        steps: pieces of the path; a gradient each, at its middle.
+        sweeps: the most sweeps of the geodesic; 0 decodes the straight line in latent space (EIG, Jha et al. 2020).
+        model, output, batch_size, progress: as `WhiteBoxMethod`.
+
+    Costs `steps - 1` vector-Jacobian products of the decoder a sweep besides.
+    """
+
+    cost = "steps"
+    needs_manifold = True
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        vae: Autoencoder,
+        base: float | str | BasePoint = "black",
+        steps: int = 20,
+        sweeps: int = 50,
+        output: str = "logit",
+        batch_size: int = 64,
+        progress: bool = False,
+    ) -> None:
+        super().__init__(model, output=output, batch_size=batch_size, progress=progress)
+        for name in ("encode", "decode"):
+            if not callable(getattr(vae, name, None)):
+                raise TypeError(f"vae must have encode and decode, got {type(vae).__name__} without {name}")
+        if getattr(vae, "training", False):
+            raise ValueError("the vae is in training mode; call vae.eval() first")
+        if steps < 1:
+            raise ValueError(f"steps must be >= 1, got {steps}")
+        if sweeps < 0:
+            raise ValueError(f"sweeps must be >= 0, got {sweeps}")
+        self.vae = vae
+        self.base = as_base_point(base)
+        if self.base.random:
+            raise ValueError(f"base must not be random, got {self.base!r}")
+        self.steps = steps
+        self.sweeps = sweeps
+
+    def explain(self, images: Tensor, target: Target = None) -> ManifoldAttribution:
+        """As `attribute`, with the residual and what the path is like."""
+        return joined(self._in_batches(self._explain, images, target))
+
+    def paths(self, images: Tensor, targets: Tensor, gradient: Gradient) -> Iterable[Iterable[Tensor]]:
+        """One path: the decoded geodesic."""
+        yield self._geodesic(images).images.unbind(dim=1)
+
+    def _explain(self, images: Tensor, targets: Tensor) -> ManifoldAttribution:
+        curve = self._geodesic(images)
+        gradient = remembering(lambda points: self.gradient(points, targets))
+        found = self._along([curve.images.unbind(dim=1)], targets, gradient)
+        end = curve.images[:, -1]
+        return ManifoldAttribution(
+            values=found.values,
+            residual=found.residual,
+            distance=(images - end).flatten(1).norm(dim=1),
+            score_gap=self.value(images, targets) - self.value(end, targets),
+            energy=curve.energy,
+            straight_energy=curve.straight_energy,
+        )
+
+    def _geodesic(self, images: Tensor) -> Geodesic:
+        with torch.no_grad():
+            start, end = (self.vae.encode(each) for each in (self.base(images), images))
+        return geodesic(self.vae.decode, start, end, pieces=self.steps, sweeps=self.sweeps, batch_size=self.batch_size)
+
+    def _check(self, images: Tensor) -> None:
+        self.base(images[:1])

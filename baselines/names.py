@@ -1,0 +1,14 @@
+"""Refusing a name that is not known, with the nearest one that is."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
+    """The error to raise, such as `there is no method 'guidedig'; did you mean 'guided_ig'?`."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    return ValueError(f"there is no {kind} {name!r}; {hint}")

@@ -1,0 +1,28 @@
+"""The scalars that query methods explain, by name: those of `freemcg.objective`, and the probability itself."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from freemcg.objective import OBJECTIVES, Objective
+
+
+def probability(log_probabilities: Tensor, target: int) -> Tensor:
+    """`p_t`: what RISE was defined with. It saturates, and then a small change of the image does not show."""
+    return log_probabilities[:, target].exp()
+
+
+KNOWN: dict[str, Objective] = {**OBJECTIVES, "probability": probability}
+
+
+def objective_function(objective: str | Objective) -> Objective:
+    """An objective by its name, or a callable as it is.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if not isinstance(objective, str):
+        return objective
+    if objective not in KNOWN:
+        raise ValueError(f"objective must be one of {', '.join(KNOWN)} or a callable, got {objective!r}")
+    return KNOWN[objective]

@@ -1,0 +1,86 @@
+"""What LIME and KernelSHAP share: patches that are there or not, and a linear surrogate of the answers."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from baselines.query_method import QueryMethod
+from baselines.with_captum import captum_module, seeded
+from freemcg.blackbox import BlackBox
+from freemcg.objective import Objective
+
+
+class PatchMethod(QueryMethod):
+    """An attribution to square patches, from answers for the image with some of them replaced by a constant.
+
+    A patch's value is shared evenly among its pixels and channels, so that a map sums to what the patches do.
+
+    Args:
+        queries: `queries - 1` images with random patches missing are asked about. Give a few times as many as there are
+            patches: with fewer than patches, the surrogate is not determined.
+        patch: side of a patch; those at the right and the lower border may be smaller.
+        base: brightness of a missing patch, in [0, 1].
+        black_box, objective, seed, progress: as `QueryMethod`.
+
+    Costs `queries - 1` queries an image, and one more without `target`.
+    """
+
+    cost = "queries - 1"
+    fewest = 4
+
+    def __init__(
+        self,
+        black_box: BlackBox | Callable[[Tensor], Any],
+        *,
+        queries: int = 257,
+        patch: int = 4,
+        base: float = 0.0,
+        objective: str | Objective = "log_odds",
+        seed: int = 0,
+        progress: bool = False,
+    ) -> None:
+        super().__init__(black_box, queries=queries, objective=objective, seed=seed, progress=progress)
+        if patch < 1:
+            raise ValueError(f"patch must be >= 1, got {patch}")
+        if not 0 <= base <= 1:
+            raise ValueError(f"base must be in [0, 1], got {base}")
+        self.patch = patch
+        self.base = base
+        self._captum = captum_module("captum.attr", type(self).__name__)
+
+    def _price(self, shape: tuple[int, ...]) -> int:
+        if max(shape[1:]) <= self.patch:
+            raise ValueError(
+                f"patch must be smaller than the image, got {self.patch} for an image of {shape[1]}x{shape[2]}"
+            )
+        return self.queries - 1
+
+    def _attribute(self, image: Tensor, target: int) -> Tensor:
+        mask = patch_mask(tuple(image.shape), self.patch)
+        here = image.cpu()  # captum draws on the device of the image, and here it draws from a generator of the CPU
+        with seeded(self.seed):
+            values: Tensor = self._surrogate(lambda images: self._ask(images, target)).attribute(
+                here[None],
+                baselines=self.base,
+                feature_mask=mask[None],
+                n_samples=self._price(tuple(image.shape)),
+                perturbations_per_eval=self.black_box.batch_size,
+            )
+        return (values[0] / mask.flatten().bincount()[mask]).to(image)
+
+    @abstractmethod
+    def _surrogate(self, ask: Callable[[Tensor], Tensor]) -> Any:
+        """The method of captum, around the answers."""
+
+
+def patch_mask(shape: tuple[int, ...], patch: int) -> Tensor:
+    """The number of each pixel's patch, row by row, `(C, H, W)`."""
+    channels, height, width = shape
+    rows, columns = torch.arange(height) // patch, torch.arange(width) // patch
+    return (rows[:, None] * math.ceil(width / patch) + columns).expand(channels, height, width)

@@ -1,0 +1,80 @@
+"""Every method by its name."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from baselines.adversarial_gradient_integration import AdversarialGradientIntegration
+from baselines.blur_ig import BlurIG
+from baselines.expected_gradients import ExpectedGradients
+from baselines.geex import GEEX
+from baselines.gradient import Gradient, InputXGradient
+from baselines.guided_ig import GuidedIG
+from baselines.idgi import IDGI
+from baselines.integrated_decision_gradients import IntegratedDecisionGradients
+from baselines.integrated_gradients import IntegratedGradients
+from baselines.kernel_shap import KernelSHAP
+from baselines.lime import LIME
+from baselines.manifold_ig import ManifoldIG
+from baselines.names import unknown
+from baselines.occlusion import Occlusion
+from baselines.rise import RISE
+from baselines.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
+from baselines.tangentially_aligned_ig import TangentiallyAlignedIG
+from baselines.zeroth_order import ZerothOrder
+
+METHODS: dict[str, type[Any]] = {
+    "gradient": Gradient,
+    "input_x_gradient": InputXGradient,
+    "smooth_grad": SmoothGrad,
+    "smooth_grad_squared": SmoothGradSquared,
+    "var_grad": VarGrad,
+    "integrated_gradients": IntegratedGradients,
+    "expected_gradients": ExpectedGradients,
+    "blur_ig": BlurIG,
+    "guided_ig": GuidedIG,
+    "manifold_ig": ManifoldIG,
+    "tangentially_aligned_ig": TangentiallyAlignedIG,
+    "idgi": IDGI,
+    "integrated_decision_gradients": IntegratedDecisionGradients,
+    "adversarial_gradient_integration": AdversarialGradientIntegration,
+    "zeroth_order": ZerothOrder,
+    "geex": GEEX,
+    "rise": RISE,
+    "occlusion": Occlusion,
+    "kernel_shap": KernelSHAP,
+    "lime": LIME,
+}
+
+
+def available() -> tuple[str, ...]:
+    """The names of all methods.
+
+    Their classes, `METHODS[name]`, say whether a method `needs_weights` or `needs_manifold`, and its `cost`.
+    """
+    return tuple(METHODS)
+
+
+def create(name: str, model: Any, **settings: Any) -> Any:
+    """A method by its name, such as `create("guided_ig", model, steps=50)`.
+
+    Args:
+        name: one of `available()`.
+        model: a `torch.nn.Module` where the method needs weights, else a black box.
+        settings: as the method's constructor takes them.
+
+    Raises:
+        ValueError: there is no such method, it has no such setting, or it needs one that is not given.
+    """
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    _, *known = inspect.signature(METHODS[name]).parameters.values()  # the first is the model
+    names = [parameter.name for parameter in known]
+    for setting in settings:
+        if setting not in names:
+            raise unknown(f"{name} setting", setting, names)
+    for parameter in known:
+        if parameter.default is parameter.empty and parameter.name not in settings:
+            raise ValueError(f"{name} needs the setting {parameter.name!r}; see {METHODS[name].__name__}")
+    return METHODS[name](model, **settings)

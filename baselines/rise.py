@@ -1,0 +1,89 @@
+"""RISE: how the answer goes with what random masks leave of the image (Petsiuk, Das, Saenko 2018, arXiv:1806.07421)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from baselines.query_method import QueryMethod
+from freemcg.blackbox import BlackBox
+from freemcg.objective import Objective
+from freemcg.seeding import generator_for
+
+
+class RISE(QueryMethod):
+    """`S(u) = sum_i (f(x * M_i) - c) M_i(u) / (n p)` over `n` smooth random masks; one map, the same in every channel.
+
+    A mask is a `cells` x `cells` grid that is 1 with probability `keep`, enlarged bilinearly to one cell more than the
+    image and cropped at random. Masked pixels go to black. Masks are made as they are needed and not kept.
+
+    Args:
+        queries: `n = queries - 1`. The paper uses 4,000 to 8,000.
+        cells: cells a side of the grid; `keep`: `p`, in (0, 1).
+        centred: whether `c` is the mean answer, which makes the map signed, and 0 for a constant `f`; else it is 0, as
+            published. With independent masks on a linear `f`, the expectation is `(1 - p) w x`, and as published
+            `p f(x)` more, at every pixel.
+        objective: the probability by default, as published.
+        black_box, seed, progress: as `QueryMethod`.
+
+    Costs `queries - 1` queries an image, and one more without `target`.
+    """
+
+    cost = "queries - 1"
+
+    def __init__(
+        self,
+        black_box: BlackBox | Callable[[Tensor], Any],
+        *,
+        queries: int = 4001,
+        cells: int = 8,
+        keep: float = 0.5,
+        centred: bool = True,
+        objective: str | Objective = "probability",
+        seed: int = 0,
+        progress: bool = False,
+    ) -> None:
+        super().__init__(black_box, queries=queries, objective=objective, seed=seed, progress=progress)
+        if cells < 1:
+            raise ValueError(f"cells must be >= 1, got {cells}")
+        if not 0 < keep < 1:
+            raise ValueError(f"keep must be in (0, 1), got {keep}")
+        self.cells = cells
+        self.keep = keep
+        self.centred = centred
+
+    def _price(self, shape: tuple[int, ...]) -> int:
+        return self.queries - 1
+
+    def _attribute(self, image: Tensor, target: int) -> Tensor:
+        count, (height, width) = self._price(tuple(image.shape)), image.shape[1:]
+        together, masks = torch.zeros(2, height, width, dtype=torch.double, device=image.device)
+        answers = 0.0
+        for first in range(0, count, self.black_box.batch_size):
+            drawn = [
+                self.mask(index, height, width) for index in range(first, min(count, first + self.black_box.batch_size))
+            ]
+            batch = torch.stack(drawn).to(image)
+            scores = self._ask(image * batch[:, None], target).to(batch.device).double()
+            together += torch.einsum("n,nhw->hw", scores, batch.double())
+            masks += batch.double().sum(dim=0)
+            answers += scores.sum().item()
+        offset = answers / count if self.centred else 0.0
+        values: Tensor = (together - offset * masks) / (count * self.keep)
+        return values.to(image).expand_as(image)
+
+    def mask(self, index: int, height: int, width: int) -> Tensor:
+        """The mask `index`, `(height, width)` in [0, 1]."""
+        generator = generator_for(self.seed, "rise", index)
+        grid = (torch.rand(self.cells, self.cells, generator=generator) < self.keep).float()
+        tall, wide = math.ceil(height / self.cells), math.ceil(width / self.cells)
+        size = ((self.cells + 1) * tall, (self.cells + 1) * wide)
+        enlarged = F.interpolate(grid[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+        top = int(torch.randint(tall, (), generator=generator))
+        left = int(torch.randint(wide, (), generator=generator))
+        return enlarged[top : top + height, left : left + width].clamp(0, 1)  # interpolation rounds past 1

@@ -1,0 +1,33 @@
+"""The door to captum (Kokhlikyan et al. 2020, arXiv:2009.07896), an optional dependency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
+
+import torch
+
+
+def captum_module(name: str, method: str) -> ModuleType:
+    """A module of captum, with scikit-learn, which its surrogates are fitted by.
+
+    Raises:
+        ModuleNotFoundError: captum or scikit-learn is not installed.
+    """
+    try:
+        import_module("sklearn.linear_model")
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{method} is captum's and needs captum and scikit-learn: pip install 'freemcg[compare]'"
+        ) from error
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the block the global CPU generator, from which captum draws, starts at `seed`; then it is as before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

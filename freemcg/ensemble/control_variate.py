@@ -1,0 +1,78 @@
+"""The default estimate: many unpaid particles carry a linear model, few paid ones correct it and say how sure it is.
+
+The linear model comes from the answers at the sigma points and costs nothing to apply to every particle. What it
+misses is measured on the paid particles. Methods with this shape are known as control variates, difference estimators
+in survey sampling (Cassel, Saerndal, Wretman 1976) and prediction-powered inference (Angelopoulos et al. 2023).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from freemcg.ensemble.estimate import ErrorParts, Estimate
+
+
+def control_variate(particles: Tensor, predicted: Tensor, values: Tensor) -> Estimate:
+    """`g = Cov_M(x, f_lin) + a Cov_K(x, y - f_lin)`, an estimate of the population's `Cov(x, y)`.
+
+    With `a = 1` it is unbiased whatever the linear model is. But a correction that is no larger than its own noise does
+    harm, so it is shrunk, with one factor for the whole map (James, Stein 1961): `a = b / (b + s)`, where `s` sums its
+    squared standard errors and `b` is what the model misses, squared; see `_misfit`.
+
+    Args:
+        particles: all of them, `(M, D)`, independent draws. The first `K` were asked about.
+        predicted: `f_lin` of each, `(M,)`; from other answers than `values`.
+        values: `y` of the first `K`, `(K,)`.
+
+    Returns:
+        The estimate in units of `score * x`. Its standard error is that of the two means over particles, with their
+        covariance, since the first `K` enter both, and `a (1 - a)` of the correction's variance for what shrinking
+        left out (the posterior's, under a normal prior of variance `b`: Morris 1983). The correction's variance is the
+        delete-one jackknife's, as in `cross_covariance`. Infinite for `K < 3`.
+    """
+    everyone, asked = len(particles), len(values)
+    deviations = particles - particles.mean(dim=0)
+    guess = predicted - predicted.mean()
+    linear = guess @ deviations / (everyone - 1)
+    if asked < 3:
+        return Estimate(linear, torch.full_like(linear, float("inf")))
+    missed = values - predicted[:asked]
+    terms = (missed - missed.mean())[:, None] * (particles[:asked] - particles[:asked].mean(dim=0))
+    correction = terms.sum(dim=0) / (asked - 1)
+
+    # Variances of the two means and their covariance, pixel by pixel, from what each particle adds to them.
+    terms = (terms - terms.mean(dim=0)) * (asked / (asked - 2))
+    own = guess.square() @ deviations.square() - (guess @ deviations).square() / everyone
+    sampling = own.clamp(min=0) / (everyone * (everyone - 1))
+    residual = terms.square().sum(dim=0) / (asked * (asked - 1))
+    shared = (guess[:asked, None] * deviations[:asked] * terms).sum(dim=0) / (everyone * (asked - 1))
+
+    noise, misfit = residual.sum().item(), _misfit(correction, terms)
+    shrink = misfit / (misfit + noise) if noise > 0 else 1.0
+    variance = sampling + 2 * shrink * shared + shrink * residual
+    parts = ErrorParts(sampling.sum().item(), noise, misfit, asked)
+    return Estimate(linear + shrink * correction, variance.clamp(min=0).sqrt(), parts)
+
+
+def _misfit(correction: Tensor, terms: Tensor) -> float:
+    """What the linear model misses, `|Cov(x, y - f_lin)|^2`, in the light of the correction and its noise.
+
+    `|correction|^2` exceeds it by the noise `s`, with a standard deviation near `s sqrt(2 / nu)`, where `nu` counts the
+    independent directions of the noise (Satterthwaite 1946). The difference can be negative; the answer is the mean of
+    the normal distribution around it, cut off below zero, which never is.
+
+    Args:
+        terms: what each paid particle adds to the correction, centred, by the jackknife, `(K, D)`.
+    """
+    count = len(terms)
+    gram = (terms @ terms.T).double() / (count * (count - 1))
+    noise = gram.trace()
+    if noise == 0:
+        return 0.0
+    spread = gram.norm() * math.sqrt(2)
+    ratio = (correction.double().square().sum() - noise) / spread
+    lift = torch.exp(-(ratio.square()) / 2 - torch.special.log_ndtr(ratio)) / math.sqrt(2 * math.pi)
+    return max(0.0, float(spread * (ratio + lift)))

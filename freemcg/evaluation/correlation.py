@@ -1,0 +1,31 @@
+"""Rank correlation of attributions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def spearman(maps: Tensor, others: Tensor) -> Tensor:
+    """Spearman's correlation (1904) of each of `maps` `(N, ...)` with its counterpart, `(N,)` in [-1, 1].
+
+    Pearson's correlation of the ranks; equal values share the mean of their ranks. A map of one value has no order: by
+    our choice it correlates with nothing, 0.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if maps.shape != others.shape:
+        raise ValueError(f"maps to correlate must have one shape, got {tuple(maps.shape)} and {tuple(others.shape)}")
+    first, second = (_ranks(each.flatten(1)) for each in (maps, others))
+    lengths = first.norm(dim=1) * second.norm(dim=1)
+    correlation: Tensor = torch.where(lengths > 0, (first * second).sum(dim=1) / lengths.clamp(min=1e-12), 0.0)
+    return correlation.clamp(-1, 1)
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Ranks of each row of `(N, D)` less their mean, float64: how many are smaller, halfway through the equal ones."""
+    ordered = values.contiguous().sort(dim=1).values
+    smaller = torch.searchsorted(ordered, values.contiguous())
+    not_larger = torch.searchsorted(ordered, values.contiguous(), right=True)
+    return (smaller + not_larger - values.shape[1]).double() / 2

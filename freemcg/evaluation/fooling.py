@@ -1,0 +1,91 @@
+"""Can an attribution be bent while the answers stay? The attack of Dombrowski et al. 2019 (arXiv:1906.07983)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+def fool_gradient(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    wanted: Tensor,
+    *,
+    reach: float = 16 / 255,
+    steps: int = 200,
+    learning_rate: float = 0.005,
+    keep: float = 1.0,
+    softness: float = 30.0,
+) -> Tensor:
+    """Images that `model` answers as it answers `images`, but whose gradient map is like `wanted`.
+
+    Adam minimises `|h - h_wanted|^2 / |h_wanted|^2 + keep * mean (f - f_0)^2`, with `f` the logits and `h` the absolute
+    gradient of the target's logit, summed over channels and divided by its sum. After each step an image is
+    clipped to [0, 1] and to `reach` around where it began. An `nn.ReLU` has no second derivative to follow, so the
+    attack goes through a copy of the model in which it is `softplus(softness x) / softness`, as in the paper. The bound
+    `reach` is ours, in the place of the paper's small learning rate. Of the images met on the way, the answer is the
+    one with the least loss.
+
+    Args:
+        model: from images `(N, C, H, W)` in [0, 1] to logits, in eval mode; it is left as it was found.
+        images: `(N, C, H, W)`.
+        targets: the classes whose gradients are bent, `(N,)`.
+        wanted: attributions `(N, C, H, W)`, in any scale; each is taken as `h` is.
+        reach: the largest change of a pixel, in [0, 1].
+        steps: 0 answers `images`.
+
+    Costs `steps + 1` second derivatives an image.
+
+    Raises:
+        ValueError: the model is in training mode, or there are not as many targets and wanted maps as images.
+    """
+    if model.training:
+        raise ValueError("the model is in training mode, where answers depend on the batch; call model.eval() first")
+    if wanted.shape != images.shape or targets.shape != images.shape[:1]:
+        raise ValueError(
+            f"for images {tuple(images.shape)} give as many targets and maps of the same shape, got "
+            f"{tuple(targets.shape)} and {tuple(wanted.shape)}"
+        )
+    soft = softened(model, softness)
+    wanted_maps = gradient_shares(wanted)
+    with torch.no_grad():
+        logits = soft(images)
+    low, high = (images - reach).clamp(min=0), (images + reach).clamp(max=1)
+    current = images.detach().clone().requires_grad_(True)
+    optimiser = torch.optim.Adam([current], lr=learning_rate)
+    best, least = images.detach().clone(), torch.full((len(images),), float("inf")).to(images)
+    with torch.enable_grad():
+        for step in range(steps + 1):
+            answers = soft(current)
+            scores = answers.gather(1, targets[:, None]).sum()
+            (slopes,) = torch.autograd.grad(scores, current, create_graph=True)
+            missed = (gradient_shares(slopes) - wanted_maps).square().flatten(1).sum(dim=1)
+            loss = missed / wanted_maps.square().flatten(1).sum(dim=1) + keep * (answers - logits).square().mean(dim=1)
+            better = loss.detach() < least
+            least = torch.where(better, loss.detach(), least)
+            best[better] = current.detach()[better]
+            if step == steps:
+                break
+            (current.grad,) = torch.autograd.grad(loss.sum(), current)
+            optimiser.step()
+            current.data = torch.minimum(torch.maximum(current.data, low), high)
+    return best
+
+
+def gradient_shares(maps: Tensor) -> Tensor:
+    """Absolute values of `(N, C, H, W)` summed over channels and divided by the sum of all, `(N, H, W)`."""
+    magnitude = maps.abs().sum(dim=1)
+    return magnitude / magnitude.sum(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+
+
+def softened(model: nn.Module, softness: float) -> nn.Module:
+    """A copy of `model` in which each `nn.ReLU` is a softplus: it differs by at most `ln 2 / softness`."""
+    copied = copy.deepcopy(model).requires_grad_(False)
+    for name, module in list(copied.named_modules(remove_duplicate=False)):
+        if isinstance(module, nn.ReLU):
+            owner, _, own = name.rpartition(".")
+            setattr(copied.get_submodule(owner), own, nn.Softplus(beta=softness))
+    return copied

@@ -1,0 +1,46 @@
+"""The tangent space that particles span: what an ensemble knows of the manifold, without any derivative."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from manifolds.tangent import TangentSpace
+
+FLOOR = 1e-10  # of the largest singular value; what is smaller is rounding
+
+
+def ensemble_tangent_space(
+    particles: Tensor, *, rank: int | None = None, explained: float | None = None
+) -> TangentSpace:
+    """The leading principal directions of particles, by a singular value decomposition of their anomalies.
+
+    Args:
+        particles: `(M, C, H, W)` or `(M, D)`, such as denoised noisy copies of an image (`freemcg.estimator`).
+        rank: how many directions.
+        explained: in place of `rank`, the share of the variance, in (0, 1], that the fewest leading directions hold.
+
+    Computed in float64, `O(M^2 D)`.
+
+    Raises:
+        ValueError: not exactly one of `rank` and `explained`, one out of range, fewer than two particles, or particles
+            that are all alike.
+    """
+    if (rank is None) == (explained is None):
+        raise ValueError("give either the rank of the tangent space or the share of the variance that it explains")
+    if explained is not None and not 0 < explained <= 1:
+        raise ValueError(f"explained must be in (0, 1], got {explained}")
+    if len(particles) < 2:
+        raise ValueError(f"a tangent space needs at least 2 particles, got {len(particles)}")
+    rows = particles.flatten(1).double()
+    _, sizes, directions = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
+    if sizes[0] <= FLOOR * rows.abs().max():
+        raise ValueError("all particles are alike; they have no tangent space")
+    spanned = int((sizes > FLOOR * sizes[0]).sum())
+    if explained is not None:
+        share = sizes.square().cumsum(0) / sizes.square().sum()
+        rank = min(spanned, int((share < explained - 1e-12).sum()) + 1)
+    assert rank is not None
+    if not 1 <= rank <= spanned:
+        raise ValueError(f"rank must be in 1..{spanned}, the directions that the particles span, got {rank}")
+    return TangentSpace(directions[:rank])

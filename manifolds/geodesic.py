@@ -1,0 +1,154 @@
+"""Geodesics of the images that a decoder makes, in its latent space (Arvanitidis, Hansen, Hauberg 2018).
+
+Under the metric `J' J` that the decoder `g` pulls back from image space (`J` its Jacobian), a curve is as long as its
+decoded images are. A curve of `N` pieces, `dt = 1 / N`, has the energy `E = 1/2 sum_j |g(z_{j+1}) - g(z_j)|^2 / dt`;
+the geodesic has the least between its ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Decode = Callable[[Tensor], Tensor]
+ARMIJO = 1e-3  # of the decrease that the slope promises
+HALVINGS = 30  # of the step, before a curve is left alone
+
+
+@dataclass(frozen=True)
+class Geodesic:
+    """Curves in latent space, one a pair of ends.
+
+    Attributes:
+        latents: the points `z_0 .. z_N`, `(B, N + 1, k)`.
+        images: what they decode to, `(B, N + 1, C, H, W)`.
+        energy, length: of the decoded curve, `(B,)`; `length` is the sum of `|g(z_{j+1}) - g(z_j)|`, and
+            `energy >= length^2 / 2`, equal where the pieces are equally long.
+        straight_energy, straight_length: of the straight line between the same ends, `(B,)`.
+    """
+
+    latents: Tensor
+    images: Tensor
+    energy: Tensor
+    length: Tensor
+    straight_energy: Tensor
+    straight_length: Tensor
+
+
+def geodesic(
+    decode: Decode,
+    start: Tensor,
+    end: Tensor,
+    *,
+    pieces: int = 20,
+    sweeps: int = 50,
+    tolerance: float = 1e-3,
+    batch_size: int = 1024,
+) -> Geodesic:
+    """Bend the straight line from `start` to `end`, until its decoded images are as short a curve as can be found.
+
+    Each sweep takes the gradient of the energy, one vector-Jacobian product of the decoder a point,
+    `eta_j = -J(z_j)' [g(z_{j+1}) - 2 g(z_j) + g(z_{j-1})] / dt`, and moves all points against it with a backtracking
+    line search (Armijo). The gradient is first smoothed along the curve, by the inverse of its second difference
+    (a Sobolev gradient; ours), so that the sweeps needed do not grow with the number of points. What is answered is
+    the curve of least energy among those met that are no longer than the straight line.
+
+    Args:
+        decode: from latents `(N, k)` to images `(N, C, H, W)`, differentiable, each image from its own latent alone.
+        start, end: latents `(B, k)`.
+        pieces: `N`.
+        sweeps: the most sweeps; 0 is the straight line.
+        tolerance: a curve is left alone once a sweep lowers its energy by less than this part of it.
+        batch_size: latents a call of `decode`. Changes memory, not results.
+
+    Raises:
+        ValueError: an argument is out of range, or the ends differ in shape.
+
+    Costs `N - 1` vector-Jacobian products a sweep, and `N - 1` decoded latents for each step tried.
+    """
+    if start.ndim != 2 or start.shape != end.shape:
+        raise ValueError(f"start and end must be latents (B, k), got {tuple(start.shape)} and {tuple(end.shape)}")
+    for name, number, least in (("pieces", pieces, 1), ("sweeps", sweeps, 0), ("batch_size", batch_size, 1)):
+        if number < least:
+            raise ValueError(f"{name} must be >= {least}, got {number}")
+
+    def decoded(latents: Tensor) -> Tensor:
+        with torch.no_grad():
+            flat = torch.cat([decode(part) for part in latents.flatten(0, 1).split(batch_size)])
+        return flat.reshape(*latents.shape[:2], *flat.shape[1:])
+
+    fractions = torch.linspace(0, 1, pieces + 1, dtype=start.dtype, device=start.device)[:, None]
+    latents = torch.lerp(start.detach()[:, None], end.detach()[:, None], fractions)
+    images = decoded(latents)
+    energy, straight_length = _energy(images), _length(images)
+    straight_energy = energy
+    kept, kept_images = latents, images
+    step = torch.full_like(energy, 0.5)
+    moving = torch.full_like(energy, pieces > 1, dtype=torch.bool)
+    for _ in range(sweeps):
+        rows = moving.nonzero()[:, 0]  # the curves still worth a sweep
+        if len(rows) == 0:
+            break
+        slope = _energy_gradient(decode, latents[rows], images[rows], batch_size)
+        direction = _smoothed(slope)
+        promised = (slope * direction).sum(dim=(1, 2))
+        step[rows] *= 2
+        moving[rows] = False
+        for _ in range(HALVINGS):
+            trial = latents[rows]
+            trial[:, 1:-1] -= step[rows, None, None] * direction
+            trial_images = images[rows]
+            trial_images[:, 1:-1] = decoded(trial[:, 1:-1])
+            trial_energy = _energy(trial_images)
+            fell = trial_energy <= energy[rows] - ARMIJO * step[rows] * promised
+            found = rows[fell]
+            moving[found] = energy[found] - trial_energy[fell] > tolerance * energy[found]
+            latents = latents.index_put((found,), trial[fell])
+            images = images.index_put((found,), trial_images[fell])
+            energy = energy.index_put((found,), trial_energy[fell])
+            rows, direction, promised = rows[~fell], direction[~fell], promised[~fell]
+            if len(rows) == 0:
+                break
+            step[rows] /= 2
+        shorter = (_length(images) <= straight_length).nonzero()[:, 0]
+        kept = kept.index_put((shorter,), latents[shorter])
+        kept_images = kept_images.index_put((shorter,), images[shorter])
+    return Geodesic(kept, kept_images, _energy(kept_images), _length(kept_images), straight_energy, straight_length)
+
+
+def _energy(images: Tensor) -> Tensor:
+    """`(B,)`, of curves of images `(B, N + 1, C, H, W)`."""
+    moves = images.diff(dim=1).flatten(1)
+    return 0.5 * (images.shape[1] - 1) * moves.square().sum(dim=1)
+
+
+def _length(images: Tensor) -> Tensor:
+    """`(B,)`, as `_energy`."""
+    lengths: Tensor = images.diff(dim=1).flatten(2).norm(dim=2).sum(dim=1)
+    return lengths
+
+
+def _energy_gradient(decode: Decode, latents: Tensor, images: Tensor, batch_size: int) -> Tensor:
+    """Of the energy by the latents between the ends, `(B, N - 1, k)`; one vector-Jacobian product each."""
+    bends = (images.shape[1] - 1) * (2 * images[:, 1:-1] - images[:, :-2] - images[:, 2:])
+    parts = []
+    for some, bend in zip(
+        latents[:, 1:-1].flatten(0, 1).split(batch_size), bends.flatten(0, 1).split(batch_size), strict=True
+    ):
+        leaf = some.detach().requires_grad_(True)
+        with torch.enable_grad():
+            (part,) = torch.autograd.grad(decode(leaf), leaf, bend)
+        parts.append(part)
+    return torch.cat(parts).reshape(*bends.shape[:2], -1)
+
+
+def _smoothed(slope: Tensor) -> Tensor:
+    """The gradient `(B, N - 1, k)` times the inverse of the Hessian that an identity decoder would have."""
+    count = slope.shape[1]
+    ones = torch.ones(count, count, dtype=slope.dtype, device=slope.device)
+    hessian = (count + 1) * (3 * ones.tril().triu() - ones.tril(1).triu(-1))
+    smoothed: Tensor = torch.linalg.solve(hessian, slope)
+    return smoothed

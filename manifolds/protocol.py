@@ -1,0 +1,93 @@
+"""Labelled images whose tangent spaces are known exactly (Bordt et al. 2023, arXiv:2206.07387).
+
+Both routes end at images that a decoder made, so that its Jacobian spans the tangent space of each: drawn from the
+prior and labelled by a classifier, or real images replaced by what an autoencoder makes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from manifolds.tangent import TangentSpace
+from manifolds.vae import Decode, decoder_tangent_space
+
+ROUND = 64  # latents drawn at once; fixed, as another number would draw others
+PATIENCE = 1000  # draws an accepted image, before the labeller is given up
+
+
+@dataclass(frozen=True)
+class KnownManifold:
+    """Images with labels, on a manifold that is known.
+
+    Attributes:
+        images: `(N, C, H, W)`, each `decode(latent)`.
+        latents: `(N, k)`.
+        labels: `(N,)`.
+        tangent_spaces: one an image, exact up to the rounding of the decoder's own float.
+    """
+
+    images: Tensor
+    latents: Tensor
+    labels: Tensor
+    tangent_spaces: list[TangentSpace]
+
+
+@torch.no_grad()
+def generated(
+    decode: Decode, labeller: Callable[[Tensor], Tensor], *, latent: int, count: int, seed: int = 0
+) -> KnownManifold:
+    """Images drawn from the prior `z ~ N(0, I)`, labelled by what a classifier decides.
+
+    An image is kept with probability `p^2`, where `p` is the largest class probability, so that few are kept of which
+    the classifier is unsure. Image `n` is the same whatever `count` is.
+
+    Args:
+        decode: from latents `(N, latent)`, float32 on the CPU, to images.
+        labeller: from images to logits `(N, classes)`, in eval mode.
+        latent: dimensions of the prior.
+        count: how many images.
+        seed: of the latents and of the acceptance.
+
+    Raises:
+        ValueError: `count` or `latent` is less than 1, or hardly any image is accepted.
+    """
+    if count < 1 or latent < 1:
+        raise ValueError(f"count and latent must be >= 1, got {count} and {latent}")
+    generator = torch.Generator().manual_seed(seed)
+    latents, labels, kept, drawn = [], [], 0, 0
+    while kept < count:
+        if drawn >= PATIENCE * max(count, ROUND):
+            raise ValueError(
+                f"only {kept} of {drawn} images drawn were accepted; the labeller is too unsure of what is decoded"
+            )
+        z = torch.randn(ROUND, latent, generator=generator)
+        chance = torch.rand(ROUND, generator=generator)
+        sure, decided = labeller(decode(z)).softmax(dim=1).max(dim=1)
+        accepted = chance.to(sure) < sure.square()
+        latents.append(z[accepted.cpu()])
+        labels.append(decided[accepted])
+        kept, drawn = kept + len(latents[-1]), drawn + ROUND
+    return _known(decode, torch.cat(latents)[:count], torch.cat(labels)[:count])
+
+
+@torch.no_grad()
+def reconstructed(encode: Callable[[Tensor], Tensor], decode: Decode, images: Tensor, labels: Tensor) -> KnownManifold:
+    """Real images `(N, C, H, W)` as an autoencoder reconstructs them, `decode(encode(x))`, under their own labels.
+
+    The tangent spaces are exact for the reconstructions, and approximate for the originals.
+
+    Raises:
+        ValueError: there are not as many labels as images.
+    """
+    if len(images) != len(labels):
+        raise ValueError(f"there are {len(images)} images but {len(labels)} labels")
+    return _known(decode, encode(images), labels)
+
+
+def _known(decode: Decode, latents: Tensor, labels: Tensor) -> KnownManifold:
+    images = torch.cat([decode(part) for part in latents.split(ROUND)])
+    return KnownManifold(images, latents, labels, decoder_tangent_space(decode, latents))

@@ -1,0 +1,70 @@
+"""The leading singular vectors of a matrix known only by its products (Halko, Martinsson, Tropp 2011)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Product = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class LeadingSVD:
+    """`A ~ sum_i values_i left_i right_i^T`.
+
+    Attributes:
+        values: falling, `(r,)`, float64.
+        left, right: orthonormal rows `(r, rows of A)` and `(r, columns of A)`, float64.
+    """
+
+    values: Tensor
+    left: Tensor
+    right: Tensor
+
+
+def randomised_svd(
+    product: Product,
+    adjoint: Product,
+    columns: int,
+    rank: int,
+    *,
+    oversampling: int = 8,
+    iterations: int = 2,
+    generator: torch.Generator | None = None,
+) -> LeadingSVD:
+    """Randomised subspace iteration (algorithms 4.4 and 5.1 there).
+
+    Args:
+        product: `A v` of vectors `(l, columns)`, as `(l, rows)`, float64.
+        adjoint: `A^T u` of vectors `(l, rows)`, as `(l, columns)`, float64.
+        columns: of `A`.
+        rank: how many singular vectors.
+        oversampling: further vectors that are carried along and dropped at the end.
+        iterations: of the power iteration. The error of the subspace falls with `(s_{l+1} / s_r)^(2 iterations + 1)`.
+        generator: of the random start.
+
+    Raises:
+        ValueError: `rank` or another number is out of range.
+
+    Costs `(iterations + 1) (rank + oversampling)` products, and as many of the adjoint.
+    """
+    if not 1 <= rank <= columns:
+        raise ValueError(f"rank must be in 1..{columns}, got {rank}")
+    if oversampling < 0 or iterations < 0:
+        raise ValueError(f"oversampling and iterations must be >= 0, got {oversampling} and {iterations}")
+    count = min(columns, rank + oversampling)
+    device = None if generator is None else generator.device
+    basis = torch.randn(count, columns, generator=generator, dtype=torch.double, device=device)
+    basis = _orthonormal(product(basis))
+    for _ in range(iterations):
+        basis = _orthonormal(product(_orthonormal(adjoint(basis))))
+    mixing, values, right = torch.linalg.svd(adjoint(basis), full_matrices=False)
+    return LeadingSVD(values[:rank], (mixing.T @ basis)[:rank], right[:rank])
+
+
+def _orthonormal(rows: Tensor) -> Tensor:
+    basis: Tensor = torch.linalg.qr(rows.T)[0].T
+    return basis

@@ -1,0 +1,88 @@
+"""What the benchmarks measure on: the bundled digits, and MNIST with models that `freemcg train` made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from freemcg import Denoiser
+from freemcg.bundle import bundle_folder
+from freemcg.digits import load_scans, render
+from freemcg.models import load_denoiser
+from freemcg.networks import load_network
+
+DATA = ("digits", "mnist")
+SPLITS = ("test", "train")
+MNIST = Path("../shared/data/mnist.npz")
+MODELS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Models:
+    """A denoiser, and two networks of different architecture, trained apart, from images in [0, 1] to logits."""
+
+    denoiser: Denoiser
+    classifier: nn.Module
+    judge: nn.Module
+
+
+def load_models(data: str, folder: Path = MODELS) -> Models:
+    """The bundle's for digits; for MNIST those in `folder`: `mnist-denoiser`, `mnist-classifier`, `mnist-judge`."""
+    check_data(data)
+    digits = data == "digits"
+    denoiser = load_denoiser("digits" if digits else str((folder / "mnist-denoiser").absolute()))
+    classifier = bundle_folder("digits") / "classifier" if digits else folder / "mnist-classifier"
+    return Models(denoiser, load_classifier(classifier), load_judge(data, folder))
+
+
+def load_judge(data: str, folder: Path = MODELS) -> nn.Module:
+    """The judge alone."""
+    check_data(data)
+    return load_classifier(bundle_folder("digits") / "judge" if data == "digits" else folder / "mnist-judge")
+
+
+def load_classifier(folder: Path) -> nn.Module:
+    """A network in eval mode, from images in [0, 1] to logits."""
+    return load_network(folder)[0].requires_grad_(False)
+
+
+def load_images(data: str, split: str, *, first: int = 0, count: int, mnist: Path = MNIST) -> Tensor:
+    """Images `first` to `first + count - 1` of a split, `(count, 1, 32, 32)` in [0, 1].
+
+    Raises:
+        ValueError: there is no such data set or split, or it holds fewer images.
+    """
+    check_data(data)
+    if split not in SPLITS:
+        raise ValueError(f"--split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if data == "mnist":
+        images = read_mnist(mnist, split)[0]
+    elif split == "train":
+        images = render(load_scans("train")[0])
+    else:
+        images = render(load_file(bundle_folder("digits") / "held_out.safetensors")["scans"])
+    if first < 0 or count < 1 or first + count > len(images):
+        raise ValueError(f"{data} holds {len(images)} {split} images; there are no {count} from {first} on")
+    return images[first : first + count].float() / 255
+
+
+def read_mnist(path: Path, split: str) -> tuple[Tensor, Tensor]:
+    """MNIST from an `.npz` of `train_images (N, 28, 28)`, `train_labels`, `test_images`, `test_labels`.
+
+    Returns:
+        Images `(N, 1, 32, 32)` uint8, padded by two black pixels on each side, and labels `(N,)`.
+    """
+    with np.load(path) as arrays:
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+    return F.pad(torch.from_numpy(images)[:, None], (2, 2, 2, 2)), torch.from_numpy(labels).long()
+
+
+def check_data(data: str) -> None:
+    if data not in DATA:
+        raise ValueError(f"--data must be one of {', '.join(DATA)}, got {data!r}")

@@ -1,0 +1,173 @@
+"""The frontier of counterfactuals: what each method reaches with how many queries.
+
+    python tests/benchmarks/frontier.py run --data digits --methods ours --budgets 50,100 --images 100 --seeds 0,1,2
+    python tests/benchmarks/frontier.py run --data digits --methods ours,paper,pixel,whitebox --images 30
+    python tests/benchmarks/frontier.py report --data digits --csv frontier.csv --plot frontier.png
+
+The target is the classifier's runner-up. `run` keeps each finished counterfactual in --out, a file for each method,
+budget, seed and image; a second start does only what is missing, and several may run side by side on different methods,
+budgets, seeds or images. For MNIST, make the pictures, train three models, and name the folder that they are in:
+
+    python tests/benchmarks/frontier.py mnist-folder --mnist ../shared/data/mnist.npz --out mnist
+    freemcg train denoiser --config mnist-denoiser --data mnist/train --out runs/mnist-denoiser
+    freemcg train classifier --config mnist-classifier --data mnist/train --out runs/mnist-classifier
+    freemcg train classifier --config mnist-judge --data mnist/train --out runs/mnist-judge
+    python tests/benchmarks/frontier.py run --data mnist --models runs --images 30
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from data_sets import MNIST, MODELS, SPLITS, Models, load_images, load_judge, load_models, read_mnist
+from frontier_report import draw, markdown, read_finished, summarise_row, write_csv
+from tqdm import tqdm
+
+from freemcg import BlackBox, FreeMCG
+from freemcg.images import write_image
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
+OUT = Path("runs/frontier")
+BUDGETS = "25,50,100,200,400,1600,10000"
+
+
+def ours(models: Models, budget: int, seed: int) -> Any:
+    return FreeMCG(BlackBox(models.classifier, budget=None), models.denoiser, search={"budget": budget}, seed=seed)
+
+
+def paper(models: Models, budget: int, seed: int) -> Any:
+    """The published procedure with as many particles as steps, or one more step, scaled to the budget."""
+    search = {"method": "paper", **scaled_preset(budget)}
+    box = BlackBox(models.classifier)
+    return FreeMCG(box, models.denoiser, search=search, objective="log_probability", seed=seed)
+
+
+def scaled_preset(budget: int) -> dict[str, int]:
+    """The most particles K, and then steps S, that cost `K (S - 1) + 2` queries: 100 and 100 at 10,000."""
+    particles = (1 + math.isqrt(4 * budget - 7)) // 2
+    return {"particles": particles, "steps": (budget - 2) // particles + 1}
+
+
+def whitebox(models: Models, budget: int, seed: int) -> Any:
+    from baselines.diffusion_guided import DiffusionGuided
+
+    return DiffusionGuided(models.classifier, models.denoiser, seed=seed)
+
+
+def pixel(models: Models, budget: int, seed: int) -> Any:
+    from baselines.pixel_search import PixelSearch
+
+    return PixelSearch(BlackBox(models.classifier), models.denoiser, queries=budget, seed=seed)
+
+
+METHODS: dict[str, Callable[[Models, int, int], Any]] = {
+    "ours": ours,
+    "paper": paper,
+    "whitebox": whitebox,
+    "pixel": pixel,
+}
+UNBOUNDED = ("whitebox",)
+
+Data = Annotated[str, typer.Option(help="digits or mnist.")]
+Split = Annotated[str, typer.Option(help="test, or train to choose settings on.")]
+ModelFolder = Annotated[Path, typer.Option(help="Holds mnist-denoiser, mnist-classifier and mnist-judge.")]
+MnistFile = Annotated[Path, typer.Option(help="MNIST as one .npz.")]
+
+
+@app.command()
+def run(
+    data: Data = "digits",
+    methods: str = ",".join(METHODS),
+    budgets: str = BUDGETS,
+    images: int = 30,
+    first: int = 0,
+    seeds: str = "0",
+    split: Split = "test",
+    out: Path = OUT,
+    mnist: MnistFile = MNIST,
+    models: ModelFolder = MODELS,
+) -> None:
+    """Find the counterfactuals that are missing in --out."""
+    cells = list(_cells(methods, budgets, seeds))
+    pictures = load_images(data, split, first=first, count=images, mnist=mnist)
+    loaded = load_models(data, models)
+    missing = []
+    for name, method, budget, seed in cells:
+        explainer = METHODS[method](loaded, budget, seed)
+        for index, picture in enumerate(pictures, start=first):
+            path = out / f"{data}-{split}" / f"{name}-seed{seed}" / f"{index:05d}.safetensors"
+            if not path.is_file():
+                missing.append((explainer, picture, path))
+    for explainer, picture, path in (bar := tqdm(missing)):
+        bar.set_description(f"{path.parent.name} {path.stem}")
+        if not path.is_file():
+            result = explainer.counterfactual(picture)
+            replace(result, path=result.path[-1:]).save(path)
+
+
+def _cells(methods: str, budgets: str, seeds: str) -> Iterator[tuple[str, str, int, int]]:
+    """Name, method, budget and seed; a method without a budget has 0 and comes once a seed."""
+    for method in methods.split(","):
+        if method not in METHODS:
+            raise typer.BadParameter(f"--methods are {', '.join(METHODS)}, got {method!r}")
+        for budget in [0] if method in UNBOUNDED else _integers(budgets):
+            for seed in _integers(seeds):
+                yield method if method in UNBOUNDED else f"{method}-{budget}", method, budget, seed
+
+
+@app.command()
+def report(
+    data: Data = "digits",
+    images: Annotated[int | None, typer.Option(help="Only so many images, from --first on.  [default: all]")] = None,
+    first: int = 0,
+    split: Split = "test",
+    against: Annotated[
+        str, typer.Option(help="A row; L1 and realism are also given over its, on its images.")
+    ] = "paper-10000",
+    out: Path = OUT,
+    models: ModelFolder = MODELS,
+    csv_file: Annotated[Path | None, typer.Option("--csv")] = None,
+    plot: Path | None = None,
+) -> None:
+    """Print a table of what is finished in --out, a row for each method and budget."""
+    chosen = range(first, 10**9 if images is None else first + images)
+    judge = load_judge(data, models)
+    found = read_finished(out / f"{data}-{split}", judge, chosen, list(METHODS))
+    if not found:
+        raise typer.BadParameter(f"nothing is finished in {out / f'{data}-{split}'}; start 'run' first")
+    rows = [summarise_row(name, each, found.get(against)) for name, each in found.items()]
+    rows.sort(key=lambda row: (list(METHODS).index(row.method), row.budget or 0))
+    print("\n".join(markdown(rows, against)))
+    if csv_file is not None:
+        write_csv(rows, csv_file, data=data, split=split, against=against)
+    if plot is not None:
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        draw(rows, f"{data}, {split} images", list(METHODS)).savefig(plot, dpi=150)
+
+
+@app.command()
+def mnist_folder(mnist: MnistFile = MNIST, out: Path = Path("mnist")) -> None:
+    """Write MNIST as pictures, padded to 32x32: OUT/train/0/00000.png and so on, what `freemcg train` reads."""
+    for split in SPLITS:
+        images, labels = read_mnist(mnist, split)
+        for index, (image, label) in enumerate(zip(tqdm(images, desc=split), labels.tolist(), strict=True)):
+            path = out / split / str(label) / f"{index:05d}.png"
+            if not path.is_file():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_image(image.float() / 255, path)
+
+
+def _integers(listed: str) -> list[int]:
+    try:
+        return [int(each) for each in listed.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"whole numbers with commas between them, got {listed!r}") from None
+
+
+if __name__ == "__main__":
+    app()

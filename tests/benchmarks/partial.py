@@ -1,0 +1,93 @@
+"""Measure counterfactuals of the bundled digits where the classifier answers only a part of its scores.
+
+    python tests/benchmarks/partial.py --images 100 --out runs/partial
+    python tests/benchmarks/partial.py --kinds label --search "strength: 0.8, stop: 4"
+
+The target is the runner-up of the full scores, for every kind of answer, so that the rows compare. Each finished image
+is kept in --out, in a folder named by the settings, and a second start does only what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import typer
+import yaml
+
+from freemcg import BlackBox, Bundle, Counterfactual, FreeMCG, load_bundle
+from freemcg.evaluation import summarise
+
+app = typer.Typer(add_completion=False, help=__doc__)
+COLUMNS = (
+    "answers",
+    "images",
+    "decided as target",
+    "judge agrees",
+    "mean L1",
+    "realism",
+    "queries (most)",
+    "seconds",
+    "status",
+)
+
+
+def answer_logits(bundle: Bundle) -> BlackBox:
+    return BlackBox(bundle.classifier, class_names=bundle.class_names)
+
+
+def answer_top(k: int) -> Callable[[Bundle], BlackBox]:
+    def make(bundle: Bundle) -> BlackBox:
+        def predict(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            scores, labels = bundle.classifier(images).softmax(dim=1).topk(k)
+            return labels, scores
+
+        return BlackBox(predict, "top_k", class_names=bundle.class_names)
+
+    return make
+
+
+def answer_label(bundle: Bundle) -> BlackBox:
+    return BlackBox(lambda images: bundle.classifier(images).argmax(dim=1), "label", class_names=bundle.class_names)
+
+
+KINDS = {"all": answer_logits, "top-5": answer_top(5), "top-2": answer_top(2), "label": answer_label}
+
+
+@app.command()
+def main(
+    images: int = 100,
+    kinds: str = ",".join(KINDS),
+    search: str = "",
+    seed: int = 0,
+    out: Path = Path("runs/partial"),
+) -> None:
+    """Counterfactuals to the runner-up, by how much of the scores is answered. --search holds settings as YAML does."""
+    bundle = load_bundle("digits")
+    with torch.no_grad():
+        targets = bundle.classifier(bundle.images[:images]).topk(2).indices[:, 1].tolist()
+    settings = yaml.safe_load("{" + search + "}")
+    folder = "-".join([f"{name}={value}" for name, value in sorted(settings.items())] + [f"seed={seed}"])
+    rows = ["| " + " | ".join(COLUMNS) + " |", "| --- " * len(COLUMNS) + "|"]
+    for kind in kinds.split(","):
+        results = []
+        for index, target in enumerate(targets):
+            path = out / kind / folder / f"{index:04d}.safetensors"
+            if not path.is_file():
+                explainer = FreeMCG(KINDS[kind](bundle), bundle.denoiser, search=settings, seed=seed)
+                explainer.counterfactual(bundle.images[index], target).save(path)
+                print(f"{kind} {index + 1}/{images}", flush=True)
+            results.append(Counterfactual.load(path))
+        s = summarise(results, bundle.judge)
+        statuses = [result.status for result in results]
+        named = ", ".join(f"{name} {statuses.count(name)}" for name in sorted(set(statuses)))
+        rows.append(
+            f"| {kind} | {s.images} | {s.flipped:.1%} | {s.judged:.1%} | {s.l1:.4f} | {s.realism:.3f} "
+            f"| {s.queries:.1f} ({s.most_queries}) | {s.seconds:.2f} | {named} |"
+        )
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    app()
