@@ -229,6 +229,47 @@ def counterfactual(
 
 
 @app.command(
+    "plan",
+    epilog=_examples(
+        "freemcg plan photos/ --model endpoint.yaml --price-per-1000 1.50 --latency 0.2",
+        "freemcg plan photos/ --task counterfactual --config paper --price-per-1000 1.50",
+    ),
+)
+def _plan(
+    images: Images,
+    task: Annotated[str, typer.Option(help="attribution or counterfactual.")] = "attribution",
+    model: Model = "digits",
+    scores: Scores = None,
+    num_classes: Classes = None,
+    image_size: Size = None,
+    config: Config = None,
+    queries: Annotated[int | None, typer.Option(help="Queries an image, of an attribution.  [default: 64]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; what is done there is left out.")] = None,
+    latency: Annotated[float | None, typer.Option(min=0, help="Seconds an answer takes; 'probe' shows it.")] = None,
+    price_per_1000: Price = None,
+) -> None:
+    """Forecast the queries, time and price of a job.
+
+    Costs nothing: the classifier is asked nothing.
+    """
+    from freemcg.jobs import list_items  # noqa: PLC0415
+    from freemcg.models import load_black_box  # noqa: PLC0415
+    from freemcg.plan import describe_forecast, forecast  # noqa: PLC0415
+    from freemcg.settings import Settings, make  # noqa: PLC0415
+
+    if task not in ("attribution", "counterfactual"):
+        raise ValueError(f"task must be attribution or counterfactual, got {task!r}")
+    items = list_items(images, images.parent / "unwritten" if out is None else out)
+    pending = sum(not item.done for item in items)
+    black_box = load_black_box(model, scores=scores, num_classes=num_classes, image_size=image_size)
+    settings = make(Settings, _settings(config, queries=queries))
+    wanted: Task = "attribution" if task == "attribution" else "counterfactual"
+    found = forecast(black_box, settings, wanted, pending, latency=latency, price_per_1000=price_per_1000)
+    for line in describe_forecast(found):
+        typer.echo(line)
+
+
+@app.command(
     "probe",
     epilog=_examples(
         "freemcg probe photos/ --model endpoint.yaml",

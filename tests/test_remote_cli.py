@@ -8,10 +8,14 @@ import inference_server
 import misbehaving_server
 import pytest
 import tiny
+import torch
 
-from freemcg import Attribution
-from freemcg.blackbox import SCORE_KINDS
+from freemcg import Attribution, BlackBox, FreeMCG, load_bundle
+from freemcg.blackbox import SCORE_KINDS, EndpointDescription, endpoint_black_box
 from freemcg.cli import main
+from freemcg.jobs import most_queries
+from freemcg.plan import Forecast, calls, forecast
+from freemcg.settings import Settings, make
 
 ENDPOINT = """\
 url: {url}
@@ -156,6 +160,64 @@ def test_probe_notices_a_model_that_does_not_repeat_or_does_not_look(place, caps
     assert re.search(r"does NOT repeat: the largest difference of a probability is 0.025\n", capsys.readouterr().out)
     assert main(["probe", "pics/a.png", "--model", "odd.py:blind", "--scores", "probabilities"]) == 0
     assert "the other image got exactly the SAME answer: does the image arrive?\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", ["attribution", "counterfactual"])
+@pytest.mark.parametrize("values", [{}, {"noise": [0.1, 0.3], "queries": 9}, {"search": {"steps": 8, "budget": 20}}])
+def test_calls_are_what_the_black_box_is_asked(task, values):
+    """In the order and size in which an explainer asks, with a classifier that never reaches the target."""
+    settings = make(Settings, values)
+    bundle = load_bundle("digits")
+    asked = []
+
+    def predict(images):
+        asked.append(len(images))
+        level = images.flatten(1).mean(dim=1)
+        return torch.stack([level, -level, torch.full_like(level, -20)], dim=1)
+
+    explainer = FreeMCG(BlackBox(predict, batch_size=1000), bundle.denoiser, **values)
+    image = bundle.images[0]
+    explainer.explain(image) if task == "attribution" else explainer.counterfactual(image, target=2)
+    assert asked == calls(settings, task)
+    assert sum(asked) <= most_queries(settings, task)
+
+
+@pytest.mark.parametrize(
+    ("fields", "latency", "requests", "seconds"),
+    [
+        ({"batch_size": 8, "concurrency": 2}, 0.5, 1 + 2, 2 * 0.5),
+        ({"batch_size": 8, "concurrency": 1}, 0.5, 1 + 2, 3 * 0.5),
+        ({"batch_size": 1, "concurrency": 4}, 0.5, 1 + 12, 4 * 0.5),
+        ({"batch_size": 1, "concurrency": 4, "requests_per_second": 2}, 0.5, 13, 6.5),
+        ({"batch_size": 1, "concurrency": 4, "requests_per_second": 2}, None, 13, 6.5),
+        ({"batch_size": 1}, None, 13, None),
+    ],
+)
+def test_a_forecast_follows_the_transport(fields, latency, requests, seconds):
+    described = {"url": "http://x/", "body": ["{image}"], "means": "probabilities"}
+    black_box = endpoint_black_box(EndpointDescription(**described, **fields))
+    settings = make(Settings, {"queries": 12, "estimate": "regression"})
+    found = forecast(black_box, settings, "attribution", 10, latency=latency, price_per_1000=4.0)
+    assert found == Forecast(10, 130, 10 * requests, None if seconds is None else 10 * seconds, 0.52)
+
+
+def test_a_plan_costs_nothing_and_leaves_out_what_is_done(server, place, explain, capsys):
+    model = describe(place, server, "plan", "ok")
+    words = ["plan", "pics", "--model", model, "--config", "tiny.yaml", "--latency", "2", "--price-per-1000", "100"]
+    assert main(words) == 0
+    assert capsys.readouterr().out == (
+        "images: 2\nqueries: at most 18, in 8 requests\n"
+        "seconds: at most 12 of the classifier, beside those of the diffusion model\n"
+        "price: at most 1.80, and more where something has to be sent again\n"
+    )
+    assert server.log("plan") == []
+    assert explain(model=model) == 0
+    shutil.rmtree(place / "out" / "b")
+    capsys.readouterr()
+    assert main([*words, "--out", "out"]) == 0
+    assert capsys.readouterr().out.startswith("images: 1\nqueries: at most 9, in 4 requests\n")
+    assert main([*words, "--task", "both"]) == 2
+    assert said(capsys) == ["freemcg: task must be attribution or counterfactual, got 'both'"]
 
 
 def test_a_cache_is_listed_and_cleared(server, place, explain, capsys):
