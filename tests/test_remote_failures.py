@@ -86,7 +86,7 @@ REFUSED = {
     "truncated": ("truncated", "{}: the answer is not JSON: '"),
     "html": ("html", "{}: the answer is not JSON: '<html><body>Please log in</body></html>'"),
     "rows": ("rows", "{}: the answer holds 5 rows for 4 images: '"),
-    "nan": ("nan", "the black box answered NaN or infinity for image 0 of 4"),
+    "nan": ("nan", "{}: the answer holds NaN for image 0 of 4: '"),
     "huge": ("huge=40000000", "{} answered more than 33554432 bytes"),
     "elsewhere": ("redirect", "{} redirects to http://127.0.0.1:1, which is not followed; where you trust it, name"),
     "forbidden": ("status=403", "{} answered 403"),
