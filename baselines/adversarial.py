@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from baselines.counted_gradient import counted_gradient, wrap_model
 from baselines.counterfactual_method import CounterfactualMethod
 from freemcg.candidates import Candidates
-from freemcg.counterfactual import as_file
 from freemcg.denoiser import Denoiser
+from freemcg.images import as_file
 from freemcg.objective import Objective
 
 

@@ -16,8 +16,8 @@ from freemcg.candidates import Candidates
 from freemcg.counterfactual import search_counterfactuals
 from freemcg.denoiser import Denoiser
 from freemcg.objective import Objective
+from freemcg.record import made_by
 from freemcg.results import Counterfactual
-from freemcg.version import versions
 
 
 class CounterfactualMethod(ABC):
@@ -102,13 +102,5 @@ class CounterfactualMethod(ABC):
             "confidence": self.confidence,
             "seed": self.seed,
         }
-        return {
-            "method": type(self).__name__,
-            "settings": {**self._settings(), **shared},
-            "black_box": self.black_box.identity,
-            "scores": self.black_box.scores,
-            "class_names": None if self.black_box.class_names is None else list(self.black_box.class_names),
-            "denoiser": self.denoiser.name,
-            "denoiser_identity": self.denoiser.identity,
-            "versions": versions(),
-        }
+        settings = {**self._settings(), **shared}
+        return {"method": type(self).__name__, **made_by(self.black_box, self.denoiser, settings)}

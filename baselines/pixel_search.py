@@ -14,8 +14,8 @@ from torch import Tensor
 from baselines.counterfactual_method import CounterfactualMethod
 from freemcg.blackbox import BlackBox
 from freemcg.candidates import Candidates
-from freemcg.counterfactual import as_file
 from freemcg.denoiser import Denoiser
+from freemcg.images import as_file
 from freemcg.objective import Objective
 from freemcg.seeding import particle_noise
 

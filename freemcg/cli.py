@@ -66,7 +66,7 @@ Scores = Annotated[
         "be said for http://...]"
     ),
 ]
-Classes = Annotated[int | None, typer.Option(help="Number of classes; needed where it answers labels.")]
+Classes = Annotated[int | None, typer.Option(help="Number of classes; needed where it answers labels or top_k.")]
 Size = Annotated[int | None, typer.Option(help="Side in pixels that file.py:name wants its images resized to.")]
 DenoiserName = Annotated[
     str, typer.Option(help="The diffusion model: a folder, a repository on the hub, or the bundled digits.")
@@ -138,7 +138,7 @@ def demo(
     """Explain digits with the bundled models.
 
     Handwritten digits, held out in training: where the bundled classifier looks, and a change that flips its decision.
-    Each costs about 110 queries and 3 seconds on two CPU cores.
+    Each costs about 110 queries and 4 seconds on two CPU cores.
     """
     from freemcg.demo import run_demo  # noqa: PLC0415
 

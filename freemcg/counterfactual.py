@@ -12,6 +12,7 @@ from torch import Tensor
 from freemcg.blackbox import BlackBox
 from freemcg.candidates import Candidates
 from freemcg.denoiser import Denoiser
+from freemcg.images import as_file
 from freemcg.paper import paper_search
 from freemcg.realism import denoising_error
 from freemcg.results import (
@@ -151,11 +152,6 @@ def search_counterfactuals(
         )
         for answer, error in zip(answers, errors[1:], strict=True)
     ]
-
-
-def as_file(images: Tensor) -> Tensor:
-    """What an 8-bit file holds of images in [0, 1]."""
-    return (images * 255).round() / 255
 
 
 @dataclass(frozen=True)

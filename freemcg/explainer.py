@@ -15,9 +15,9 @@ from freemcg.attribution import attribute_image, contrast_maps, difference_map, 
 from freemcg.blackbox import BlackBox, check_images
 from freemcg.counterfactual import find_counterfactual, find_diverse_counterfactuals
 from freemcg.denoiser import Denoiser
+from freemcg.record import made_by
 from freemcg.results import Attribution, Counterfactual
 from freemcg.settings import PaperSearch, Settings, SharedSearch, make, read_config
-from freemcg.version import versions
 
 Result = TypeVar("Result", Attribution, Counterfactual)
 Target = int | str | Tensor | Sequence[int | str] | None
@@ -224,7 +224,8 @@ class FreeMCG:
         return [self._finished(result, image) for result in results]
 
     def _finished(self, result: Result, image: Tensor, settings: Settings | None = None) -> Result:
-        return replace(result.to(image.device), record=self._record(settings or self.settings))
+        record = made_by(self.black_box, self.denoiser, (settings or self.settings).record())
+        return replace(result.to(image.device), record=record)
 
     def _one(self, image: Tensor, target: int | str | None) -> Tensor:
         """One checked image `(C, H, W)`, where the denoiser is."""
@@ -250,14 +251,3 @@ class FreeMCG:
         for each in target:
             self.black_box.class_index(each)
         return list(target)
-
-    def _record(self, settings: Settings) -> dict[str, Any]:
-        return {
-            "settings": settings.record(),
-            "black_box": self.black_box.identity,
-            "scores": self.black_box.scores,
-            "class_names": None if self.black_box.class_names is None else list(self.black_box.class_names),
-            "denoiser": self.denoiser.name,
-            "denoiser_identity": self.denoiser.identity,
-            "versions": versions(),
-        }

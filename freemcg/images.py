@@ -65,6 +65,11 @@ def read_image(path: Path, *, channels: int, size: tuple[int, int] | None = None
     return torch.from_numpy(np.stack(arrays)).clamp(0, 1)
 
 
+def as_file(images: Tensor) -> Tensor:
+    """What an 8-bit file holds of images in [0, 1]."""
+    return (images * 255).round() / 255
+
+
 def write_image(image: Tensor, path: Path) -> None:
     """Write `(C, H, W)` in [0, 1] as an 8-bit PNG, whole or not at all."""
     array = (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

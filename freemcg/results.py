@@ -38,7 +38,9 @@ class _Stored:
         path = Path(path)
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         tensors = {
-            name: value.detach().cpu().contiguous() for name, value in values.items() if isinstance(value, Tensor)
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)  # a file shares no memory
+            for name, value in values.items()
+            if isinstance(value, Tensor)
         }
         rest = {name: value for name, value in values.items() if not isinstance(value, Tensor)}
         header = {"kind": type(self).__name__, "result": json.dumps(rest)}

@@ -35,10 +35,9 @@ def shared_search(
     level of that step, from sigma points; all particles follow it until the next. The same answers predict each
     particle's objective, so one that is predicted to be past `stop` is not guided on. Particles differ in how hard they
     are guided, from `guidance / spread` to `guidance * spread`: what is just enough for one image is too little for
-    another, and trying costs nothing here. The pull to the input is the
-    gradient of the Huber distance, an L1 distance that is smooth within 5 of 255 grey levels, so that rounding cannot
-    turn its sign. At the end each particle is put back on the manifold once more: see `polish`. Their mean, polished
-    too, is a candidate of its own.
+    another, and trying costs nothing here. The pull to the input is the gradient of the Huber distance, an L1 distance
+    that is smooth within 5 of 255 grey levels, so that rounding cannot turn its sign. At the end each particle is put
+    back on the manifold once more: see `polish`. Their mean, polished too, is a candidate of its own.
 
     Costs `gradients * queries_per_gradient` queries, and `particles * steps + unpaid * gradients + 4 * (particles + 1)`
     denoisings.

@@ -46,12 +46,10 @@ class Survey:
         """Particles drawn at each level."""
         return len(self.ensembles[0].particles)
 
-    def ask(self, ask: Ask, queries: int) -> int:
-        """Ask about at most `queries` more points, as many at each level. Returns how many were asked."""
-        before = self.queries
+    def ask(self, ask: Ask, queries: int) -> None:
+        """Ask about at most `queries` more points, as many at each level."""
         for ensemble in self.ensembles:
             ensemble.ask(ask, queries // len(self.ensembles), self.estimate)
-        return self.queries - before
 
     def grow(self) -> None:
         """Double the particles of each level. Asks nothing."""

@@ -9,7 +9,7 @@ import torch
 from plane import make
 
 from freemcg import BlackBox, FreeMCG, PaperSearch, SharedSearch
-from freemcg.counterfactual import as_file
+from freemcg.images import as_file
 from freemcg.objective import log_odds
 from freemcg.search import shared_search
 

@@ -7,9 +7,9 @@ import torch
 from plane import SEARCH, SEARCH_COST, SHAPE, make
 
 from freemcg import BlackBox, FreeMCG
-from freemcg.counterfactual import as_file
 from freemcg.ensemble import anomalies
 from freemcg.estimator import ESTIMATES, Ensemble, draw_particles
+from freemcg.images import as_file
 from freemcg.objective import log_odds
 from freemcg.search import shared_search
 
@@ -158,6 +158,14 @@ def test_target_that_is_already_decided_costs_one_query(classifier, denoiser, im
     result = make(classifier, denoiser).counterfactual(image, target=decision)
     assert (result.status, result.queries, result.l1) == ("already_target", 1, 0)
     assert torch.equal(result.image, image)
+
+
+def test_an_answer_that_is_the_input_itself_can_be_saved(classifier, denoiser, image, tmp_path):
+    """Image, original and path are then one piece of memory."""
+    result = make(classifier, denoiser).counterfactual(image, target=int(classifier(image[None]).argmax()))
+    loaded = type(result).load(result.save(tmp_path / "same.safetensors"))
+    for name in ("image", "original", "path"):
+        torch.testing.assert_close(getattr(loaded, name), getattr(result, name), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("budget", [1, 2, 4, 5, 8, 11, 12, 30])

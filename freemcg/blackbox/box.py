@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from freemcg.blackbox.cache import QueryCache, image_key
 from freemcg.blackbox.scores import SCORE_KINDS, spread_top_k
 from freemcg.identity import identity
+from freemcg.images import as_file
 
 Charge = Callable[[int, bool], None]
 """`charge(images, retry)` before images are sent; with `-images` where they did not leave this machine after all."""
@@ -305,7 +306,7 @@ class BlackBox:
             images = F.interpolate(images, size=self.image_size, mode="bilinear", antialias=True, align_corners=False)
             images = images.clamp(0, 1)
         if self.eight_bit:
-            images = (images * 255).round() / 255
+            images = as_file(images)
         if self.mean is not None and self.std is not None:
             if len(self.mean) != images.shape[1]:
                 raise ValueError(f"mean and std have {len(self.mean)} channels but the images {images.shape[1]}")

@@ -1,60 +1,19 @@
-"""Measure what the README states about the bundled digits.
+"""Measure the time and the batch sizes of the bundled digits.
 
-    python tests/benchmarks/digits.py counterfactual --images 100 --paper-images 20 --out runs/benchmark
-    python tests/benchmarks/digits.py profile
-    python tests/benchmarks/digits.py batches
-
-`counterfactual` keeps each finished image in --out, and a second start does only what is missing.
+python tests/benchmarks/digits.py profile
+python tests/benchmarks/digits.py batches
 """
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import torch
 import typer
-from data_sets import load_images
 
-from freemcg import BlackBox, Counterfactual, Denoiser, FreeMCG, load_bundle
-from freemcg.evaluation import summarise
+from freemcg import BlackBox, Denoiser, FreeMCG, load_bundle
 
 app = typer.Typer(add_completion=False, help=__doc__)
-COLUMNS = ("method", "images", "decided as target", "judge agrees", "mean L1", "realism", "queries (most)", "seconds")
-
-
-@app.command()
-def counterfactual(
-    images: int = 100,
-    paper_images: int = 20,
-    split: str = "test",
-    seed: int = 0,
-    out: Path = Path("runs/benchmark"),
-) -> None:
-    """Counterfactuals to the runner-up: the default search on --images, the paper's on the first --paper-images."""
-    bundle = load_bundle("digits")
-    pictures = load_images("digits", split, count=max(images, paper_images))
-    rows = ["| " + " | ".join(COLUMNS) + " |", "| --- " * len(COLUMNS) + "|"]
-    for name, make, count in (("default", FreeMCG, images), ("paper", FreeMCG.paper, paper_images)):
-        results = []
-        for index in range(count):
-            path = out / split / f"{name}-seed{seed}" / f"{index:04d}.safetensors"
-            if not path.is_file():
-                explainer = make(BlackBox(bundle.classifier), bundle.denoiser, seed=seed)
-                explainer.counterfactual(pictures[index]).save(path)
-                print(f"{name} {index + 1}/{count}", flush=True)
-            results.append(Counterfactual.load(path))
-        kept = [(name, results)]
-        if name == "default" and count > paper_images > 0:
-            kept.append((f"default, the paper's {paper_images} images", results[:paper_images]))
-        for title, chosen in kept:
-            if chosen:
-                s = summarise(chosen, bundle.judge)
-                rows.append(
-                    f"| {title} | {s.images} | {s.flipped:.1%} | {s.judged:.1%} | {s.l1:.4f} | {s.realism:.3f} "
-                    f"| {s.queries:.1f} ({s.most_queries}) | {s.seconds:.2f} |"
-                )
-    print("\n".join(rows))
 
 
 class _Timed(torch.nn.Module):
