@@ -1,4 +1,4 @@
-"""The small networks that `freemcg train` makes: two kinds of classifier and a variational autoencoder.
+"""The small networks that `freemcg train` makes: three kinds of classifier and a variational autoencoder.
 
 All take images `(N, C, H, W)` in [0, 1] and are stored as a folder of `model.safetensors` and `config.json`.
 """
@@ -30,6 +30,33 @@ class ConvClassifier(nn.Module):
         self.head = nn.Sequential(
             nn.Dropout(0.25),
             nn.Linear(widths[-1] * (image_size // 8) ** 2, 128),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(128, classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `(N, classes)` of images `(N, C, H, W)` in [0, 1]."""
+        logits: Tensor = self.head(self.features(2 * images - 1))
+        return logits
+
+
+class ShallowClassifier(nn.Module):
+    """Two 3x3 convolutions, one pooling, two dense layers: the MNIST32 classifier of Bordt et al. 2023. Even sides."""
+
+    def __init__(self, channels: int, classes: int, image_size: int, width: int = 32) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, width, 3),
+            nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+        )
+        self.head = nn.Sequential(
+            nn.Dropout(0.25),
+            nn.Linear(2 * width * (image_size // 2 - 2) ** 2, 128),
             nn.ReLU(),
             nn.Dropout(0.5),
             nn.Linear(128, classes),
@@ -132,6 +159,7 @@ class ConvVAE(nn.Module):
 NETWORKS: dict[str, type[nn.Module]] = {
     "conv_classifier": ConvClassifier,
     "residual_classifier": ResidualClassifier,
+    "shallow_classifier": ShallowClassifier,
     "conv_vae": ConvVAE,
 }
 

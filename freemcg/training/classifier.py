@@ -22,7 +22,7 @@ from freemcg.training.loop import Training, train
 class ClassifierTraining(Training):
     """Config of `freemcg train classifier`."""
 
-    network: str = Field("conv_classifier", pattern="^(conv|residual)_classifier$")
+    network: str = Field("conv_classifier", pattern="^(conv|residual|shallow)_classifier$")
     width: int = Field(16, ge=4, description="channels of the first stage")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     holdout: float = Field(
