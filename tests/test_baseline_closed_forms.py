@@ -36,10 +36,10 @@ from baselines.base_points import (
     Uniform,
     as_base_point,
 )
-from baselines.blur import gaussian_blur
 from baselines.guided_ig import guided_path
 from baselines.integrated_decision_gradients import sample_edges
 from baselines.path import RULES, integrate, straight_line
+from freemcg.blur import gaussian_blur
 from manifolds import TangentSpace, decoder_tangent_space, geodesic, tangent_space_of
 
 SHAPE = (3, 6, 4)
