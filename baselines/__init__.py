@@ -9,6 +9,7 @@ Counterfactual methods answer `counterfactual(image, target)`: `DiffusionGuided`
 from baselines.adversarial import Adversarial
 from baselines.adversarial_gradient_integration import AdversarialGradientIntegration
 from baselines.blur_ig import BlurIG
+from baselines.budget import settings_within
 from baselines.diffusion_guided import DiffusionGuided
 from baselines.expected_gradients import ExpectedGradients
 from baselines.geex import GEEX
@@ -62,4 +63,5 @@ __all__ = [
     "ZerothOrder",
     "available",
     "create",
+    "settings_within",
 ]

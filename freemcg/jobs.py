@@ -104,14 +104,14 @@ def run_job(
     def check() -> None:
         nonlocal resized
         if state.is_main_process:
-            _check_made_with(out, made_with)
+            check_made_with(out, made_with)
         resized = sum(_is_resized(explainer, item) for item in share)
 
-    _together(state, check)
+    together(state, check)
     resized = sum(gather_object([resized]))
     if state.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
-        _write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
+        write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
         each = most_queries(explainer.settings, task)
         typer.echo(
             f"images: {len(items)}; done before: {len(items) - len(pending)}; "
@@ -128,11 +128,11 @@ def run_job(
                 _explain(explainer, item, task, wanted)
                 bar.set_postfix(queries=explainer.black_box.queries, refresh=False)
 
-    _together(state, work)
+    together(state, work)
     rows = [json.loads((item.folder / RECORD).read_text()) for item in items]
     rows = [{key: value for key, value in row.items() if key != "record"} for row in rows]
     if state.is_main_process:
-        _write_summary(rows, out / SUMMARY)
+        write_csv(rows, out / SUMMARY)
         print_table(rows[:SHOWN_ROWS])
         _advise(rows, task)
         rest = len(rows) - SHOWN_ROWS
@@ -235,7 +235,7 @@ def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | None) -> 
         write_image(result.image, item.folder / "counterfactual.png")
     write_figure(result.plot(), item.folder / "figure.png")
     row = {"image": item.name, **row, "record": result.record}
-    _write_text(item.folder / RECORD, json.dumps(row, indent=2) + "\n")
+    write_text(item.folder / RECORD, json.dumps(row, indent=2) + "\n")
     result.save(item.folder / RESULT)
 
 
@@ -265,7 +265,7 @@ def _counterfactual_row(result: Counterfactual) -> dict[str, Any]:
     }
 
 
-def _together(state: PartialState, act: Callable[[], None]) -> None:
+def together(state: PartialState, act: Callable[[], None]) -> None:
     """Act on every process and wait for all; where one refuses, none goes on, and the main process says why."""
     own: Exception | None = None
     try:
@@ -281,7 +281,8 @@ def _together(state: PartialState, act: Callable[[], None]) -> None:
         raise ValueError(problems[0])
 
 
-def _check_made_with(out: Path, now: dict[str, Any]) -> None:
+def check_made_with(out: Path, now: dict[str, Any]) -> None:
+    """Refuse a folder whose results were made with other settings than `now`, which has the form of `job_settings`."""
     path = out / SETTINGS
     if not path.is_file():
         return
@@ -310,7 +311,8 @@ def _read(explainer: FreeMCG, item: Item) -> torch.Tensor:
     return read_image(item.image, channels=denoiser.channels or 3, size=denoiser.image_size).to(denoiser.device)
 
 
-def _write_summary(rows: list[dict[str, Any]], path: Path) -> None:
+def write_csv(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write rows with the same keys, whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
@@ -319,7 +321,8 @@ def _write_summary(rows: list[dict[str, Any]], path: Path) -> None:
     partial.replace(path)
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text, whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text)
     partial.replace(path)
