@@ -62,7 +62,8 @@ Scores = Annotated[
     str | None,
     typer.Option(
         help="What file.py:name or file.onnx answers: logits, probabilities, log_probabilities, top_k (those of some "
-        "classes, NaN or not listed for the others) or label.  [default: logits, or as the ONNX file shows]"
+        "classes, NaN or not listed for the others) or label.  [default: logits, or as the ONNX file shows; to "
+        "be said for http://...]"
     ),
 ]
 Classes = Annotated[int | None, typer.Option(help="Number of classes; needed where it answers labels or top_k.")]
@@ -73,6 +74,16 @@ DenoiserName = Annotated[
 Target = Annotated[str | None, typer.Option(help="A class, by name or index.", show_default=False)]
 Config = Annotated[str | None, typer.Option(help="Settings: a YAML file, or the bundled 'paper'.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of all noise.  [default: 0]")]
+Budget = Annotated[int | None, typer.Option(min=0, help="The most queries of this start, retries included.")]
+Price = Annotated[float | None, typer.Option(min=0, help="Price of 1000 queries; shown beside them.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        help="File that keeps answers, so that nothing is paid for twice.  [default: OUT/answers.sqlite for a model "
+        "behind an address]"
+    ),
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no answers.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.  [default: cuda where there is one]")]
 TrainingConfig = Annotated[str, typer.Option("--config", help="A YAML file, or a bundled config.", show_default=False)]
 TrainingOut = Annotated[Path, typer.Option("--out", help="Folder of the model.", show_default=False)]
@@ -161,6 +172,10 @@ def attribute(
     ] = None,
     seed: Seed = None,
     device: Device = None,
+    budget: Budget = None,
+    price_per_1000: Price = None,
+    cache: Cache = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Show where the classifier looks.
 
@@ -170,7 +185,8 @@ def attribute(
     """
     models = {"model": model, "scores": scores, "num_classes": num_classes, "image_size": image_size}
     settings = _settings(config, queries=queries, tolerance=tolerance, seed=seed)
-    _run("attribution", images, out, models, denoiser, target, settings, device)
+    money: dict[str, Any] = {"budget": budget, "price_per_1000": price_per_1000, "cache": cache, "no_cache": no_cache}
+    _run("attribution", images, out, models, denoiser, target, settings, device, **money)
 
 
 @app.command(
@@ -192,6 +208,10 @@ def counterfactual(
     queries: Annotated[int | None, typer.Option(help="Queries an image, at most.  [default: 50]")] = None,
     seed: Seed = None,
     device: Device = None,
+    budget: Budget = None,
+    price_per_1000: Price = None,
+    cache: Cache = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Find what flips the decision.
 
@@ -204,7 +224,103 @@ def counterfactual(
     settings = _settings(config, seed=seed)
     if queries is not None:
         settings["search"] = {**settings.get("search", {}), "budget": queries}
-    _run("counterfactual", images, out, models, denoiser, target, settings, device)
+    money: dict[str, Any] = {"budget": budget, "price_per_1000": price_per_1000, "cache": cache, "no_cache": no_cache}
+    _run("counterfactual", images, out, models, denoiser, target, settings, device, **money)
+
+
+@app.command(
+    "plan",
+    epilog=_examples(
+        "freemcg plan photos/ --model endpoint.yaml --price-per-1000 1.50 --latency 0.2",
+        "freemcg plan photos/ --task counterfactual --config paper --price-per-1000 1.50",
+    ),
+)
+def _plan(
+    images: Images,
+    task: Annotated[str, typer.Option(help="attribution or counterfactual.")] = "attribution",
+    model: Model = "digits",
+    scores: Scores = None,
+    num_classes: Classes = None,
+    image_size: Size = None,
+    config: Config = None,
+    queries: Annotated[int | None, typer.Option(help="Queries an image, of an attribution.  [default: 64]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; what is done there is left out.")] = None,
+    latency: Annotated[float | None, typer.Option(min=0, help="Seconds an answer takes; 'probe' shows it.")] = None,
+    price_per_1000: Price = None,
+) -> None:
+    """Forecast the queries, time and price of a job.
+
+    Costs nothing: the classifier is asked nothing.
+    """
+    from freemcg.jobs import list_items  # noqa: PLC0415
+    from freemcg.models import load_black_box  # noqa: PLC0415
+    from freemcg.plan import describe_forecast, forecast  # noqa: PLC0415
+    from freemcg.settings import Settings, make  # noqa: PLC0415
+
+    if task not in ("attribution", "counterfactual"):
+        raise ValueError(f"task must be attribution or counterfactual, got {task!r}")
+    items = list_items(images, images.parent / "unwritten" if out is None else out)
+    pending = sum(not item.done for item in items)
+    black_box = load_black_box(model, scores=scores, num_classes=num_classes, image_size=image_size)
+    settings = make(Settings, _settings(config, queries=queries))
+    wanted: Task = "attribution" if task == "attribution" else "counterfactual"
+    found = forecast(black_box, settings, wanted, pending, latency=latency, price_per_1000=price_per_1000)
+    for line in describe_forecast(found):
+        typer.echo(line)
+
+
+@app.command(
+    "probe",
+    epilog=_examples(
+        "freemcg probe photos/ --model endpoint.yaml",
+        "freemcg probe photos/ --model http://localhost:8080/v2/models/digits --scores logits",
+    ),
+)
+def _probe(
+    images: Images,
+    model: Model = "digits",
+    scores: Scores = None,
+    num_classes: Classes = None,
+    image_size: Size = None,
+    device: Device = None,
+) -> None:
+    """Ask a classifier three times, and show how it was understood.
+
+    Twice about the first picture and once about the second, or the first one's mirror image where there is but one.
+
+    Costs 3 queries.
+    """
+    from freemcg.blackbox.probe import describe, probe  # noqa: PLC0415
+    from freemcg.images import list_images, read_image  # noqa: PLC0415
+    from freemcg.models import load_black_box  # noqa: PLC0415
+
+    paths = [images] if images.is_file() else list_images(images)
+    black_box = load_black_box(
+        model, scores=scores, num_classes=num_classes, image_size=image_size, device=device or "cpu"
+    )
+    pictures = [read_image(path, channels=black_box.channels or 3) for path in paths[:2]]
+    other = pictures[1] if len(pictures) > 1 else pictures[0].flip(-1)
+    for line in describe(black_box, probe(black_box, pictures[0], other), tuple(pictures[0].shape)):
+        typer.echo(line)
+
+
+@app.command(
+    "cache", epilog=_examples("freemcg cache results/answers.sqlite", "freemcg cache results/answers.sqlite --clear")
+)
+def _cache(
+    file: Annotated[Path, typer.Argument(help="The file, as --cache named it.", show_default=False)],
+    clear: Annotated[bool, typer.Option("--clear", help="Forget all answers.")] = False,
+) -> None:
+    """List the answers that a file keeps, or clear it."""
+    from freemcg.blackbox.cache import QueryCache  # noqa: PLC0415
+
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}")
+    kept = QueryCache(file)
+    if clear:
+        typer.echo(f"forgot {kept.clear()} answers")
+    for each in kept.models():
+        typer.echo(f"{each.answers} answers ({each.scores}) of {each.model}")
 
 
 @app.command(
@@ -366,7 +482,14 @@ def _run(
     target: str | None,
     settings: dict[str, Any],
     device: str | None,
+    *,
+    budget: int | None,
+    price_per_1000: float | None,
+    cache: Path | None,
+    no_cache: bool,
 ) -> None:
+    from freemcg.blackbox.box import Remote  # noqa: PLC0415
+    from freemcg.blackbox.cache import QueryCache  # noqa: PLC0415
     from freemcg.explainer import FreeMCG  # noqa: PLC0415
     from freemcg.jobs import list_items, run_job, start_processes  # noqa: PLC0415
     from freemcg.models import load_black_box, load_denoiser  # noqa: PLC0415
@@ -376,8 +499,14 @@ def _run(
     state, place = start_processes(device)
     black_box = load_black_box(**models, device=place)
     wanted = _class(target, black_box.class_names)
+    if budget is not None:
+        black_box.budget = black_box.queries + budget
+    if cache is None and isinstance(black_box.predict, Remote):
+        cache = out / "answers.sqlite"
+    if cache is not None and not no_cache:
+        black_box.cache = QueryCache(cache)
     explainer = FreeMCG(black_box, load_denoiser(denoiser, device=place), **settings)
-    run_job(explainer, images, out, task=task, target=wanted)
+    run_job(explainer, images, out, task=task, target=wanted, price_per_1000=price_per_1000)
     state.destroy_process_group()
 
 

@@ -72,7 +72,13 @@ def start_processes(device: str | None = None) -> tuple[PartialState, torch.devi
 
 
 def run_job(
-    explainer: FreeMCG, images: Path, out: Path, *, task: Task, target: int | str | None = None
+    explainer: FreeMCG,
+    images: Path,
+    out: Path,
+    *,
+    task: Task,
+    target: int | str | None = None,
+    price_per_1000: float | None = None,
 ) -> list[dict[str, Any]]:
     """Explain every image, or what is missing of them; print a table and write `summary.csv` on the main process.
 
@@ -80,6 +86,7 @@ def run_job(
         images: a picture, or a folder that is searched for pictures with its subfolders.
         out: image `a/b.png` goes to the folder `out/a/b`.
         target: class index or name; `None` explains each decision, or seeks the runner-up.
+        price_per_1000: price of a thousand queries, in any currency; shown beside the queries.
 
     Returns:
         The rows of the table, of all images, on every process.
@@ -115,7 +122,7 @@ def run_job(
         each = most_queries(explainer.settings, task)
         typer.echo(
             f"images: {len(items)}; done before: {len(items) - len(pending)}; "
-            f"to do: {len(pending)}, at most {each} queries each",
+            f"to do: {len(pending)}, at most {each} queries each" + _price(len(pending) * each, price_per_1000),
             err=True,
         )
         if resized:
@@ -126,15 +133,20 @@ def run_job(
         with tqdm(share, desc=f"{task}s", unit="image", disable=not state.is_main_process) as bar:
             for item in bar:
                 _explain(explainer, item, task, wanted)
-                bar.set_postfix(queries=explainer.black_box.queries, refresh=False)
+                queries = explainer.black_box.queries
+                bar.set_postfix_str(f"queries={queries}" + _price(queries, price_per_1000), refresh=False)
 
     together(state, work)
     rows = [json.loads((item.folder / RECORD).read_text()) for item in items]
-    rows = [{key: value for key, value in row.items() if key != "record"} for row in rows]
+    rows = [{key: value for key, value in row.items() if key not in ("record", "spent")} for row in rows]
     if state.is_main_process:
         write_csv(rows, out / SUMMARY)
         print_table(rows[:SHOWN_ROWS])
         _advise(rows, task)
+        spent = explainer.black_box.spent
+        if spent["sent"] != spent["answered"] or spent["from the cache"] or price_per_1000 is not None:
+            said = ", ".join(f"{count} {name}" for name, count in spent.items())
+            typer.echo(f"queries of this start: {said}{_price(spent['sent'], price_per_1000)}")
         rest = len(rows) - SHOWN_ROWS
         typer.echo(
             f"{f'{rest} more rows and ' if rest > 0 else ''}the results are in {out}, this table in {out / SUMMARY}"
@@ -225,6 +237,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | None) -> None:
     image = _read(explainer, item)
     item.folder.mkdir(parents=True, exist_ok=True)
+    before = explainer.black_box.spent
     if task == "attribution":
         attribution = explainer.explain(image, target)
         result: Attribution | Counterfactual = attribution
@@ -234,7 +247,8 @@ def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | None) -> 
         row = _counterfactual_row(result)
         write_image(result.image, item.folder / "counterfactual.png")
     write_figure(result.plot(), item.folder / "figure.png")
-    row = {"image": item.name, **row, "record": result.record}
+    spent = {name: count - before[name] for name, count in explainer.black_box.spent.items()}
+    row = {"image": item.name, **row, "record": result.record, "spent": spent}
     write_text(item.folder / RECORD, json.dumps(row, indent=2) + "\n")
     result.save(item.folder / RESULT)
 
@@ -263,6 +277,10 @@ def _counterfactual_row(result: Counterfactual) -> dict[str, Any]:
         "queries": result.queries,
         "seconds": round(result.seconds, 2),
     }
+
+
+def _price(queries: int, price_per_1000: float | None) -> str:
+    return "" if price_per_1000 is None else f", price {queries * price_per_1000 / 1000:.2f}"
 
 
 def together(state: PartialState, act: Callable[[], None]) -> None:

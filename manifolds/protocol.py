@@ -36,21 +36,31 @@ class KnownManifold:
     tangent_spaces: list[TangentSpace]
 
 
-@torch.no_grad()
 def generated(
     decode: Decode, labeller: Callable[[Tensor], Tensor], *, latent: int, count: int, seed: int = 0
 ) -> KnownManifold:
-    """Images drawn from the prior `z ~ N(0, I)`, labelled by what a classifier decides.
+    """Images drawn from the prior, and labelled by what a classifier decides: those of `drawn_latents`."""
+    return _known(decode, *drawn_latents(decode, labeller, latent=latent, count=count, seed=seed))
 
-    An image is kept with probability `p^2`, where `p` is the largest class probability, so that few are kept of which
-    the classifier is unsure. Image `n` is the same whatever `count` is.
+
+@torch.no_grad()
+def drawn_latents(
+    decode: Decode, labeller: Callable[[Tensor], Tensor], *, latent: int, count: int, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Latents drawn from the prior `z ~ N(0, I)`, and the class that `labeller` decides for the image of each.
+
+    One is kept with probability `p^2`, where `p` is the largest class probability, so that few are kept of which the
+    labeller is unsure. Number `n` is the same whatever `count` is.
 
     Args:
         decode: from latents `(N, latent)`, float32 on the CPU, to images.
         labeller: from images to logits `(N, classes)`, in eval mode.
         latent: dimensions of the prior.
-        count: how many images.
+        count: how many.
         seed: of the latents and of the acceptance.
+
+    Returns:
+        Latents `(count, latent)` and labels `(count,)`.
 
     Raises:
         ValueError: `count` or `latent` is less than 1, or hardly any image is accepted.
@@ -71,7 +81,7 @@ def generated(
         latents.append(z[accepted.cpu()])
         labels.append(decided[accepted])
         kept, drawn = kept + len(latents[-1]), drawn + ROUND
-    return _known(decode, torch.cat(latents)[:count], torch.cat(labels)[:count])
+    return torch.cat(latents)[:count], torch.cat(labels)[:count]
 
 
 @torch.no_grad()
@@ -88,6 +98,7 @@ def reconstructed(encode: Callable[[Tensor], Tensor], decode: Decode, images: Te
     return _known(decode, encode(images), labels)
 
 
+@torch.no_grad()
 def _known(decode: Decode, latents: Tensor, labels: Tensor) -> KnownManifold:
     images = torch.cat([decode(part) for part in latents.split(ROUND)])
     return KnownManifold(images, latents, labels, decoder_tangent_space(decode, latents))

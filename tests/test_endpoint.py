@@ -394,7 +394,8 @@ def test_bundled_descriptions(server, monkeypatch, key, name):
     monkeypatch.setenv("FREEMCG_URL", server.url(name, BUNDLED[name]))
     monkeypatch.setenv("FREEMCG_CLASSES", "low, middle,high")
     monkeypatch.setenv("FREEMCG_CHAT_MODEL", "some-model")
-    black_box = load_endpoint(name, budget=6)
+    black_box = load_endpoint(name)
+    black_box.budget = 6
     answered = black_box(pictures(6)).exp()
     if name == "openai-chat":
         decided = torch.tensor([max(range(3), key=row.__getitem__) for row in expected(6).tolist()])

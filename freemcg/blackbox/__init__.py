@@ -1,6 +1,7 @@
 """The one door to the classifier under explanation: images in, log-probabilities out, every image counted."""
 
 from freemcg.blackbox.box import BlackBox, QueryBudgetExceeded, check_images
+from freemcg.blackbox.cache import QueryCache
 from freemcg.blackbox.endpoint import EndpointDescription, endpoint_black_box
 from freemcg.blackbox.huggingface import load_huggingface
 from freemcg.blackbox.inference_protocol import inference_black_box
@@ -13,6 +14,7 @@ __all__ = [
     "BlackBox",
     "EndpointDescription",
     "QueryBudgetExceeded",
+    "QueryCache",
     "RemoteError",
     "check_images",
     "endpoint_black_box",

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from freemcg.blackbox.cache import QueryCache, image_key
 from freemcg.blackbox.scores import SCORE_KINDS, spread_top_k
 from freemcg.identity import identity
 from freemcg.images import as_file
@@ -63,10 +64,13 @@ class BlackBox:
         batch_size: images a call of `predict`. Changes memory and speed, not results.
         budget: the most images that may ever be asked about, those asked about again by a retry included.
         class_names: names of the classes, in the order of the scores.
+        cache: a memory of answers. What is in it is not asked again and costs no query; nor is an image that comes
+            twice in one call. A callable must have an `identity` then, by which its answers are kept.
 
     Attributes:
         queries: images asked about so far, retries included.
         answered: those that were answered; `retried`, those that were asked about again because of a failure.
+        cached: images whose answer was known.
         num_classes: known from the first answer on, or from the arguments.
 
     Raises:
@@ -88,6 +92,7 @@ class BlackBox:
         budget: int | None = None,
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
+        cache: QueryCache | None = None,
     ) -> None:
         if not callable(predict) and not isinstance(predict, Remote):
             raise TypeError(f"predict must be callable (images in, scores out), got {type(predict).__name__}")
@@ -121,8 +126,34 @@ class BlackBox:
             raise ValueError(
                 f"a black box that answers {'labels' if scores == 'label' else scores} needs class_names or num_classes"
             )
-        self.queries = self.answered = self.retried = 0
+        self.cache = cache
+        self.queries = self.answered = self.retried = self.cached = 0
         self._lock = threading.Lock()
+
+    @property
+    def cache(self) -> QueryCache | None:
+        """The memory of answers; it may be set and taken away at any time.
+
+        Raises:
+            ValueError: on setting one, where the classifier has no identity to keep its answers by.
+        """
+        return self._cache
+
+    @cache.setter
+    def cache(self, cache: QueryCache | None) -> None:
+        own = getattr(self.predict, "identity", None)
+        if cache is not None and not isinstance(self.predict, nn.Module) and not isinstance(own, str):
+            raise ValueError(
+                "a cache keeps answers by the model's identity; give predict an attribute identity, a text that "
+                "changes when the model does"
+            )
+        self._cache = cache
+
+    @property
+    def spent(self) -> dict[str, int]:
+        """Images so far: sent (the queries), answered, retried, and taken from the cache."""
+        counts = {"sent": self.queries, "answered": self.answered, "retried": self.retried}
+        return counts | {"from the cache": self.cached}
 
     @property
     def remaining(self) -> int | None:
@@ -170,26 +201,49 @@ class BlackBox:
     def __call__(self, images: Tensor) -> Tensor:
         """Ask about images `(N, C, H, W)` in [0, 1]: log-probabilities `(N, num_classes)`, float32, without a graph.
 
-        Costs N queries.
+        Costs N queries, less those whose answer is in the cache, and more where a remote model has to be asked again.
         """
         check_images(images)
         images = images.detach()
+        keys, known = self._recall(images)
+        firsts = {key: index for index, key in reversed(list(enumerate(keys))) if key not in known}
+        unknown = images if self.cache is None else images[sorted(firsts.values())]
         remaining = self.remaining
-        if remaining is not None and len(images) > remaining:
-            raise QueryBudgetExceeded(len(images), remaining, self.budget or 0)
+        if remaining is not None and len(unknown) > remaining:
+            raise QueryBudgetExceeded(len(unknown), remaining, self.budget or 0)
         if isinstance(self.predict, nn.Module) and self.predict.training:
             raise ValueError(
                 "the model is in training mode, where answers depend on the batch; call model.eval() first"
             )
-        return torch.cat([self._ask(batch) for batch in images.split(self.batch_size)]).to(images.device)
+        self.cached += len(images) - len(unknown)
+        name = "" if self.cache is None else self.identity
+        asked = [self._ask(batch, name) for batch in unknown.split(self.batch_size) if len(batch) > 0]
+        if self.cache is None:
+            return torch.cat(asked).to(images.device)
+        new = dict(zip(sorted(firsts, key=firsts.__getitem__), torch.cat(asked) if asked else (), strict=True))
+        return torch.stack([known[key] if key in known else new[key].cpu() for key in keys]).to(images.device)
 
-    def _ask(self, images: Tensor) -> Tensor:
-        """Ask about a batch. Its images are counted when they are sent, whatever comes back."""
+    def _recall(self, images: Tensor) -> tuple[list[bytes], dict[bytes, Tensor]]:
+        """A key for every image, of what the classifier would be handed, and the answers that are known."""
+        if self.cache is None:
+            return [], {}
+        keys = [image_key(each) for batch in images.split(self.batch_size) for each in self._prepare(batch)]
+        known = self.cache.get(self.identity, self.scores, list(dict.fromkeys(keys)))
+        for row in known.values():
+            self._check_classes(len(row))
+        return keys, known
+
+    def _ask(self, images: Tensor, name: str) -> Tensor:
+        """Ask about a batch. Its images are counted when they are sent, whatever comes back; answers are kept."""
         rows: dict[int, Tensor] = {}
-        with closing(self._answers(self._prepare(images))) as answers:
+        prepared = self._prepare(images)
+        with closing(self._answers(prepared)) as answers:
             for start, count, answer in answers:
                 rows[start] = self._read(answer, count)
                 self.answered += count
+                if self.cache is not None:
+                    keys = [image_key(each) for each in prepared[start : start + count]]
+                    self.cache.put(name, self.scores, keys, rows[start])
         return torch.cat([rows[start] for start in sorted(rows)])
 
     def _answers(self, prepared: Tensor) -> Generator[tuple[int, int, Any]]:
@@ -221,12 +275,7 @@ class BlackBox:
                 f"the black box answered shape {tuple(answer.shape)} for {count} images; it must be {shape}"
             )
         if wanted == 2:
-            if self.num_classes is None:
-                self.num_classes = answer.shape[1]
-            if answer.shape[1] != self.num_classes:
-                raise ValueError(f"the black box answered {answer.shape[1]} classes; it has {self.num_classes}")
-            if self.num_classes < 2:
-                raise ValueError("the black box answered one column of scores; it must have at least 2 classes")
+            self._check_classes(answer.shape[1])
         finite = answer.isfinite()
         if self.scores == "log_probabilities":
             finite = ~answer.isnan()
@@ -236,6 +285,14 @@ class BlackBox:
             first = int((~finite).reshape(count, -1).any(dim=1).nonzero()[0])
             raise ValueError(f"the black box answered NaN or infinity for image {first} of {count}")
         return SCORE_KINDS[self.scores](answer, self.num_classes or 0)
+
+    def _check_classes(self, count: int) -> None:
+        if self.num_classes is None:
+            self.num_classes = count
+        if count != self.num_classes:
+            raise ValueError(f"the black box answered {count} classes; it has {self.num_classes}")
+        if count < 2:
+            raise ValueError("the black box answered one column of scores; it must have at least 2 classes")
 
     def _prepare(self, images: Tensor) -> Tensor:
         """Images as the classifier wants them: channels, size, normalisation, device."""

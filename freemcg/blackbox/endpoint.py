@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from torch import Tensor
 
 from freemcg.blackbox.box import BlackBox, Charge
+from freemcg.blackbox.cache import QueryCache
 from freemcg.blackbox.encoding import eight_bit, encode
 from freemcg.blackbox.environment import Environment
 from freemcg.blackbox.replies import Rows, read_json, read_labelled, read_labels, read_scores
@@ -179,7 +180,9 @@ class Endpoint:
             ) from None
 
 
-def endpoint_black_box(description: EndpointDescription, *, budget: int | None = None) -> BlackBox:
+def endpoint_black_box(
+    description: EndpointDescription, *, budget: int | None = None, cache: QueryCache | None = None
+) -> BlackBox:
     """The black box that asks the endpoint described, about 8-bit images. Asks it nothing yet."""
     endpoint = Endpoint(description)
     return BlackBox(
@@ -191,6 +194,7 @@ def endpoint_black_box(description: EndpointDescription, *, budget: int | None =
         batch_size=PREPARED_AT_ONCE,
         budget=budget,
         class_names=endpoint.class_names,
+        cache=cache,
     )
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from freemcg.blackbox.box import BlackBox, Charge
+from freemcg.blackbox.cache import QueryCache
 from freemcg.blackbox.encoding import eight_bit
 from freemcg.blackbox.environment import Environment
 from freemcg.blackbox.image_input import arrange, read_input
@@ -163,6 +164,7 @@ def inference_black_box(
     budget: int | None = None,
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
+    cache: QueryCache | None = None,
     **options: Any,
 ) -> BlackBox:
     """The black box that asks a model behind the protocol, about 8-bit images. Asks it nothing yet but its metadata.
@@ -197,6 +199,7 @@ def inference_black_box(
         budget=budget,
         num_classes=num_classes,
         class_names=class_names,
+        cache=cache,
     )
 
 

@@ -28,7 +28,7 @@ def read_scores(found: Any, count: int) -> Rows:
     """Rows of numbers, `(count, classes)`; one row may come without a list around it.
 
     Raises:
-        ValueError: another number of rows, rows of unequal length, or no numbers.
+        ValueError: another number of rows, rows of unequal length, no numbers, or NaN.
     """
     rows = [found] if count == 1 and _is_list_of(found, int | float) else found
     _check_count(rows, count, "rows")
@@ -37,7 +37,10 @@ def read_scores(found: Any, count: int) -> Rows:
     lengths = sorted({len(row) for row in rows})
     if len(lengths) > 1:
         raise ValueError(f"holds rows of {lengths[0]} and of {lengths[-1]} numbers")
-    return np.array(rows, dtype=np.float64)
+    scores = np.array(rows, dtype=np.float64)
+    if np.isnan(scores).any():
+        raise ValueError(f"holds NaN for image {int(np.isnan(scores).any(axis=1).argmax())} of {count}")
+    return scores
 
 
 def read_labelled(found: Any, count: int, class_names: Sequence[str], *, all_classes: bool) -> Rows:

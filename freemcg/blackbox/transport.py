@@ -59,6 +59,7 @@ class Transport:
 
     Attributes:
         batch_size: what it was halved to, if it was.
+        spacing: seconds between two requests, at least.
 
     Raises:
         ModuleNotFoundError: httpx2 is not installed.
@@ -105,7 +106,8 @@ class Transport:
         self.first_wait = first_wait
         self.longest_wait = longest_wait
         self.largest_answer = largest_answer
-        self._gate = _Gate(0.0 if requests_per_second is None else 1 / requests_per_second)
+        self.spacing = 0.0 if requests_per_second is None else 1 / requests_per_second
+        self._gate = _Gate(self.spacing)
         self._jitter = random.Random()  # when to ask again; no result depends on it
 
     def answers(

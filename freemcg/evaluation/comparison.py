@@ -156,7 +156,7 @@ def _tangents(explainer: FreeMCG, vae: ConvVAE | None) -> Tangents:
 def _with_own_count(black_box: BlackBox) -> BlackBox:
     """The same classifier, for which what is asked to measure is counted apart."""
     other = copy(black_box)
-    other.queries = other.answered = other.retried = 0
+    other.queries = other.answered = other.retried = other.cached = 0
     return other
 
 

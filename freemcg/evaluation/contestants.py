@@ -33,7 +33,7 @@ class Contestant:
 
     Attributes:
         name: as it was named.
-        model: what it asks, or differentiates.
+        model: what it asks, or differentiates; others may share it.
         unit: of its cost, `"queries"` or `"gradients"`.
         most: the most that an image costs, for a given target.
         attribute: from images `(N, C, H, W)` and a target to maps; `None` where it cannot be had here.
@@ -41,7 +41,7 @@ class Contestant:
     """
 
     name: str
-    model: Any
+    model: BlackBox | WhiteBox
     unit: str
     most: int
     attribute: Callable[[Tensor, int], Tensor] | None
@@ -49,8 +49,8 @@ class Contestant:
 
     @property
     def spent(self) -> int:
-        """What was spent so far, by whatever shares the model."""
-        return int(getattr(self.model, self.unit))
+        """What was spent so far, by whatever shares the model; an answer from a cache counts as if it were asked."""
+        return self.model.gradients if isinstance(self.model, WhiteBox) else self.model.queries + self.model.cached
 
 
 def method_names(methods: Sequence[str] | None, black_box: BlackBox) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def make_contestants(names: Sequence[str], explainer: FreeMCG, given: dict[str, 
             continue
         settings, known = settings_within(name, budget), inspect.signature(METHODS[name]).parameters
         more = {key: value for key, value in given.items() if key in known and value is not None}
-        model, unit = (white_box, "gradients") if METHODS[name].needs_weights else (black_box, "queries")
+        model, unit = (white_box, "gradients") if white_box and METHODS[name].needs_weights else (black_box, "queries")
         attribute, missing = None, ""
         try:
             attribute = create(name, model, **settings, **more).attribute

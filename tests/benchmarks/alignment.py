@@ -1,13 +1,19 @@
 """How far attributions lie in the tangent space of the images (the hypothesis of Bordt et al. 2023).
 
-    python tests/benchmarks/alignment.py --images 200
-    python tests/benchmarks/alignment.py --data mnist --models runs/mnist --images 200
-    python tests/benchmarks/alignment.py --data shapes --models runs/shapes --queries 256
+    python tests/benchmarks/alignment.py run --data digits --route drawn --images 200 --space ensemble
+    python tests/benchmarks/alignment.py report
 
 Every image lies on a manifold that is known: `digits` and `mnist` by both routes of `manifolds.protocol` (drawn from
-the VAE's prior and labelled by the judge; held-out images reconstructed), `shapes` by the renderer. --models is a
-folder with `denoiser`, `classifier`, `judge` and `vae` (shapes need the first two), as `freemcg train` makes them;
-without it the bundled digits' are taken. The class explained is the one decided.
+the VAE's prior and labelled by the judge; held-out images reconstructed), `shapes` by the renderer. The class explained
+is the one decided. The protocol trains the classifier on images of the same route:
+
+    python tests/benchmarks/alignment.py pictures --data digits --route drawn --out pictures/digits-drawn
+    freemcg train classifier --config manifold-classifier --data pictures/digits-drawn --out runs/digits-drawn
+    python tests/benchmarks/alignment.py run --data digits --route drawn --classifier runs/digits-drawn
+
+MNIST needs `mnist-denoiser`, `mnist-judge` and `mnist-vae` in --models (frontier.py says how; `freemcg train vae
+--config mnist-vae`), shapes need `shapes-denoiser` and `shapes-classifier`. `run` keeps the attributions of each method
+in --out; a second start does only what is missing.
 
 --space adds what is no exact tangent space, at the rank of the exact one: that of an `ensemble` of 256 particles (other
 than those of FreeMCG), or that of the `denoiser`'s Jacobian at the same noise level.
@@ -16,149 +22,178 @@ than those of FreeMCG), or that of the `denoiser`'s Jacobian at the same noise l
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 import typer
+from alignment_report import print_parts, print_table
+from data_sets import MODELS, load_classifier
+from known_images import check_route, known_images, load_vae, training_images
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from baselines import Gradient, GuidedIG, InputXGradient, IntegratedGradients, SmoothGrad
-from freemcg import BlackBox, Denoiser, FreeMCG
-from freemcg.bundle import bundle_folder, load_bundle
-from freemcg.estimator import draw_particles
-from freemcg.evaluation import mean_interval
-from freemcg.networks import ConvVAE, load_network
-from freemcg.seeding import generator_for
-from manifolds import (
-    KnownManifold,
-    TangentSpace,
-    denoiser_tangent_space,
-    ensemble_tangent_space,
-    generated,
-    random_alignment,
-    reconstructed,
+from baselines import (
+    Gradient,
+    GuidedIG,
+    InputXGradient,
+    IntegratedGradients,
+    ManifoldIG,
+    SmoothGrad,
+    TangentiallyAlignedIG,
 )
-from manifolds.renderer import renderer_tangent_space, sample
+from freemcg import BlackBox, Denoiser, FreeMCG
+from freemcg.bundle import bundle_folder
+from freemcg.estimator import draw_particles
+from freemcg.images import write_image
+from freemcg.models import load_denoiser
+from freemcg.seeding import generator_for
+from manifolds import KnownManifold, TangentSpace, denoiser_tangent_space, ensemble_tangent_space
 
-MNIST = Path(__file__).parents[3] / "shared" / "data" / "mnist.npz"  # beside the checkout
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
+OUT = Path("runs/alignment")
+SPACES = ("ensemble", "denoiser")
 NOISE = 0.2  # noise level of the ensemble's and the denoiser's tangent spaces: that of an attribution
-HELD_OUT_SEED = 1_000_000  # shapes are trained on from seed 0
 Method = Callable[[Tensor, Tensor], Tensor]
+Data = Annotated[str, typer.Option(help="digits, mnist or shapes.")]
+Route = Annotated[str, typer.Option(help="drawn or reconstructed; rendered for shapes.")]
+ModelsFolder = Annotated[Path, typer.Option(help="Folder of the models that freemcg train made.")]
 
 
-@dataclass(frozen=True)
-class Models:
-    """What is explained, and with what."""
-
-    folder: Path
-
-    def network(self, name: str) -> nn.Module:
-        return load_network(self.folder / name)[0].requires_grad_(False)
-
-    def denoiser(self) -> Denoiser:
-        return Denoiser.from_pretrained(self.folder / "denoiser")
-
-
-def make_methods(classifier: nn.Module, denoiser: Denoiser, *, queries: int, seed: int) -> dict[str, Method]:
+def make_methods(
+    data: str, known: KnownManifold, classifier: nn.Module, denoiser: Denoiser, models: Path, *, queries: int, seed: int
+) -> dict[str, Method]:
     """Every method that is compared, as a function of images and targets; another one is another line."""
     generator = generator_for(seed, "random directions")
     freemcg = FreeMCG(BlackBox(classifier), denoiser, queries=queries, seed=seed, progress=True)
-    return {
-        "random": lambda images, targets: torch.randn(images.shape, generator=generator),
-        "gradient": Gradient(classifier).attribute,
-        "input x gradient": InputXGradient(classifier).attribute,
-        "integrated gradients": IntegratedGradients(classifier).attribute,
-        "integrated gradients, averaged gradient": IntegratedGradients(classifier, multiply_by_inputs=False).attribute,
+    aligned = TangentiallyAlignedIG(
+        classifier,
+        tangent_spaces=lambda images: known.tangent_spaces,
+        steps=16,
+        iterations=50,
+        batch_size=len(known.images),
+    )
+    methods: dict[str, Method] = {
+        "random direction": lambda images, targets: torch.randn(images.shape, generator=generator),
+        "Gradient": Gradient(classifier).attribute,
         "SmoothGrad": SmoothGrad(classifier).attribute,
-        "guided IG": GuidedIG(classifier, steps=50).attribute,
-        "FreeMCG": freemcg.attribute,
+        "IG": IntegratedGradients(classifier).attribute,
+        "IG, averaged gradient": IntegratedGradients(classifier, multiply_by_inputs=False).attribute,
+        "Input x Gradient": InputXGradient(classifier).attribute,
+        "Guided IG": GuidedIG(classifier, steps=50).attribute,
+        "Tangentially Aligned IG": aligned.attribute,
+        f"FreeMCG, {queries} queries": freemcg.attribute,
     }
+    if data != "shapes":  # the renderer has no encoder
+        methods["Manifold IG"] = ManifoldIG(classifier, vae=load_vae(data, models)).attribute
+    return methods
 
 
-def make_images(data: str, models: Models, count: int, seed: int) -> dict[str, KnownManifold]:
-    """Images on known manifolds, by the route they came."""
-    if data == "shapes":
-        shapes = sample(count, HELD_OUT_SEED + seed)
-        spaces = renderer_tangent_space(shapes.factors)
-        return {"rendered": KnownManifold(shapes.images, shapes.factors, shapes.labels, spaces)}
-    vae = cast(ConvVAE, models.network("vae"))
-    if data == "digits":
-        bundle = load_bundle("digits")
-        images, labels = bundle.images[:count], bundle.labels[:count]
-    else:
-        arrays = np.load(MNIST)
-        images = F.pad(torch.from_numpy(arrays["test_images"][:count])[:, None].float() / 255, (2, 2, 2, 2))
-        labels = torch.from_numpy(arrays["test_labels"][:count]).long()
-    latent = vae.encode(images[:1]).shape[1]
-    return {
-        "drawn": generated(vae.decode, models.network("judge"), latent=latent, count=count, seed=seed),
-        "reconstructed": reconstructed(vae.encode, vae.decode, images, labels),
-    }
-
-
-def make_spaces(known: KnownManifold, denoiser: Denoiser, names: list[str], seed: int) -> dict[str, list[TangentSpace]]:
-    """The exact tangent spaces, and those estimated at the same rank."""
+def make_space(name: str, known: KnownManifold, denoiser: Denoiser, seed: int) -> list[TangentSpace]:
+    """A tangent space an image, estimated at the rank of the exact one."""
     t = denoiser.timestep(NOISE)
-    pairs = list(zip(known.images, known.tangent_spaces, strict=True))
-    found = {"exact": known.tangent_spaces}
-    if "ensemble" in names:
-        found["ensemble"] = [
+    pairs = tqdm(list(zip(known.images, known.tangent_spaces, strict=True)), desc=f"tangent spaces: {name}")
+    if name == "ensemble":
+        return [
             ensemble_tangent_space(draw_particles(denoiser, image, t, 256, seed=seed + 1), rank=space.rank)
-            for image, space in tqdm(pairs, desc="ensembles")
+            for image, space in pairs
         ]
-    if "denoiser" in names:
-        generator = generator_for(seed, "noise of the Jacobians")
-        found["denoiser"] = [
-            denoiser_tangent_space(
-                denoiser.differentiable(t),
-                denoiser.add_noise(image, t, torch.randn(image.shape, generator=generator)),
-                rank=space.rank,
-                generator=generator,
-            )
-            for image, space in tqdm(pairs, desc="Jacobians")
-        ]
-    return found
+    generator = generator_for(seed, "noise of the Jacobians")
+    return [
+        denoiser_tangent_space(
+            denoiser.differentiable(t),
+            denoiser.add_noise(image, t, torch.randn(image.shape, generator=generator)),
+            rank=space.rank,
+            generator=generator,
+        )
+        for image, space in pairs
+    ]
 
 
-def main(
-    data: Annotated[str, typer.Option(help="digits, mnist or shapes.")] = "digits",
-    images: Annotated[int, typer.Option(min=2, help="How many, of each route.")] = 200,
+@app.command()
+def run(
+    data: Data = "digits",
+    route: Route = "drawn",
+    classifier: Annotated[Path | None, typer.Option(help="Folder of the one explained.  [default: DATA's]")] = None,
+    images: Annotated[int, typer.Option(min=2, help="How many.")] = 200,
     queries: Annotated[int, typer.Option(min=2, help="Of FreeMCG, an image.")] = 64,
-    models: Annotated[Path | None, typer.Option(help="Folder of the models.")] = None,
+    models: ModelsFolder = MODELS,
     space: Annotated[list[str] | None, typer.Option(help="ensemble or denoiser; may be repeated.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the attributions.")] = OUT,
     seed: int = 0,
 ) -> None:
-    if data not in ("digits", "mnist", "shapes"):
-        raise typer.BadParameter(f"--data must be digits, mnist or shapes, got {data!r}")
-    if models is None and data != "digits":
-        raise typer.BadParameter(f"--data {data} needs --models, a folder of trained models")
-    found = Models(models or bundle_folder("digits"))
-    classifier, denoiser = found.network("classifier"), found.denoiser()
-    methods = make_methods(classifier, denoiser, queries=queries, seed=seed)
-    rows = ["| images | tangent space | method | alignment | images counted |", "| --- " * 5 + "|"]
-    for route, known in make_images(data, found, images, seed).items():
-        logits = classifier(known.images)
-        right = (logits.argmax(dim=1) == known.labels).double().mean().item()
-        rank = sum(each.rank for each in known.tangent_spaces) / images
-        expected = random_alignment(round(rank), known.images[0].numel())
-        print(f"{data}, {route}: {images} images, classifier right on {right:.1%}, ", end="")
-        print(f"mean rank {rank:.1f}, a random direction {expected:.4f}", flush=True)
-        spaces = make_spaces(known, denoiser, space or [], seed)
-        for method, attribute in methods.items():
-            attributions = attribute(known.images, logits.argmax(dim=1))
-            for name, each in spaces.items():
-                pairs = zip(each, attributions, strict=True)
-                values = torch.cat([tangent.alignment(attribution[None]) for tangent, attribution in pairs])
-                counted = values[~values.isnan()]  # a map that is zero everywhere has no direction
-                rows.append(f"| {data}, {route} | {name} | {method} | {mean_interval(counted):.3f} | {len(counted)} |")
-                print(rows[-1], flush=True)
-    print("\n".join(["", *rows]))
+    """Attribute with every method, and keep what came out."""
+    check_route(data, route)
+    if not set(space or []) <= set(SPACES):
+        raise typer.BadParameter(f"--space is one of {', '.join(SPACES)}")
+    own = bundle_folder("digits") / "classifier" if data == "digits" else models / f"{data}-classifier"
+    network = load_classifier(classifier or own)
+    denoiser = load_denoiser("digits" if data == "digits" else str((models / f"{data}-denoiser").absolute()))
+    known = known_images(data, route, models, count=images, seed=seed)
+    targets = network(known.images).argmax(dim=1)
+    folder = out / f"{data}, {route}, {classifier.name if classifier else 'classifier'}, {images} images, seed {seed}"
+    (folder / "spaces").mkdir(parents=True, exist_ok=True)
+    save_whole({"images": known.images, "labels": known.labels, "targets": targets}, folder / "images.safetensors")
+    kept = folder / "spaces" / "exact.safetensors"
+    if not kept.exists():
+        save_whole({"bases": padded(known.tangent_spaces)}, kept)
+    for name, attribute in make_methods(data, known, network, denoiser, models, queries=queries, seed=seed).items():
+        if not (folder / f"{name}.safetensors").exists():
+            print(f"{folder.name}: {name}", flush=True)
+            save_whole({"values": attribute(known.images, targets)}, folder / f"{name}.safetensors")
+    for name in space or []:
+        if not (folder / "spaces" / f"{name}.safetensors").exists():
+            save_whole(
+                {"bases": padded(make_space(name, known, denoiser, seed))}, folder / "spaces" / f"{name}.safetensors"
+            )
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Option(help="Folder of the attributions.")] = OUT,
+    parts: Annotated[bool, typer.Option(help="Say where the gradient's norm is, and how aligned it is there.")] = True,
+) -> None:
+    """Print the alignment of all that was kept, with 95 % intervals over images."""
+    for folder in sorted(path.parent for path in out.glob("*/images.safetensors")):
+        known = load_file(folder / "images.safetensors")
+        maps = {
+            path.stem: load_file(path)["values"]
+            for path in sorted(folder.glob("*.safetensors"))
+            if path.stem != "images"
+        }
+        spaces = {path.stem: load_file(path)["bases"] for path in sorted((folder / "spaces").glob("*.safetensors"))}
+        right = (known["targets"] == known["labels"]).double().mean().item()
+        print(f"\n{folder.name}; the classifier is right on {right:.1%}\n")
+        print_table(maps, spaces)
+        if parts:
+            print_parts(known["images"], maps["Gradient"], spaces["exact"])
+
+
+@app.command()
+def pictures(
+    data: Data = "digits",
+    route: Route = "drawn",
+    out: Annotated[Path, typer.Option(help="Folder of the class folders.")] = Path("pictures"),
+    images: Annotated[int, typer.Option(min=2, help="How many, at most.")] = 20_000,
+    models: ModelsFolder = MODELS,
+) -> None:
+    """Write images by one of the routes in class folders, to train a classifier on."""
+    for number, (image, label) in enumerate(tqdm(training_images(data, route, models, count=images), desc="pictures")):
+        (out / str(label)).mkdir(parents=True, exist_ok=True)
+        write_image(image, out / str(label) / f"{number:06d}.png")
+
+
+def padded(spaces: list[TangentSpace]) -> Tensor:
+    """Their bases `(N, largest rank, D)`; rows of zeros change no projection."""
+    return torch.nn.utils.rnn.pad_sequence([space.basis for space in spaces], batch_first=True).float()
+
+
+def save_whole(tensors: dict[str, Tensor], path: Path) -> None:
+    partial = path.with_name(path.name + ".partial")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+    partial.replace(path)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

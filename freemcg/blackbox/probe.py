@@ -1,0 +1,91 @@
+"""A first look at a black box, for three queries: is it asked right, and does it repeat itself?"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from freemcg.blackbox.box import BlackBox
+
+REPEATS = 1e-4
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What three questions told.
+
+    Attributes:
+        log_probabilities: `(3, num_classes)`: of the image, of the image again, of the other image.
+        seconds: of each question, three; the first one may hold the start of a connection or of the model.
+        queries: what it cost, retries included.
+    """
+
+    log_probabilities: Tensor
+    seconds: tuple[float, ...]
+    queries: int
+
+    @property
+    def difference(self) -> float:
+        """The largest change of a probability between two answers to the same image."""
+        first, again, _ = self.log_probabilities.exp()
+        return float((first - again).abs().max())
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the two answers to the same image agree to 1e-4 in every probability."""
+        return self.difference <= REPEATS
+
+    @property
+    def sees(self) -> bool:
+        """Whether the other image got another answer."""
+        first, _, other = self.log_probabilities
+        return not torch.equal(first, other)
+
+
+def probe(black_box: BlackBox, image: Tensor, other: Tensor) -> Probe:
+    """Ask about `image` twice and about `other` once, both `(C, H, W)` in [0, 1], past any cache.
+
+    Costs 3 queries.
+    """
+    before, cache = black_box.queries, black_box.cache
+    answers, seconds = [], []
+    black_box.cache = None
+    try:
+        for each in (image, image, other):
+            began = time.monotonic()
+            answers.append(black_box(each[None])[0].cpu())
+            seconds.append(time.monotonic() - began)
+    finally:
+        black_box.cache = cache
+    return Probe(torch.stack(answers), tuple(seconds), black_box.queries - before)
+
+
+def describe(black_box: BlackBox, found: Probe, shape: tuple[int, ...]) -> list[str]:
+    """What a probe found, in lines to be read.
+
+    Args:
+        shape: of the image that was asked about, `(C, H, W)`.
+    """
+    channels = black_box.channels or shape[0]
+    height, width = black_box.image_size or shape[1:]
+    depth = "8 bits" if black_box.eight_bit else "float32"
+    lines = [
+        f"model: {black_box.identity}",
+        f"sent: {height}x{width} pixels, {'grey' if channels == 1 else 'RGB'}, {depth}",
+        f"understood: {black_box.scores} of {black_box.num_classes} classes",
+    ]
+    for name, row in zip(("image", "again", "other"), found.log_probabilities, strict=True):
+        best = row.topk(min(3, len(row)))
+        names = black_box.class_names or [str(index) for index in range(len(row))]
+        said = ", ".join(f"{names[int(i)]} {p:.4f}" for i, p in zip(best.indices, best.values.exp(), strict=True))
+        lines.append(f"{name}: {said}")
+    lines.append("seconds: " + ", ".join(f"{each:.3f}" for each in found.seconds))
+    lines.append(f"queries: {found.queries}")
+    same = "repeats" if found.repeats else "does NOT repeat"
+    lines.append(f"the answer {same}: the largest difference of a probability is {found.difference:.2g}")
+    if not found.sees:
+        lines.append("the other image got exactly the SAME answer: does the image arrive?")
+    return lines

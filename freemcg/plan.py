@@ -1,0 +1,89 @@
+"""What a job will cost at most, before it starts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from freemcg.estimator import LEAST_ON_AXES, ON_AXES
+from freemcg.settings import PaperSearch, Settings
+
+if TYPE_CHECKING:
+    from freemcg.blackbox import BlackBox
+    from freemcg.jobs import Task
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The most that a job costs, where nothing has to be sent again and no batch is halved.
+
+    Attributes:
+        images: to be explained.
+        queries: of all images; `requests`, the messages or calls that carry them.
+        seconds: that the black box takes: what its latency and its rate limit allow. `None` where neither is known.
+        price: `None` where no price was given.
+    """
+
+    images: int
+    queries: int
+    requests: int
+    seconds: float | None
+    price: float | None
+
+
+def calls(settings: Settings, task: Task) -> list[int]:
+    """The most queries an image costs, one number for each time that the black box is asked and waited for."""
+    if task == "attribution":
+        return [1] + _calls_of_a_level(settings.estimate, settings.queries // len(settings.noise)) * len(settings.noise)
+    search = settings.search
+    if isinstance(search, PaperSearch):
+        return [1] + [search.particles] * (search.steps - 1) + [1]
+    return [1] + [search.queries_per_gradient] * search.gradients + [1] * search.checks
+
+
+def _calls_of_a_level(estimate: str, queries: int) -> list[int]:
+    """As `freemcg.estimator.Ensemble.ask` asks, where there are axes enough."""
+    if estimate not in ON_AXES:
+        return [queries]
+    on_axes = max(round(ON_AXES[estimate] * queries), min(LEAST_ON_AXES, queries))
+    return [each for each in (on_axes, queries - on_axes) if each > 0]
+
+
+def forecast(
+    black_box: BlackBox,
+    settings: Settings,
+    task: Task,
+    images: int,
+    *,
+    latency: float | None = None,
+    price_per_1000: float | None = None,
+) -> Forecast:
+    """What explaining `images` images costs at most. Asks nothing.
+
+    Args:
+        latency: seconds that an answer to one request takes; `freemcg probe` shows it.
+        price_per_1000: price of a thousand queries.
+    """
+    transport = getattr(black_box.predict, "transport", None)
+    batch, together = (black_box.batch_size, 1) if transport is None else (transport.batch_size, transport.concurrency)
+    requests = [math.ceil(each / batch) for each in calls(settings, task)]
+    queries = images * sum(calls(settings, task))
+    spacing = 0.0 if transport is None else transport.spacing
+    seconds = None
+    if latency is not None or spacing > 0:
+        seconds = images * max(
+            sum(math.ceil(each / together) for each in requests) * (latency or 0), sum(requests) * spacing
+        )
+    price = None if price_per_1000 is None else queries * price_per_1000 / 1000
+    return Forecast(images, queries, images * sum(requests), seconds, price)
+
+
+def describe_forecast(found: Forecast) -> list[str]:
+    """A forecast in lines to be read."""
+    lines = [f"images: {found.images}", f"queries: at most {found.queries}, in {found.requests} requests"]
+    if found.seconds is not None:
+        lines.append(f"seconds: at most {found.seconds:.0f} of the classifier, beside those of the diffusion model")
+    if found.price is not None:
+        lines.append(f"price: at most {found.price:.2f}, and more where something has to be sent again")
+    return lines

@@ -1,0 +1,52 @@
+"""The tables of alignment.py, from the attributions and tangent spaces that it kept."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from freemcg.evaluation import mean_interval
+from manifolds import TangentSpace, random_alignment
+
+PARTS = {"background": (-1.0, 0.05), "edges": (0.05, 0.95), "full strokes": (0.95, 2.0)}  # by brightness
+
+
+def alignments(values: Tensor, bases: Tensor) -> Tensor:
+    """Alignment of each image's attribution with its space, `(N,)`; NaN where an attribution is zero."""
+    return torch.cat(
+        [TangentSpace(basis.double()).alignment(each[None]) for basis, each in zip(bases, values, strict=True)]
+    )
+
+
+def print_table(maps: dict[str, Tensor], spaces: dict[str, Tensor]) -> None:
+    """A row a method: its alignment with each space, and the difference to the gradient's on the same images."""
+    found = {
+        space: {name: alignments(values, bases) for name, values in maps.items()} for space, bases in spaces.items()
+    }
+    order = sorted(maps, key=lambda name: found["exact"][name].nanmean().item())
+    print("| method | " + " | ".join(f"{space} | over Gradient" for space in spaces) + " |")
+    print("| --- " * (1 + 2 * len(spaces)) + "|")
+    for name in order:
+        cells = []
+        for space in spaces:
+            here, gradient = found[space][name], found[space]["Gradient"]
+            counted = ~(here.isnan() | gradient.isnan())  # a map that is zero everywhere has no direction
+            cells.append(f"{mean_interval(here[counted]):.3f}")
+            cells.append("" if name == "Gradient" else f"{mean_interval((here - gradient)[counted]):+.3f}")
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    for space, bases in spaces.items():
+        ranks = (bases.square().sum(dim=2) > 0.5).sum(dim=1).double()
+        expected = random_alignment(round(ranks.mean().item()), bases.shape[2])
+        print(f"{space}: mean rank {ranks.mean():.1f} in {bases.shape[2]} dimensions, random direction {expected:.4f}")
+
+
+def print_parts(images: Tensor, gradients: Tensor, bases: Tensor) -> None:
+    """Where the gradient's energy is, by the brightness of the pixel, and the alignment of that part alone."""
+    energy = gradients.flatten(1).square().sum(dim=1)
+    for name, (low, high) in PARTS.items():
+        part = gradients * ((images >= low) & (images < high))
+        share = part.flatten(1).square().sum(dim=1) / energy
+        aligned = alignments(part, bases)
+        counted = ~aligned.isnan()
+        print(f"gradient on {name}: {mean_interval(share[~share.isnan()]):.2f} of its energy, ", end="")
+        print(f"alignment of that part {mean_interval(aligned[counted]):.3f}")

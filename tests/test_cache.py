@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from freemcg import BlackBox, QueryBudgetExceeded
+from freemcg.blackbox import QueryCache
+from freemcg.blackbox.cache import CachedModel, image_key
+
+
+class Spy:
+    """A classifier of three classes that remembers what it was asked."""
+
+    identity = "spy-1"
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, images):
+        self.asked += list(images)
+        level = images.flatten(1).double().mean(dim=1)
+        return torch.stack([level, 4 * level - 1, -level], dim=1).float()
+
+
+def raises(kind, message):
+    return pytest.raises(kind, match=f"^{re.escape(message)}$")
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return QueryCache(tmp_path / "answers.sqlite")
+
+
+def spent(black_box):
+    return black_box.queries, black_box.answered, black_box.cached
+
+
+def test_what_is_known_is_not_asked_again(cache, images):
+    spy = Spy()
+    black_box = BlackBox(spy, cache=cache, batch_size=2)
+    first = black_box(images)
+    assert torch.equal(first, BlackBox(Spy())(images))
+    assert spent(black_box) == (5, 5, 0)
+    assert torch.equal(black_box(images.flip(0)), first.flip(0))
+    assert spent(black_box) == (5, 5, 5)
+    assert len(spy.asked) == 5
+
+
+def test_answers_outlive_the_process_that_asked(cache, images, tmp_path):
+    first = BlackBox(Spy(), cache=cache)(images[:3])
+    spy = Spy()
+    black_box = BlackBox(spy, cache=QueryCache(tmp_path / "answers.sqlite"), budget=2)
+    answered = black_box(images)
+    assert torch.equal(answered[:3], first)
+    assert torch.equal(torch.stack(spy.asked), images[3:])
+    assert spent(black_box) == (2, 2, 3)
+    assert black_box.num_classes == 3
+
+
+def test_an_image_that_comes_twice_is_asked_once(cache, images):
+    spy = Spy()
+    black_box = BlackBox(spy, cache=cache)
+    order = [0, 1, 0, 2, 1, 0]
+    assert torch.equal(black_box(images[order]), BlackBox(Spy())(images[order]))
+    assert spent(black_box) == (3, 3, 3)
+    assert torch.equal(torch.stack(spy.asked), images[:3])
+
+
+def test_the_budget_is_for_what_is_not_known(cache, images):
+    black_box = BlackBox(Spy(), cache=cache, budget=4)
+    black_box(images[:3])
+    with raises(QueryBudgetExceeded, "2 more queries would pass the budget of 4; 1 are left"):
+        black_box(images)
+    black_box(images[:4])
+    assert black_box.remaining == 0
+    assert torch.equal(black_box(images[:4]), BlackBox(Spy())(images[:4]))
+
+
+def test_what_was_answered_before_an_error_is_kept(cache, images):
+    class Failing(Spy):
+        def __call__(self, images):
+            if len(self.asked) == 4:
+                raise OSError
+            return super().__call__(images)
+
+    black_box = BlackBox(Failing(), cache=cache, batch_size=2)
+    with pytest.raises(OSError):
+        black_box(images)
+    black_box = BlackBox(Spy(), cache=cache)
+    black_box(images)
+    assert spent(black_box) == (1, 1, 4)
+
+
+def test_a_bad_answer_is_not_kept(cache, images):
+    spy = Spy()
+    spy.__class__ = type("Wrong", (Spy,), {"__call__": lambda self, images: torch.full((len(images), 3), float("nan"))})
+    with pytest.raises(ValueError):
+        BlackBox(spy, cache=cache)(images)
+    assert cache.models() == []
+
+
+def test_answers_are_told_apart_by_model_kind_and_every_bit(cache, images):
+    other = Spy()
+    other.identity = "spy-2"
+    almost = images.clone()
+    almost[0, 0, 0, 0] = torch.nextafter(almost[0, 0, 0, 0], torch.tensor(1.0))
+    options = {"channels": 3}
+    boxes = [
+        (BlackBox(Spy(), cache=cache), images),
+        (BlackBox(other, cache=cache), images),
+        (BlackBox(Spy(), "label", num_classes=3, cache=cache), images),
+        (BlackBox(Spy(), cache=cache, eight_bit=True), images),
+        (BlackBox(Spy(), cache=cache, image_size=4), images),
+        (BlackBox(Spy(), cache=cache, mean=[0.5] * 3, std=[0.5] * 3, **options), images),
+    ]
+    boxes[2][0].predict.__class__ = type("L", (Spy,), {"__call__": lambda self, images: torch.zeros(len(images))})
+    for black_box, asked in boxes:
+        black_box(asked)
+        assert (black_box.queries, black_box.cached) == (5, 0)
+    black_box = BlackBox(Spy(), cache=cache)
+    black_box(almost)
+    assert spent(black_box) == (1, 1, 4)
+
+
+def test_a_module_is_known_by_its_weights(cache, images):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(72, 3)).eval().requires_grad_(False)
+    black_box = BlackBox(model, cache=cache)
+    first = black_box(images)
+    assert torch.equal(black_box(images), first)
+    model[1].bias[0] += 1
+    assert not torch.equal(black_box(images), first)
+    assert spent(black_box) == (10, 10, 5)
+
+
+def test_a_callable_without_an_identity_is_refused(cache):
+    with raises(
+        ValueError,
+        "a cache keeps answers by the model's identity; give predict an attribute identity, a text that changes when "
+        "the model does",
+    ):
+        BlackBox(lambda images: images.flatten(1), cache=cache)
+
+
+def test_another_number_of_classes_in_the_cache_is_refused(cache, images):
+    BlackBox(Spy(), cache=cache)(images)
+    with raises(ValueError, "the black box answered 3 classes; it has 4"):
+        BlackBox(Spy(), cache=cache, num_classes=4)(images)
+
+
+def test_listing_and_clearing(cache, images):
+    other = Spy()
+    other.identity = "spy-0"
+    BlackBox(Spy(), cache=cache)(images)
+    BlackBox(other, cache=cache)(images[:2])
+    assert cache.models() == [CachedModel("spy-0", "logits", 2), CachedModel("spy-1", "logits", 5)]
+    assert cache.clear("spy-1") == 5
+    assert cache.models() == [CachedModel("spy-0", "logits", 2)]
+    assert cache.clear() == 2
+    assert cache.models() == []
+
+
+def test_more_rows_than_one_statement_takes(cache):
+    keys = [index.to_bytes(4, "big") for index in range(1300)]
+    rows = torch.arange(2600, dtype=torch.float32).reshape(1300, 2)
+    cache.put("m", "logits", keys, rows)
+    found = cache.get("m", "logits", keys)
+    assert torch.equal(torch.stack([found[key] for key in keys]), rows)
+
+
+def test_an_answer_that_is_there_stays(cache):
+    cache.put("m", "logits", [b"a"], torch.tensor([[1.0, 2.0]]))
+    cache.put("m", "logits", [b"a", b"b"], torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
+    assert cache.get("m", "logits", [b"a"])[b"a"].tolist() == [1, 2]
+    assert cache.get("m", "logits", [b"b"])[b"b"].tolist() == [5, 6]
+
+
+def test_many_write_at_once(cache, tmp_path):
+    """As many connections as threads, which is all that sqlite sees of processes too."""
+    errors = []
+
+    def write(worker):
+        try:
+            own = QueryCache(tmp_path / "answers.sqlite")
+            for index in range(40):
+                own.put("m", "logits", [f"{index}".encode(), f"{worker}-{index}".encode()], torch.full((2, 2), index))
+            own.close()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert cache.models() == [CachedModel("m", "logits", 40 + 4 * 40)]
+
+
+def test_what_is_half_written_is_not_there(cache, tmp_path):
+    """A process that is killed within a put leaves an open transaction: nobody sees any of it."""
+    killed = sqlite3.connect(tmp_path / "answers.sqlite", isolation_level=None)
+    killed.execute("BEGIN IMMEDIATE")
+    killed.execute("INSERT INTO answers VALUES ('m', 'logits', x'00', x'00000000')")
+    assert cache.get("m", "logits", [b"\0"]) == {}
+    killed.close()
+    cache.put("m", "logits", [b"\0"], torch.tensor([[7.0, 8.0]]))
+    assert cache.get("m", "logits", [b"\0"])[b"\0"].tolist() == [7, 8]
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, but long enough to be read as one" * 20)
+    with raises(ValueError, f"{path} is no query cache (file is not a database)"):
+        QueryCache(path)
+    path = tmp_path / "other.sqlite"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE mine (a)")
+    other.close()
+    with raises(ValueError, f"{path} is no query cache (another program's database)"):
+        QueryCache(path)
+
+
+def test_a_key_depends_on_shape_and_type_too():
+    zeros = torch.zeros(1, 2, 6)
+    keys = {image_key(each) for each in (zeros, zeros.reshape(1, 3, 4), zeros.half(), zeros + 1, zeros.clone())}
+    assert len(keys) == 4
