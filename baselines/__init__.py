@@ -13,6 +13,7 @@ from baselines.budget import settings_within
 from baselines.diffusion_guided import DiffusionGuided
 from baselines.expected_gradients import ExpectedGradients
 from baselines.geex import GEEX
+from baselines.ggig import GeometricallyGuidedIG
 from baselines.gradient import Gradient, InputXGradient
 from baselines.guided_ig import GuidedIG
 from baselines.idgi import IDGI
@@ -43,6 +44,7 @@ __all__ = [
     "BlurIG",
     "DiffusionGuided",
     "ExpectedGradients",
+    "GeometricallyGuidedIG",
     "Gradient",
     "GuidedIG",
     "InputXGradient",

@@ -13,6 +13,8 @@ SAMPLED = ("smooth_grad", "smooth_grad_squared", "var_grad", "expected_gradients
 SEARCH_STEPS = 8  # of the line that tangentially_aligned_ig integrates along while it searches
 ASCENT_STEPS = 15  # and of each ascent of adversarial_gradient_integration: its default, and its authors'
 
+LINE_STEPS = 50  # of geometrically_guided_ig: its default; what is left of the budget goes to its ascents
+
 
 def settings_within(name: str, budget: int) -> dict[str, Any]:
     """Settings for `create(name, ...)` with which an image, for a given target, costs at most `budget`.
@@ -27,19 +29,24 @@ def settings_within(name: str, budget: int) -> dict[str, Any]:
         raise unknown("method", name, METHODS)
     if budget < 1:
         raise ValueError(f"budget must be >= 1, got {budget}")
+    settings: dict[str, Any] = {"samples" if name in SAMPLED else "steps": budget}
     if not METHODS[name].needs_weights:
-        return {"queries": budget + 1}  # one of which is for the decision, where the target is not given
-    if name in ("gradient", "input_x_gradient"):
-        return {}
-    if name == "idgi":
-        return {"path": partial(IntegratedGradients, steps=budget)}
-    if name == "adversarial_gradient_integration":
+        settings = {"queries": budget + 1}  # one of which is for the decision, where the target is not given
+    elif name in ("gradient", "input_x_gradient"):
+        settings = {}
+    elif name == "idgi":
+        settings = {"path": partial(IntegratedGradients, steps=budget)}
+    elif name == "adversarial_gradient_integration":
         classes = max(1, min(budget // (2 * ASCENT_STEPS), 15))
-        return {"classes": classes, "steps": _at_least_one(name, min(ASCENT_STEPS, budget // (2 * classes)), 2, budget)}
-    if name == "tangentially_aligned_ig":
+        steps = _at_least_one(name, min(ASCENT_STEPS, budget // (2 * classes)), 2, budget)
+        settings = {"classes": classes, "steps": steps}
+    elif name == "geometrically_guided_ig":
+        steps = _at_least_one(name, min(LINE_STEPS, budget - 1), 2, budget)
+        settings = {"steps": steps, "iterations": budget // (steps + 1)}
+    elif name == "tangentially_aligned_ig":
         evaluations = _at_least_one(name, (budget // SEARCH_STEPS - 1) // 3, 4 * SEARCH_STEPS, budget)
-        return {"steps": SEARCH_STEPS, "iterations": evaluations - 1}
-    return {"samples" if name in SAMPLED else "steps": budget}
+        settings = {"steps": SEARCH_STEPS, "iterations": evaluations - 1}
+    return settings
 
 
 def _at_least_one(name: str, value: int, least: int, budget: int) -> int:

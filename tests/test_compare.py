@@ -259,6 +259,7 @@ def test_every_method_costs_at_most_the_budget_and_uses_what_it_can(run, name, b
     assert row["cost"] <= budget
     least = {"gradient": 1, "input_x_gradient": 1, "adversarial_gradient_integration": 2, "occlusion": 10}
     least["tangentially_aligned_ig"] = 24  # of a linear model: its second derivatives cost nothing
+    least["geometrically_guided_ig"] = 41  # from whole ascents only
     assert row["cost"] >= least.get(name, budget - 1)
 
 
