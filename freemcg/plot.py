@@ -113,7 +113,7 @@ def plot_comparison(rows: Sequence[tuple[str, Tensor, Sequence[Tensor | None]]],
                 axes.set_axis_off()
             else:
                 _draw_signed(axes, values.sum(dim=0))
-    figure.suptitle("red speaks for the class, blue against it; each map on a scale of its own", fontsize="small")
+    figure.suptitle("red is positive for the class, blue negative; each map on a scale of its own", fontsize="small")
     return figure
 
 

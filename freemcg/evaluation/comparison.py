@@ -174,12 +174,12 @@ def _announce(
     most = {"queries": 0, "gradients": 0}
     for _, name in pending:
         most[contestants[name].unit] += contestants[name].most
-    costs = [f"{count} {unit}" for unit, count in most.items() if count]
-    costs.append(f"{len(pending) * (2 * steps + 1)} queries to measure the maps")
+    costs = " and ".join(f"{count} {unit}" for unit, count in most.items() if count)
+    measuring = f"{len(pending) * (2 * steps + 1)} queries to measure the maps"
     done = len(images) * len(contestants) - len(pending)
     typer.echo(
         f"images: {len(images)}; methods: {len(contestants)}; maps done before: {done}; to do: {len(pending)}, "
-        f"at most {' and '.join(costs) if pending else 'no query'}",
+        + (f"at most {costs}, and {measuring}" if pending else "nothing to ask"),
         err=True,
     )
 
