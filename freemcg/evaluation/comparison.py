@@ -24,9 +24,9 @@ from tqdm import tqdm
 
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded, check_images
 from freemcg.evaluation.cells import Cell, cell_path, load_cell
+from freemcg.evaluation.comparison_report import csv_row, print_report, write_grid
 from freemcg.evaluation.contestants import Contestant, make_contestants, method_names
 from freemcg.evaluation.insertion_deletion import insertion_deletion
-from freemcg.evaluation.intervals import mean_interval
 from freemcg.evaluation.tangents import EnsembleTangents, Tangents, VaeTangents
 from freemcg.explainer import FreeMCG
 from freemcg.jobs import (
@@ -34,17 +34,13 @@ from freemcg.jobs import (
     check_made_with,
     job_settings,
     most_queries,
-    print_table,
     together,
     write_csv,
     write_text,
 )
 from freemcg.networks import ConvVAE
-from freemcg.plot import plot_comparison, write_figure
-from manifolds import random_alignment
 
 TABLE, GRID = "comparison.csv", "grid.png"
-SHOWN_IMAGES = 8
 EXPECTED = (ValueError, TypeError, OSError, ModuleNotFoundError, QueryBudgetExceeded)
 
 
@@ -127,11 +123,11 @@ def compare(
 
     together(state, work)
     cells = {pair: cell for pair in kept if (cell := load_cell(out, *pair)) is not None}
-    rows = [_row(cell, black_box) for cell in cells.values()]
+    rows = [csv_row(cell, black_box) for cell in cells.values()]
     if state.is_main_process:
         write_csv(rows, out / TABLE)
-        _write_grid(images, names, cells, black_box, out / GRID)
-        _report(list(cells.values()), names, tangents, out)
+        write_grid(images, names, cells, black_box, out / GRID)
+        print_report(list(cells.values()), names, tangents, out / GRID, out / TABLE)
     return rows
 
 
@@ -234,86 +230,3 @@ def _measured(cell: Cell, image: Tensor, tangents: Tangents, evaluator: BlackBox
 def _one_line(error: Exception) -> str:
     message = " ".join(str(error).split())
     return message if isinstance(error, EXPECTED) and message else f"{type(error).__name__}: {message}"
-
-
-def _row(cell: Cell, black_box: BlackBox) -> dict[str, Any]:
-    return {
-        "method": cell.method,
-        "image": cell.image,
-        "target": _class_name(cell.target, black_box),
-        "alignment": _rounded(cell.alignment),
-        "insertion": _rounded(cell.insertion),
-        "deletion": _rounded(cell.deletion),
-        "cost": cell.cost,
-        "unit": cell.unit,
-        "seconds": round(cell.seconds, 3),
-        "error": cell.error or "",
-    }
-
-
-def _class_name(index: int, black_box: BlackBox) -> str:
-    return str(index) if black_box.class_names is None else black_box.class_names[index]
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 5)
-
-
-def _report(cells: list[Cell], names: Sequence[str], tangents: Tangents, out: Path) -> None:
-    """Print a row a method, best first, and what the columns mean."""
-    ordered, failures = [], []
-    for name in names:
-        own = [cell for cell in cells if cell.method == name]
-        done = [cell for cell in own if cell.error is None]
-        failed = [cell for cell in own if cell.error is not None]
-        if failed:
-            failures.append(f"failed: {name} on {len(failed)} of {len(own)} images: {failed[0].error}")
-        insertion = sum(cell.insertion or 0 for cell in done) / len(done) if done else -1.0
-        ordered.append(
-            (
-                -insertion,
-                {
-                    "method": name,
-                    "images": len(done),
-                    f"alignment ({tangents.name})": _mean([cell.alignment for cell in done]),
-                    "insertion": _mean([cell.insertion for cell in done]),
-                    "deletion": _mean([cell.deletion for cell in done]),
-                    "cost": sum(cell.cost for cell in done) / len(done) if done else None,
-                    "unit": own[0].unit,
-                    "seconds": sum(cell.seconds for cell in done) / len(done) if done else None,
-                },
-            )
-        )
-    print_table([row for _, row in sorted(ordered, key=lambda each: each[0])])
-    ranks = [cell.rank for cell in cells if cell.rank is not None]
-    sizes = [cell.values.numel() for cell in cells if cell.values is not None]
-    random = ""
-    if ranks:
-        random = f"; a random map has {random_alignment(round(sum(ranks) / len(ranks)), sizes[0]):.3f}"
-    typer.echo(
-        f"best first by insertion (higher is better; deletion: lower); means with 95 % intervals over images\n"
-        f"alignment: with the {tangents.description}{random}\n"
-        f"maps side by side in {out / GRID}, every figure in {out / TABLE}"
-    )
-    for each in failures:
-        typer.echo(each, err=True)
-
-
-def _mean(values: Sequence[float | None]) -> str | None:
-    known = [value for value in values if value is not None]
-    return f"{mean_interval(torch.tensor(known, dtype=torch.double)):.3f}" if known else None
-
-
-def _write_grid(
-    images: Mapping[str, Tensor],
-    names: Sequence[str],
-    cells: dict[tuple[str, str], Cell],
-    black_box: BlackBox,
-    path: Path,
-) -> None:
-    """Draw the first images."""
-    rows = []
-    for image in list(images)[:SHOWN_IMAGES]:
-        own = [cells[image, name] for name in names]
-        rows.append((f"{image}: {_class_name(own[0].target, black_box)}", images[image], [cell.values for cell in own]))
-    write_figure(plot_comparison(rows, names), path)
