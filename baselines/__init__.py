@@ -9,9 +9,11 @@ Counterfactual methods answer `counterfactual(image, target)`: `DiffusionGuided`
 from baselines.adversarial import Adversarial
 from baselines.adversarial_gradient_integration import AdversarialGradientIntegration
 from baselines.blur_ig import BlurIG
+from baselines.budget import settings_within
 from baselines.diffusion_guided import DiffusionGuided
 from baselines.expected_gradients import ExpectedGradients
 from baselines.geex import GEEX
+from baselines.ggig import GeometricallyGuidedIG
 from baselines.gradient import Gradient, InputXGradient
 from baselines.guided_ig import GuidedIG
 from baselines.idgi import IDGI
@@ -42,6 +44,7 @@ __all__ = [
     "BlurIG",
     "DiffusionGuided",
     "ExpectedGradients",
+    "GeometricallyGuidedIG",
     "Gradient",
     "GuidedIG",
     "InputXGradient",
@@ -62,4 +65,5 @@ __all__ = [
     "ZerothOrder",
     "available",
     "create",
+    "settings_within",
 ]

@@ -14,9 +14,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from baselines.blur import gaussian_blur
 from baselines.names import unknown
 from freemcg.blackbox import check_images
+from freemcg.blur import gaussian_blur
 from freemcg.seeding import generator_for
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from baselines.blur import gaussian_blur
 from baselines.path import Gradient
 from baselines.path_method import PathAttribution, PathMethod
+from freemcg.blur import gaussian_blur
 
 FORMS = ("increments", "derivative")
 DIFFERENCE = 0.01  # in sigma

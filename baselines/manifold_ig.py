@@ -43,14 +43,19 @@ class ManifoldAttribution(PathAttribution):
     straight_energy: Tensor
 
 
+AGGREGATIONS = ("increments", "mean")
+
+
 class ManifoldIG(PathMethod):
     """The gradient integrated along the geodesic, among images that a decoder can make, from a base-point to the image.
 
     Both ends are encoded, and joined by a geodesic of the decoder's metric (`manifolds.geodesic`); the decoded curve is
-    the path. With increments, as the paper defines it; the authors' program multiplies the mean gradient with the
-    difference of the ends instead, which is not complete on a curve.
+    the path.
 
     Args:
+        aggregation: `"increments"`, as the paper defines it: each gradient times its piece of the path. `"mean"`, as
+            the authors' program has it: the mean gradient times the difference of the ends, which is the same on a
+            straight, evenly divided path, and not complete on a curve.
         vae: with `encode` and `decode`.
         base: the base-point that is encoded: a brightness, a name, or one of `baselines.base_points`, not random.
         steps: pieces of the path; a gradient each, at its middle.
@@ -71,6 +76,7 @@ class ManifoldIG(PathMethod):
         base: float | str | BasePoint = "black",
         steps: int = 20,
         sweeps: int = 50,
+        aggregation: str = "increments",
         output: str = "logit",
         batch_size: int = 64,
         progress: bool = False,
@@ -85,12 +91,15 @@ class ManifoldIG(PathMethod):
             raise ValueError(f"steps must be >= 1, got {steps}")
         if sweeps < 0:
             raise ValueError(f"sweeps must be >= 0, got {sweeps}")
+        if aggregation not in AGGREGATIONS:
+            raise ValueError(f"aggregation must be one of {', '.join(AGGREGATIONS)}, got {aggregation!r}")
         self.vae = vae
         self.base = as_base_point(base)
         if self.base.random:
             raise ValueError(f"base must not be random, got {self.base!r}")
         self.steps = steps
         self.sweeps = sweeps
+        self.aggregation = aggregation
 
     def explain(self, images: Tensor, target: Target = None) -> ManifoldAttribution:
         """As `attribute`, with the residual and what the path is like."""
@@ -104,15 +113,23 @@ class ManifoldIG(PathMethod):
         curve = self._geodesic(images)
         gradient = remembering(lambda points: self.gradient(points, targets))
         found = self._along([curve.images.unbind(dim=1)], targets, gradient)
-        end = curve.images[:, -1]
+        start, end = curve.images[:, 0], curve.images[:, -1]
+        values, residual = found.values, found.residual
+        if self.aggregation == "mean":
+            values = values * (end - start)
+            rise = self.value(end, targets) - self.value(start, targets)
+            residual = rise - values.flatten(1).sum(dim=1)
         return ManifoldAttribution(
-            values=found.values,
-            residual=found.residual,
+            values=values,
+            residual=residual,
             distance=(images - end).flatten(1).norm(dim=1),
             score_gap=self.value(images, targets) - self.value(end, targets),
             energy=curve.energy,
             straight_energy=curve.straight_energy,
         )
+
+    def _value(self, slope: Tensor, credit: Tensor) -> Tensor:
+        return credit if self.aggregation == "increments" else slope / self.steps
 
     def _geodesic(self, images: Tensor) -> Geodesic:
         with torch.no_grad():

@@ -9,6 +9,7 @@ from baselines.adversarial_gradient_integration import AdversarialGradientIntegr
 from baselines.blur_ig import BlurIG
 from baselines.expected_gradients import ExpectedGradients
 from baselines.geex import GEEX
+from baselines.ggig import GeometricallyGuidedIG
 from baselines.gradient import Gradient, InputXGradient
 from baselines.guided_ig import GuidedIG
 from baselines.idgi import IDGI
@@ -36,6 +37,7 @@ METHODS: dict[str, type[Any]] = {
     "guided_ig": GuidedIG,
     "manifold_ig": ManifoldIG,
     "tangentially_aligned_ig": TangentiallyAlignedIG,
+    "geometrically_guided_ig": GeometricallyGuidedIG,
     "idgi": IDGI,
     "integrated_decision_gradients": IntegratedDecisionGradients,
     "adversarial_gradient_integration": AdversarialGradientIntegration,

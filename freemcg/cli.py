@@ -323,6 +323,93 @@ def _cache(
         typer.echo(f"{each.answers} answers ({each.scores}) of {each.model}")
 
 
+@app.command(
+    "compare",
+    epilog=_examples(
+        "freemcg compare",
+        "freemcg compare photos/ --methods freemcg,integrated_gradients,rise --model mine.py:network \\",
+        "    --denoiser models/faces --out compared",
+        "accelerate launch --multi_gpu --num_processes 2 -m freemcg compare photos/ --out compared",
+    ),
+)
+def _compare(
+    images: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A picture, or a folder of pictures.  [default: the first of the bundled held-out digits]",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the results; what is there is not done again.")] = Path(
+        "freemcg-compare"
+    ),
+    count: Annotated[
+        int | None, typer.Option("--images", min=1, help="How many of the bundled digits.  [default: 8]")
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Which, separated by commas: freemcg, and those of baselines.available().  [default: freemcg, "
+            "gradient, smooth_grad, integrated_gradients, guided_ig, rise, zeroth_order; freemcg, rise, geex, "
+            "zeroth_order for a model that can only be asked]"
+        ),
+    ] = None,
+    model: Model = "digits",
+    scores: Scores = None,
+    num_classes: Classes = None,
+    image_size: Size = None,
+    denoiser: DenoiserName = "digits",
+    vae: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose tangent spaces the maps are measured with: a folder written by 'freemcg train vae', or the "
+            "bundled digits.  [default: digits for the denoiser digits, else those of the denoiser's particles]"
+        ),
+    ] = None,
+    target: Target = None,
+    config: Config = None,
+    queries: Annotated[
+        int, typer.Option(min=3, help="The most that a map may cost: queries, or gradients of the model.")
+    ] = 256,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of insertion and deletion.")] = 32,
+    seed: Seed = None,
+    device: Device = None,
+) -> None:
+    """Compare methods that show where the classifier looks.
+
+    Each has the same budget for an image, and is measured by alignment with the tangent space, by insertion and by
+    deletion. Draws all maps side by side.
+
+    Costs at most --queries a map, for measuring it 2 * --steps + 1 queries, and one for an image's decision.
+    """
+    from freemcg.bundle import load_bundle  # noqa: PLC0415
+    from freemcg.evaluation.comparison import compare  # noqa: PLC0415
+    from freemcg.evaluation.pictures import bundled_digits, read_pictures  # noqa: PLC0415
+    from freemcg.explainer import FreeMCG  # noqa: PLC0415
+    from freemcg.jobs import start_processes  # noqa: PLC0415
+    from freemcg.models import load_black_box, load_denoiser, load_vae  # noqa: PLC0415
+
+    if images is not None and count is not None:
+        raise ValueError("give pictures, or --images for the bundled digits, and not both")
+    _hush_diffusers()
+    settings = _settings(config, queries=queries - 1, seed=seed)
+    state, place = start_processes(device)
+    black_box = load_black_box(model, scores=scores, num_classes=num_classes, image_size=image_size, device=place)
+    diffusion = load_denoiser(denoiser, device=place)
+    vae = "digits" if vae is None and denoiser == "digits" else vae
+    compare(
+        FreeMCG(black_box, diffusion, **settings),
+        bundled_digits(count or 8, diffusion) if images is None else read_pictures(images, out, diffusion),
+        out,
+        methods=None if methods is None else [each.strip() for each in methods.split(",")],
+        vae=None if vae is None else load_vae(vae, device=place),
+        references=load_bundle("digits").images if images is None else None,
+        target=_class(target, black_box.class_names),
+        steps=steps,
+    )
+    state.destroy_process_group()
+
+
 @train.callback(invoke_without_command=True)
 def _train(context: typer.Context) -> None:
     """Train a denoiser, a classifier, a VAE.

@@ -111,14 +111,14 @@ def run_job(
     def check() -> None:
         nonlocal resized
         if state.is_main_process:
-            _check_made_with(out, made_with)
+            check_made_with(out, made_with)
         resized = sum(_is_resized(explainer, item) for item in share)
 
-    _together(state, check)
+    together(state, check)
     resized = sum(gather_object([resized]))
     if state.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
-        _write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
+        write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
         each = most_queries(explainer.settings, task)
         typer.echo(
             f"images: {len(items)}; done before: {len(items) - len(pending)}; "
@@ -136,11 +136,11 @@ def run_job(
                 queries = explainer.black_box.queries
                 bar.set_postfix_str(f"queries={queries}" + _price(queries, price_per_1000), refresh=False)
 
-    _together(state, work)
+    together(state, work)
     rows = [json.loads((item.folder / RECORD).read_text()) for item in items]
     rows = [{key: value for key, value in row.items() if key not in ("record", "spent")} for row in rows]
     if state.is_main_process:
-        _write_summary(rows, out / SUMMARY)
+        write_csv(rows, out / SUMMARY)
         print_table(rows[:SHOWN_ROWS])
         _advise(rows, task)
         spent = explainer.black_box.spent
@@ -249,7 +249,7 @@ def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | None) -> 
     write_figure(result.plot(), item.folder / "figure.png")
     spent = {name: count - before[name] for name, count in explainer.black_box.spent.items()}
     row = {"image": item.name, **row, "record": result.record, "spent": spent}
-    _write_text(item.folder / RECORD, json.dumps(row, indent=2) + "\n")
+    write_text(item.folder / RECORD, json.dumps(row, indent=2) + "\n")
     result.save(item.folder / RESULT)
 
 
@@ -283,7 +283,7 @@ def _price(queries: int, price_per_1000: float | None) -> str:
     return "" if price_per_1000 is None else f", price {queries * price_per_1000 / 1000:.2f}"
 
 
-def _together(state: PartialState, act: Callable[[], None]) -> None:
+def together(state: PartialState, act: Callable[[], None]) -> None:
     """Act on every process and wait for all; where one refuses, none goes on, and the main process says why."""
     own: Exception | None = None
     try:
@@ -299,7 +299,8 @@ def _together(state: PartialState, act: Callable[[], None]) -> None:
         raise ValueError(problems[0])
 
 
-def _check_made_with(out: Path, now: dict[str, Any]) -> None:
+def check_made_with(out: Path, now: dict[str, Any]) -> None:
+    """Refuse a folder whose results were made with other settings than `now`, which has the form of `job_settings`."""
     path = out / SETTINGS
     if not path.is_file():
         return
@@ -328,7 +329,8 @@ def _read(explainer: FreeMCG, item: Item) -> torch.Tensor:
     return read_image(item.image, channels=denoiser.channels or 3, size=denoiser.image_size).to(denoiser.device)
 
 
-def _write_summary(rows: list[dict[str, Any]], path: Path) -> None:
+def write_csv(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write rows with the same keys, whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
@@ -337,7 +339,8 @@ def _write_summary(rows: list[dict[str, Any]], path: Path) -> None:
     partial.replace(path)
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text, whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text)
     partial.replace(path)

@@ -125,6 +125,22 @@ def load_denoiser(name: str, *, device: str | torch.device = "cpu") -> Denoiser:
     return Denoiser.from_pretrained(name, device=device)
 
 
+def load_vae(name: str, *, device: str | torch.device = "cpu") -> ConvVAE:
+    """Load a VAE: bundled (see `BUNDLES`), or a folder that `freemcg train vae` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it lacks a file.
+        ValueError: it holds another network.
+    """
+    folder = bundle_folder(name) / "vae" if name in BUNDLES else Path(name)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {name}, and no bundled VAE but {', '.join(BUNDLES)}")
+    network, _ = load_network(folder)
+    if not isinstance(network, ConvVAE):
+        raise ValueError(f"{folder} holds no VAE but a {type(network).__name__}")
+    return network.requires_grad_(False).to(device)
+
+
 def load_attribute(path: Path, name: str) -> Any:
     """Run the Python file `path`, and take what it calls `name`. The file may import its neighbours.
 

@@ -5,6 +5,7 @@ Figures are `matplotlib.figure.Figure` objects of their own: nothing is shown, a
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,35 @@ def plot_grid(pairs: Sequence[tuple[Attribution, Counterfactual]]) -> Figure:
         row[2].set_title(f"decided {became}", fontsize="medium")
         _draw_signed(row[3], (counterfactual.image - counterfactual.original).mean(dim=0), scale=1.0)
         row[3].set_title(f"change, L1 {counterfactual.l1:.3f}", fontsize="medium")
+    return figure
+
+
+def plot_comparison(rows: Sequence[tuple[str, Tensor, Sequence[Tensor | None]]], methods: Sequence[str]) -> Figure:
+    """A row an image: the image, and the map of each method, summed over channels, each on a scale of its own.
+
+    Args:
+        rows: what to call an image, the image, and its maps `(C, H, W)`; `None` where there is none.
+        methods: what to call the columns of maps.
+
+    Raises:
+        ValueError: there is no row.
+    """
+    if not rows:
+        raise ValueError("there is nothing to draw: give at least one image with its maps")
+    figure = Figure(figsize=(1.4 * (1 + len(methods)), 1.45 * len(rows) + 0.5), layout="constrained")
+    grid = figure.subplots(len(rows), 1 + len(methods), squeeze=False)
+    for axes, name in zip(grid[0, 1:], methods, strict=True):
+        axes.set_title(textwrap.fill(name.replace("_", " "), 16), fontsize="small")
+    for line, (title, image, maps) in zip(grid, rows, strict=True):
+        _draw_image(line[0], image)
+        line[0].set_title(textwrap.fill(title, 18), fontsize="small")
+        for axes, values in zip(line[1:], maps, strict=True):
+            if values is None:
+                axes.text(0.5, 0.5, "failed", ha="center", va="center", fontsize="small", color="gray")
+                axes.set_axis_off()
+            else:
+                _draw_signed(axes, values.sum(dim=0))
+    figure.suptitle("red is positive for the class, blue negative; each map on a scale of its own", fontsize="small")
     return figure
 
 

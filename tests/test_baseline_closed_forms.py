@@ -14,6 +14,7 @@ from baselines import (
     AdversarialGradientIntegration,
     BlurIG,
     ExpectedGradients,
+    GeometricallyGuidedIG,
     Gradient,
     GuidedIG,
     InputXGradient,
@@ -36,10 +37,10 @@ from baselines.base_points import (
     Uniform,
     as_base_point,
 )
-from baselines.blur import gaussian_blur
 from baselines.guided_ig import guided_path
 from baselines.integrated_decision_gradients import sample_edges
 from baselines.path import RULES, integrate, straight_line
+from freemcg.blur import gaussian_blur
 from manifolds import TangentSpace, decoder_tangent_space, geodesic, tangent_space_of
 
 SHAPE = (3, 6, 4)
@@ -564,6 +565,46 @@ class TestIntegratedDecisionGradients:
             IntegratedDecisionGradients(linear, base="uniform")
 
 
+class TestGeometricallyGuidedIG:
+    @pytest.mark.parametrize("combine", ["mean", "max"])
+    def test_linear(self, linear, weights, batch, combine):
+        method = GeometricallyGuidedIG(linear, base="white", steps=3, iterations=4, rate=0.5, combine=combine)
+        close(method.attribute(batch, 1), row(weights, 1, batch))
+
+    def test_one_iteration_times_the_way_is_integrated_gradients_by_trapezoids(self, smooth, batch):
+        method = GeometricallyGuidedIG(smooth, base="white", steps=5, iterations=1, multiply_by_inputs=True)
+        targets, base = torch.full((5,), 2), torch.ones_like(batch)
+        slope = Gradient(smooth).gradient
+        wanted = integrate(straight_line(base, batch, 5), lambda points: slope(points, targets), rule="trapezoid")
+        close(method.attribute(batch, 2), wanted)
+
+    @pytest.mark.parametrize("combine", ["mean", "max"])
+    def test_gradients_of_a_quadratic_grow_by_one_factor_an_iteration(self, quadratic, batch, combine):
+        """With `f = x' A x / 2` the `j`-th gradient of an ascent from `X` is `(I + rate A)^j A X`."""
+        rate, iterations = 0.05, 4
+        method = GeometricallyGuidedIG(quadratic, steps=2, iterations=iterations, rate=rate, combine=combine)
+        growth = torch.eye(72).double() + rate * quadratic.matrix
+        largest = []
+        for fraction in (0, 0.5, 1):
+            slope = fraction * batch.flatten(1) @ quadratic.matrix
+            slopes = [slope]
+            for _ in range(iterations - 1):
+                slopes.append(slopes[-1] @ growth)
+            largest.append(torch.stack(slopes).amax(dim=0))
+        mean = largest[0] / 4 + largest[1] / 2 + largest[2] / 4
+        wanted = mean if combine == "mean" else torch.stack(largest).amax(dim=0)
+        close(method.attribute(batch, 1), wanted.reshape(batch.shape))
+
+    def test_refusals(self, linear):
+        with pytest.raises(ValueError, match=r"^base must not be random, got Uniform"):
+            GeometricallyGuidedIG(linear, base="uniform")
+        with pytest.raises(ValueError, match=r"^combine must be one of mean, max, got 'ig'$"):
+            GeometricallyGuidedIG(linear, combine="ig")
+        for name, value, least in (("steps", 0, 1), ("iterations", 0, 1), ("rate", -1.0, 0)):
+            with pytest.raises(ValueError, match=rf"^{name} must be >= {least}, got {value}$"):
+                GeometricallyGuidedIG(linear, **{name: value})
+
+
 class TestAdversarialGradientIntegration:
     def test_linear_logits(self, batch):
         weights = normal(3, 72) / 100
@@ -663,7 +704,29 @@ class TestManifoldIG:
         wanted = integrate(points, lambda images: Gradient(smooth).gradient(images, targets))
         close(ManifoldIG(smooth, vae=vae, steps=4, sweeps=0).attribute(batch, 1), wanted)
 
+    def test_the_mean_form_is_the_same_on_a_straight_path_and_incomplete_on_a_curve(self, smooth, batch):
+        straight = [
+            ManifoldIG(smooth, vae=Flat(), steps=6, aggregation=form).explain(batch, 1)
+            for form in ("increments", "mean")
+        ]
+        close(straight[0].values, straight[1].values)
+        close(straight[0].residual, straight[1].residual)
+        vae = Curved()
+        start, end = vae.encode(torch.zeros_like(batch)), vae.encode(batch)
+        points = [vae.decode(torch.lerp(start, end, step / 4)) for step in range(5)]
+        targets = torch.full((5,), 1)
+        middles = [(points[step] + points[step + 1]) / 2 for step in range(4)]
+        slopes = torch.stack([Gradient(smooth).gradient(middle, targets) for middle in middles])
+        found = ManifoldIG(smooth, vae=vae, steps=4, sweeps=0, aggregation="mean").explain(batch, 1)
+        close(found.values, (points[-1] - points[0]) * slopes.mean(dim=0))
+        rise = (smooth(points[-1]) - smooth(points[0]))[:, 1]
+        close(found.residual, rise - found.values.sum((1, 2, 3)))
+        complete = ManifoldIG(smooth, vae=vae, steps=4, sweeps=0).explain(batch, 1)
+        assert (found.residual.abs() > 2 * complete.residual.abs()).any()
+
     def test_refusals(self, linear):
+        with pytest.raises(ValueError, match=r"^aggregation must be one of increments, mean, got 'sum'$"):
+            ManifoldIG(linear, vae=Flat(), aggregation="sum")
         with pytest.raises(TypeError, match=r"^vae must have encode and decode, got object without encode$"):
             ManifoldIG(linear, vae=object())
         with pytest.raises(ValueError, match=r"^base must not be random, got Uniform\(low=0\.0, high=1\.0, seed=0\)$"):

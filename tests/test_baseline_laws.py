@@ -86,6 +86,7 @@ def make(name, images):
             "iterations": 3,
             "enough": 1.0,
         },
+        "geometrically_guided_ig": {"steps": 3, "iterations": 2, "rate": 0.1},
         "idgi": {"path": partial(GuidedIG, steps=5)},
         "integrated_decision_gradients": {"steps": 5},
         "adversarial_gradient_integration": {"steps": 3, "classes": 2, "step_size": 0.001},

@@ -276,7 +276,9 @@ def test_training_refuses_what_it_does_not_know(place, capsys):
     assert refusal(capsys, status) == "there is no folder nowhere"
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["attribute"], ["counterfactual"], ["train"], ["train", "vae"]])
+@pytest.mark.parametrize(
+    "command", [[], ["demo"], ["attribute"], ["counterfactual"], ["compare"], ["train"], ["train", "vae"]]
+)
 def test_help_teaches_by_example(capsys, command):
     assert main([*command, "--help"]) == 0
     shown = capsys.readouterr().out.splitlines()

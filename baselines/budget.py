@@ -1,0 +1,55 @@
+"""One budget for every method: the settings with which it spends as much of it as it can, and no more."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from baselines.integrated_gradients import IntegratedGradients
+from baselines.names import unknown
+from baselines.registry import METHODS
+
+SAMPLED = ("smooth_grad", "smooth_grad_squared", "var_grad", "expected_gradients")
+SEARCH_STEPS = 8  # of the line that tangentially_aligned_ig integrates along while it searches
+ASCENT_STEPS = 15  # and of each ascent of adversarial_gradient_integration: its default, and its authors'
+
+LINE_STEPS = 50  # of geometrically_guided_ig: its default; what is left of the budget goes to its ascents
+
+
+def settings_within(name: str, budget: int) -> dict[str, Any]:
+    """Settings for `create(name, ...)` with which an image, for a given target, costs at most `budget`.
+
+    The unit is the method's own: gradients where it needs weights, queries otherwise. A method without a number of
+    samples or steps, such as `gradient`, costs what it costs, and gets no settings.
+
+    Raises:
+        ValueError: there is no such method, or it cannot do with so little.
+    """
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    if budget < 1:
+        raise ValueError(f"budget must be >= 1, got {budget}")
+    settings: dict[str, Any] = {"samples" if name in SAMPLED else "steps": budget}
+    if not METHODS[name].needs_weights:
+        settings = {"queries": budget + 1}  # one of which is for the decision, where the target is not given
+    elif name in ("gradient", "input_x_gradient"):
+        settings = {}
+    elif name == "idgi":
+        settings = {"path": partial(IntegratedGradients, steps=budget)}
+    elif name == "adversarial_gradient_integration":
+        classes = max(1, min(budget // (2 * ASCENT_STEPS), 15))
+        steps = _at_least_one(name, min(ASCENT_STEPS, budget // (2 * classes)), 2, budget)
+        settings = {"classes": classes, "steps": steps}
+    elif name == "geometrically_guided_ig":
+        steps = _at_least_one(name, min(LINE_STEPS, budget - 1), 2, budget)
+        settings = {"steps": steps, "iterations": budget // (steps + 1)}
+    elif name == "tangentially_aligned_ig":
+        evaluations = _at_least_one(name, (budget // SEARCH_STEPS - 1) // 3, 4 * SEARCH_STEPS, budget)
+        settings = {"steps": SEARCH_STEPS, "iterations": evaluations - 1}
+    return settings
+
+
+def _at_least_one(name: str, value: int, least: int, budget: int) -> int:
+    if value < 1:
+        raise ValueError(f"{name} needs a budget of at least {least} gradients, got {budget}")
+    return value

@@ -1,0 +1,232 @@
+"""Many methods over many images, for one budget: alignment, insertion and deletion, cost and time of each.
+
+Every method on every image is a cell, with a file of its own; so a comparison that was stopped goes on where it was,
+takes up further images and methods, and does not depend on the number of processes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from torch import Tensor
+from tqdm import tqdm
+
+from freemcg.blackbox import BlackBox, QueryBudgetExceeded, check_images
+from freemcg.evaluation.cells import Cell, cell_path, load_cell
+from freemcg.evaluation.comparison_report import csv_row, print_report, write_grid
+from freemcg.evaluation.contestants import Contestant, make_contestants, method_names
+from freemcg.evaluation.insertion_deletion import insertion_deletion
+from freemcg.evaluation.tangents import EnsembleTangents, Tangents, VaeTangents
+from freemcg.explainer import FreeMCG
+from freemcg.jobs import (
+    SETTINGS,
+    check_made_with,
+    job_settings,
+    most_queries,
+    together,
+    write_csv,
+    write_text,
+)
+from freemcg.networks import ConvVAE
+
+TABLE, GRID = "comparison.csv", "grid.png"
+EXPECTED = (ValueError, TypeError, OSError, ModuleNotFoundError, QueryBudgetExceeded)
+
+
+def compare(
+    explainer: FreeMCG,
+    images: Mapping[str, Tensor],
+    out: Path,
+    *,
+    methods: Sequence[str] | None = None,
+    vae: ConvVAE | None = None,
+    references: Tensor | None = None,
+    target: int | str | None = None,
+    steps: int = 32,
+) -> list[dict[str, Any]]:
+    """Compare methods, or do what is missing of it; print a table and write `comparison.csv` and `grid.png`.
+
+    What one attribution of `explainer` may cost, `most_queries(explainer.settings, "attribution")`, is the budget of
+    every method for an image: in gradients, where the method differentiates the model. All explain the same class, and
+    are measured alike: alignment with the tangent space, insertion and deletion with their defaults. A method that
+    fails on an image is noted with its error; the others go on, and the next start tries it again.
+
+    Args:
+        explainer: takes part as `freemcg`. The others ask its black box, or differentiate the module in it.
+        images: `(C, H, W)` in [0, 1] each, by name; as the denoiser makes them. A name is a path below `out/cells`.
+        out: folder of the results.
+        methods: `"freemcg"` and names of `baselines.available()`; `None` takes a few, by what the model allows.
+        vae: whose tangent spaces are measured with; `None` takes those of particles. `manifold_ig` needs one.
+        references: `(M, C, H, W)`, for `expected_gradients`.
+        target: class index or name; `None` explains each decision.
+        steps: of insertion and deletion.
+
+    Returns:
+        The rows of `comparison.csv`, on every process.
+
+    Raises:
+        ValueError, TypeError: before the first query: images, methods and models do not go together, or `out` holds
+            results made with other settings. After it: the model does not answer as declared.
+
+    Costs at most the budget a cell, `2 * steps + 1` queries to measure it, and without `target` one query an image.
+    """
+    state, black_box = PartialState(), explainer.black_box
+    if black_box.budget is not None:
+        raise ValueError("every method of a comparison has a budget of its own; give the black box none")
+    names = method_names(methods, black_box)
+    wanted = None if target is None else black_box.class_index(target)
+    tangents = _tangents(explainer, vae)
+    for name, image in images.items():
+        _check_image(name, image, explainer, tangents, steps)
+    given = {"vae": vae, "references": references, "tangent_spaces": tangents, "seed": explainer.settings.seed}
+    contestants = {each.name: each for each in make_contestants(names, explainer, given)}
+    evaluator = _with_own_count(black_box)
+
+    kept = {(image, name): load_cell(out, image, name) for image in images for name in names}
+    pending = [pair for pair, cell in kept.items() if cell is None or cell.error is not None]
+    share = pending[state.process_index :: state.num_processes]
+    made_with = _settings(explainer, wanted, tangents, steps)
+    together(state, lambda: check_made_with(out, made_with) if state.is_main_process else None)
+    if state.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
+        _announce(images, contestants, pending, steps)
+
+    targets = {image: cell.target for (image, _), cell in kept.items() if cell is not None}
+    undecided = [image for image in dict.fromkeys(image for image, _ in pending) if image not in targets]
+    decided: dict[str, int] = {}
+
+    def decide() -> None:
+        for image in undecided[state.process_index :: state.num_processes]:
+            decided[image] = int(evaluator(images[image][None])[0].argmax()) if wanted is None else wanted
+
+    together(state, decide)
+    for found in gather_object([decided]):
+        targets |= found
+
+    def work() -> None:
+        for image, name in tqdm(share, desc="comparison", unit="map", disable=not state.is_main_process):
+            cell = _one(contestants[name], image, images[image], targets[image])
+            cell = _measured(cell, images[image], tangents, evaluator, steps, explainer.settings.seed)
+            cell.save(cell_path(out, image, name))
+
+    together(state, work)
+    cells = {pair: cell for pair in kept if (cell := load_cell(out, *pair)) is not None}
+    rows = [csv_row(cell, black_box) for cell in cells.values()]
+    if state.is_main_process:
+        write_csv(rows, out / TABLE)
+        write_grid(images, names, cells, black_box, out / GRID)
+        print_report(list(cells.values()), names, tangents, out / GRID, out / TABLE)
+    return rows
+
+
+def _check_image(name: str, image: Tensor, explainer: FreeMCG, tangents: Tangents, steps: int) -> None:
+    check_images(image[None])
+    explainer.denoiser.check_size(image[None])
+    tangents.check(image[None])
+    pixels = image[0].numel()
+    if not 1 <= steps <= pixels:
+        raise ValueError(f"steps must be in 1..{pixels}, the pixels of {name}, got {steps}")
+
+
+def _tangents(explainer: FreeMCG, vae: ConvVAE | None) -> Tangents:
+    settings = explainer.settings
+    if vae is not None:
+        return VaeTangents(vae)
+    return EnsembleTangents(
+        explainer.denoiser, particles=settings.particles, noise=settings.noise[0], seed=settings.seed
+    )
+
+
+def _with_own_count(black_box: BlackBox) -> BlackBox:
+    """The same classifier, for which what is asked to measure is counted apart."""
+    other = copy(black_box)
+    other.queries = other.answered = other.retried = other.cached = 0
+    return other
+
+
+def _settings(explainer: FreeMCG, target: int | None, tangents: Tangents, steps: int) -> dict[str, Any]:
+    """What a second start must agree with; images and methods may be others."""
+    record = job_settings(explainer, "attribution", target)
+    record["settings"]["queries"] = most_queries(explainer.settings, "attribution")
+    space = f"{tangents.name}: {tangents.identity}"
+    return {**record, "task": "comparison", "tangent space": space, "steps": steps}
+
+
+def _announce(
+    images: Mapping[str, Tensor], contestants: dict[str, Contestant], pending: list[tuple[str, str]], steps: int
+) -> None:
+    most = {"queries": 0, "gradients": 0}
+    for _, name in pending:
+        most[contestants[name].unit] += contestants[name].most
+    costs = " and ".join(f"{count} {unit}" for unit, count in most.items() if count)
+    measuring = f"{len(pending) * (2 * steps + 1)} queries to measure the maps"
+    done = len(images) * len(contestants) - len(pending)
+    typer.echo(
+        f"images: {len(images)}; methods: {len(contestants)}; maps done before: {done}; to do: {len(pending)}, "
+        + (f"at most {costs}, and {measuring}" if pending else "nothing to ask"),
+        err=True,
+    )
+
+
+def _one(contestant: Contestant, name: str, image: Tensor, target: int) -> Cell:
+    """The map of one method for one image, or why there is none."""
+    began, before, values, error = time.monotonic(), contestant.spent, None, None
+    if contestant.attribute is None:
+        error = contestant.missing
+    else:
+        try:
+            values = contestant.attribute(image[None], target)[0].detach().cpu()
+            if not values.isfinite().all():
+                values, error = None, "the map holds NaN or infinity"
+        except Exception as problem:
+            error = _one_line(problem)
+    return Cell(
+        method=contestant.name,
+        image=name,
+        target=target,
+        values=values,
+        alignment=None,
+        rank=None,
+        insertion=None,
+        deletion=None,
+        cost=contestant.spent - before,
+        unit=contestant.unit,
+        seconds=time.monotonic() - began,
+        error=error,
+    )
+
+
+def _measured(cell: Cell, image: Tensor, tangents: Tangents, evaluator: BlackBox, steps: int, seed: int) -> Cell:
+    if cell.values is None:
+        return cell
+    values, target = cell.values[None].to(image), torch.tensor([cell.target])
+    try:
+        (space,) = tangents(image[None])
+        alignment = space.alignment(values).item()
+        areas = insertion_deletion(evaluator, image[None], values, target, steps=steps, seed=seed)
+    except Exception as problem:
+        return replace(cell, error=f"not measured: {_one_line(problem)}")
+    return replace(
+        cell,
+        alignment=None if math.isnan(alignment) else alignment,  # a map of zeros has no direction
+        rank=space.rank,
+        insertion=areas.insertion.item(),
+        deletion=areas.deletion.item(),
+    )
+
+
+def _one_line(error: Exception) -> str:
+    message = " ".join(str(error).split())
+    return message if isinstance(error, EXPECTED) and message else f"{type(error).__name__}: {message}"
