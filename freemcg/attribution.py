@@ -11,10 +11,12 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from freemcg.blackbox import BlackBox
+from freemcg.blackbox import BlackBox, QueryBudgetExceeded
+from freemcg.blackbox.repeats import Repeats, ask_again
 from freemcg.denoiser import Denoiser
+from freemcg.estimator import Ask
 from freemcg.objective import Objective, between
-from freemcg.results import BUDGET_EXHAUSTED, COMPLETE, NO_SIGNAL, Attribution
+from freemcg.results import BUDGET_EXHAUSTED, COMPLETE, MODEL_CHANGED, NO_SIGNAL, Attribution
 from freemcg.settings import Settings
 from freemcg.survey import Survey
 
@@ -29,8 +31,9 @@ def attribute_image(
     """Attribute the objective for `target` (the decision made, where `None`) to the pixels of `image` `(C, H, W)`.
 
     Costs `1 + settings.queries` queries, fewer where the budget holds fewer: then the map is made from those, and its
-    status is `budget_exhausted`. The levels of `settings.noise` share the queries evenly. With `settings.tolerance` it
-    is the last map of `stream_attributions`.
+    status is `budget_exhausted`. If the black box may change, one more at the end, and four where the answer differs:
+    see `freemcg.blackbox.repeats`. The levels of `settings.noise` share the queries evenly. With `settings.tolerance`
+    it is the last map of `stream_attributions`.
 
     Raises:
         QueryBudgetExceeded: not even one query is left, so nothing can be said.
@@ -39,8 +42,8 @@ def attribute_image(
         return deque(stream_attributions(black_box, denoiser, image, target, settings), maxlen=1).pop()
     question = _Question.about(black_box, image, target)
     survey = Survey(denoiser, image, settings)
-    short = _ask(survey, black_box, settings.queries)
-    return question.answered(survey, settings.objective_function, short=short)
+    short = _ask(survey, black_box, settings.queries, black_box)
+    return question.answered(survey, settings.objective_function, short=short, repeats=question.again(black_box))
 
 
 def stream_attributions(
@@ -61,16 +64,19 @@ def stream_attributions(
     question = _Question.about(black_box, image, target)
     survey, batch, left = Survey(denoiser, image, settings), FIRST_BATCH, settings.queries
     while True:
-        _ask(survey, black_box, min(batch, left))
+        short = _ask(survey, black_box, min(batch, left), black_box)
         left, batch = settings.queries - survey.queries, BATCH * len(settings.noise)
         result = question.answered(survey, settings.objective_function, short=False)
         while _starved(result, tolerance) and survey.particles < MOST_GROWTH * settings.particles:
             survey.grow()
             result = question.answered(survey, settings.objective_function, short=False)
-        reached, ended = result.relative_error <= tolerance, _affordable(black_box, left) < len(settings.noise)
-        yield replace(result, status=BUDGET_EXHAUSTED) if ended and not reached else result
+        reached = result.relative_error <= tolerance
+        ended = short or _affordable(left, black_box) < len(settings.noise)
         if reached or ended or result.status == NO_SIGNAL:
+            short, again = ended and not reached, question.again(black_box)
+            yield question.answered(survey, settings.objective_function, short=short, repeats=again)
             return
+        yield result
 
 
 def contrast_maps(
@@ -82,9 +88,9 @@ def contrast_maps(
     """
     question = _Question.about(black_box, image, None)
     survey = Survey(denoiser, image, settings)
-    short = _ask(survey, black_box, settings.queries)
+    short, again = _ask(survey, black_box, settings.queries, black_box), question.again(black_box)
     return {
-        (first, second): replace(question, target=first).answered(survey, between(second), short=short)
+        (first, second): replace(question, target=first).answered(survey, between(second), short=short, repeats=again)
         for first, second in combinations(classes, 2)
     }
 
@@ -110,15 +116,18 @@ def difference_map(
         raise ValueError(f"the models must answer the same classes; one answers {classes}, the other {theirs.shape[1]}")
 
     def both(images: Tensor) -> Tensor:
-        return torch.cat([black_box(images), other(images)], dim=1)
+        try:
+            return torch.cat([black_box(images), other(images)], dim=1)
+        except QueryBudgetExceeded as error:
+            error.answered = {}  # by one of them alone
+            raise
 
     def less(answers: Tensor, target: int) -> Tensor:
         return objective(answers[:, :classes], target) - objective(answers[:, classes:], target)
 
     survey = Survey(denoiser, image, settings)
-    affordable = min(_affordable(black_box, settings.queries), _affordable(other, settings.queries))
-    survey.ask(both, affordable)
-    return question.answered(survey, less, short=affordable < settings.queries)
+    short = _ask(survey, both, settings.queries, black_box, other)
+    return question.answered(survey, less, short=short)
 
 
 @dataclass(frozen=True)
@@ -129,15 +138,23 @@ class _Question:
     log_probabilities: Tensor
     target: int
     began: float
+    queries_before: int
 
     @classmethod
     def about(cls, black_box: BlackBox, image: Tensor, target: int | str | None) -> _Question:
-        began, log_probabilities = time.monotonic(), black_box(image[None])[0]
+        began, before = time.monotonic(), black_box.queries
+        log_probabilities = black_box(image[None])[0]
         explained = int(log_probabilities.argmax()) if target is None else black_box.class_index(target)
-        return cls(image, log_probabilities, explained, began)
+        return cls(image, log_probabilities, explained, began, before)
 
-    def answered(self, survey: Survey, objective: Objective, *, short: bool) -> Attribution:
+    def again(self, black_box: BlackBox) -> Repeats:
+        return ask_again(black_box, self.image, self.log_probabilities, since=self.queries_before)
+
+    def answered(
+        self, survey: Survey, objective: Objective, *, short: bool, repeats: Repeats | None = None
+    ) -> Attribution:
         local = survey.gradient(objective, self.target)
+        status = BUDGET_EXHAUSTED if short else COMPLETE if local.has_signal else NO_SIGNAL
         return Attribution(
             values=local.gradient,
             standard_error=local.standard_error,
@@ -145,23 +162,26 @@ class _Question:
             log_probabilities=self.log_probabilities,
             target=self.target,
             decision=int(self.log_probabilities.argmax()),
-            status=BUDGET_EXHAUSTED if short else COMPLETE if local.has_signal else NO_SIGNAL,
-            queries=1 + survey.queries,
+            status=MODEL_CHANGED if repeats is not None and repeats.changed else status,
+            queries=1 + survey.queries + (0 if repeats is None else repeats.queries),
             seconds=time.monotonic() - self.began,
             record={},
             error_parts=None if local.parts is None else asdict(local.parts),
         )
 
 
-def _ask(survey: Survey, black_box: BlackBox, queries: int) -> bool:
-    """Ask as far as the budget of the black box reaches; whether that was less far than `queries`."""
-    affordable = _affordable(black_box, queries)
-    survey.ask(black_box, affordable)
+def _ask(survey: Survey, ask: Ask, queries: int, *black_boxes: BlackBox) -> bool:
+    """Ask as far as the budgets reach; whether that was less far than `queries`, or retries took the rest."""
+    affordable = _affordable(queries, *black_boxes)
+    try:
+        survey.ask(ask, affordable)
+    except QueryBudgetExceeded:
+        return True
     return affordable < queries
 
 
-def _affordable(black_box: BlackBox, queries: int) -> int:
-    return queries if black_box.remaining is None else min(queries, black_box.remaining)
+def _affordable(queries: int, *black_boxes: BlackBox) -> int:
+    return min([queries, *(each.remaining for each in black_boxes if each.remaining is not None)])
 
 
 def _starved(result: Attribution, tolerance: float) -> bool:

@@ -18,6 +18,7 @@ import typer
 if TYPE_CHECKING:
     from freemcg.jobs import Task
 
+UNFINISHED = 1
 REFUSED = 2
 INTERRUPTED = 130
 
@@ -74,7 +75,14 @@ DenoiserName = Annotated[
 Target = Annotated[str | None, typer.Option(help="A class, by name or index.", show_default=False)]
 Config = Annotated[str | None, typer.Option(help="Settings: a YAML file, or the bundled 'paper'.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of all noise.  [default: 0]")]
-Budget = Annotated[int | None, typer.Option(min=0, help="The most queries of this start, retries included.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        help="The most that this start may cost, retries included: queries (500), or money (2.50usd), which needs "
+        "--price-per-1000. Where images are left over, the exit status is 1.",
+        show_default=False,
+    ),
+]
 Price = Annotated[float | None, typer.Option(min=0, help="Price of 1000 queries; shown beside them.")]
 Cache = Annotated[
     Path | None,
@@ -181,7 +189,8 @@ def attribute(
 
     That is, which pixels speak for its decision, or for --target.
 
-    Costs 65 queries an image (1 + --queries).
+    Costs 65 queries an image (1 + --queries). A model behind an address is asked about the image once more at the end,
+    four times where the answer differs, and marked model_changed where it is another model's.
     """
     models = {"model": model, "scores": scores, "num_classes": num_classes, "image_size": image_size}
     settings = _settings(config, queries=queries, tolerance=tolerance, seed=seed)
@@ -410,6 +419,36 @@ def _compare(
     state.destroy_process_group()
 
 
+@app.command(
+    "replay", epilog=_examples("freemcg replay results", "freemcg replay results/deep/c --denoiser models/faces")
+)
+def _replay(
+    folder: Annotated[Path, typer.Argument(help="Folder of results, as --out named it.", show_default=False)],
+    denoiser: Annotated[
+        str | None, typer.Option(help="The diffusion model, where it is not at the place that the results name.")
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Explain again from the receipts, and compare.
+
+    Each result is made again from its receipt, which holds all answers; the classifier is not needed and not asked.
+    Where one comes out different in any digit, the exit status is 1.
+
+    Costs no query.
+    """
+    from freemcg.jobs import start_processes  # noqa: PLC0415
+    from freemcg.replay import replay_folder  # noqa: PLC0415
+
+    _hush_diffusers()
+    _, place = start_processes(device)
+    different = False
+    for each, fields in replay_folder(folder, denoiser, device=place):
+        typer.echo(f"{each}: " + (f"DIFFERENT in {', '.join(fields)}" if fields else "equal to the last digit"))
+        different |= bool(fields)
+    if different:
+        raise typer.Exit(UNFINISHED)
+
+
 @train.callback(invoke_without_command=True)
 def _train(context: typer.Context) -> None:
     """Train a denoiser, a classifier, a VAE.
@@ -483,7 +522,7 @@ def _run(
     settings: dict[str, Any],
     device: str | None,
     *,
-    budget: int | None,
+    budget: str | None,
     price_per_1000: float | None,
     cache: Path | None,
     no_cache: bool,
@@ -493,21 +532,25 @@ def _run(
     from freemcg.explainer import FreeMCG  # noqa: PLC0415
     from freemcg.jobs import list_items, run_job, start_processes  # noqa: PLC0415
     from freemcg.models import load_black_box, load_denoiser  # noqa: PLC0415
+    from freemcg.plan import budget_in_queries  # noqa: PLC0415
 
     _hush_diffusers()
-    list_items(images, out)
+    items = list_items(images, out)
+    most = None if budget is None else budget_in_queries(budget, price_per_1000)
     state, place = start_processes(device)
     black_box = load_black_box(**models, device=place)
     wanted = _class(target, black_box.class_names)
-    if budget is not None:
-        black_box.budget = black_box.queries + budget
+    if most is not None:
+        black_box.budget = black_box.queries + most
     if cache is None and isinstance(black_box.predict, Remote):
         cache = out / "answers.sqlite"
     if cache is not None and not no_cache:
         black_box.cache = QueryCache(cache)
     explainer = FreeMCG(black_box, load_denoiser(denoiser, device=place), **settings)
-    run_job(explainer, images, out, task=task, target=wanted, price_per_1000=price_per_1000)
+    rows = run_job(explainer, images, out, task=task, target=wanted, price_per_1000=price_per_1000)
     state.destroy_process_group()
+    if len(rows) < len(items):
+        raise typer.Exit(UNFINISHED)
 
 
 def _hush_diffusers() -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from freemcg.blackbox import BlackBox
+from freemcg.blackbox import BlackBox, QueryBudgetExceeded
+from freemcg.blackbox.repeats import ask_again
 from freemcg.candidates import Candidates
 from freemcg.denoiser import Denoiser
 from freemcg.images import as_file
@@ -19,6 +20,7 @@ from freemcg.results import (
     ALREADY_TARGET,
     BUDGET_EXHAUSTED,
     COMPLETE,
+    MODEL_CHANGED,
     NO_SIGNAL,
     NOT_FLIPPED,
     Counterfactual,
@@ -112,7 +114,8 @@ def search_counterfactuals(
             back from the search.
         seed: of the noise with which realism is measured.
 
-    Costs one query for the image, those of the search, and one for each candidate that is checked. The `queries` and
+    Costs one query for the image, those of the search, and one for each candidate that is checked; if the black box
+    may change, one more at the end, and four where the answer differs. The `queries` and
     `seconds` of each answer are those of all together.
 
     Raises:
@@ -130,6 +133,8 @@ def search_counterfactuals(
         with black_box.reserving(checks):
             found = search(wanted)
         answers = _check(black_box, found, image, wanted, n, checks, confidence)
+        answers = answers or [_Answer(image, image[None], original, BUDGET_EXHAUSTED)]
+    again = ask_again(black_box, image, original, since=before)
     errors = denoising_error(denoiser, torch.stack([image, *(answer.image for answer in answers)]), seed=seed)
     queries, seconds = black_box.queries - before, time.monotonic() - began
     return [
@@ -145,7 +150,7 @@ def search_counterfactuals(
             l1=(answer.image - image).abs().mean().item(),
             l2=(answer.image - image).norm().item(),
             realism=(error / errors[0]).item(),
-            status=answer.status,
+            status=MODEL_CHANGED if again.changed else answer.status,
             queries=queries,
             seconds=seconds,
             record={},
@@ -175,11 +180,12 @@ class _Answer:
 def _check(
     black_box: BlackBox, found: Candidates, image: Tensor, target: int, n: int, checks: int, confidence: float
 ) -> list[_Answer]:
-    """The answers of `search_counterfactuals`."""
+    """The answers of `search_counterfactuals`; none where the budget ended before the first of them."""
     rounded = as_file(found.images)
     likely = torch.ones(len(rounded), dtype=torch.bool) if found.likely is None else found.likely
     left = torch.arange(len(rounded))
     affordable = checks if black_box.remaining is None else min(checks, black_box.remaining)
+    ended = affordable < min(checks, len(rounded))
     good: list[_Answer] = []
     rest: list[_Answer] = []
     for _ in range(min(affordable, len(rounded))):
@@ -190,19 +196,22 @@ def _check(
         preference = apart.cpu() + 2 * likely  # a distance is at most 1
         index = int(left[preference[left].argmax()])
         left = left[left != index]
-        log_probabilities = black_box(rounded[index][None])[0]
+        try:
+            log_probabilities = black_box(rounded[index][None])[0]
+        except QueryBudgetExceeded:
+            ended = True
+            break
         flipped = int(log_probabilities.argmax()) == target
         answer = _Answer(rounded[index], found.paths[:, index], log_probabilities, COMPLETE)
         (good if flipped and log_probabilities[target].exp() >= confidence else rest).append(answer)
         if len(good) == n:
             break
-    if good:
+    if good or not rest:
         return good
     best = max(rest, key=lambda answer: answer.rank(target))
     if best.decision == target:
         return [best]
-    exhausted = found.exhausted or affordable < min(checks, len(rounded))
-    status = BUDGET_EXHAUSTED if exhausted else NO_SIGNAL if found.no_signal else NOT_FLIPPED
+    status = BUDGET_EXHAUSTED if found.exhausted or ended else NO_SIGNAL if found.no_signal else NOT_FLIPPED
     return [_Answer(best.image, best.path, best.log_probabilities, status)]
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from freemcg.blackbox import QueryBudgetExceeded
 from freemcg.denoiser import Denoiser
 from freemcg.ensemble import (
     ErrorParts,
@@ -80,8 +81,10 @@ class Ensemble:
     def __init__(self, denoiser: Denoiser, image: Tensor, t: int, *, particles: int, seed: int, step: int = 0) -> None:
         self.denoiser, self.image, self.t, self.seed, self.step = denoiser, image, t, seed, step
         self.particles = self._draw(0, particles)
+        self._points = self.particles.new_zeros(0, self.particles.shape[1])
         self._on_axes: Tensor | None = None
         self._on_particles: Tensor | None = None
+        self._centre_guessed = False
 
     @cached_property
     def axes(self) -> PrincipalAxes:
@@ -91,7 +94,7 @@ class Ensemble:
     @property
     def queries(self) -> int:
         """Images asked about so far."""
-        return _length(self._on_axes) + _length(self._on_particles)
+        return _length(self._on_axes) + _length(self._on_particles) - self._centre_guessed
 
     def grow(self, particles: int) -> None:
         """Draw until there are `particles`. Asks nothing."""
@@ -104,6 +107,9 @@ class Ensemble:
 
         `control_variate` spends two of three queries on sigma points, and the others on particles; `sigma_points` has
         as many as there are axes; the rest ask about particles only.
+
+        Raises:
+            QueryBudgetExceeded: what was answered all the same is kept, and counts.
         """
         have, total = _length(self._on_axes), self.queries + queries
         wanted = have
@@ -111,14 +117,12 @@ class Ensemble:
             wanted = max(round(ON_AXES[estimate] * total), min(LEAST_ON_AXES, total))
             wanted = min(wanted, 1 + len(self.axes.variances), have + queries)
         if wanted > have:
-            points = sigma_points(self.axes, wanted)[have:].clamp(0, 1)
-            self._on_axes = _joined(self._on_axes, ask(self._images(points)))
+            self._ask_on_axes(ask, have, wanted)
         if estimate != "sigma_points":
             first, rest = _length(self._on_particles), queries - (wanted - have)
             if rest:
                 self.grow(first + rest)
-                answers = ask(self._images(self.particles[first : first + rest]))
-                self._on_particles = _joined(self._on_particles, answers)
+                self._ask_on_particles(ask, first, first + rest)
 
     def gradient(self, objective: Objective, target: int, estimate: str) -> ManifoldGradient:
         """The gradient of `objective` for class `target`, from the answers so far. Asks nothing.
@@ -132,8 +136,7 @@ class Ensemble:
         on_particles = self._values(self._on_particles, objective, target)
         asked, model = self.particles[: len(on_particles)], None
         if len(on_axes):
-            points = sigma_points(self.axes, len(on_axes)).clamp(0, 1)
-            model = linear_model(self.axes, points, on_axes)
+            model = linear_model(self.axes, self._points, on_axes)
         one = self.particles.new_ones(1)
         if estimate in ON_AXES and model is not None:
             if estimate == "control_variate":
@@ -161,6 +164,45 @@ class Ensemble:
             answer.parts,
         )
 
+    def _ask_on_axes(self, ask: Ask, have: int, wanted: int) -> None:
+        """Ask about sigma points. Where the budget ends within, the axes that were answered come first from then on.
+
+        If it is the centre that was not, the mean of the answers around it stands in for its own.
+        """
+        points = sigma_points(self.axes, wanted)[have:].clamp(0, 1)
+        try:
+            answers = ask(self._images(points))
+        except QueryBudgetExceeded as error:
+            told = sorted(error.answered)
+            if told:
+                answers = torch.stack([error.answered[index] for index in told])
+                if have == 0 and told[0] != 0:
+                    answers, told = torch.cat([answers.mean(dim=0, keepdim=True), answers]), [0, *told]
+                    self._centre_guessed = True
+                on_axes = [have + index - 1 for index in told if have + index > 0]
+                order = _first(on_axes, after=max(have - 1, 0), of=len(self.axes.variances))
+                axes = self.axes
+                self.axes = PrincipalAxes(axes.mean, axes.directions[order], axes.variances[order])
+                self._keep_on_axes(points[told], answers)
+            raise
+        self._keep_on_axes(points, answers)
+
+    def _keep_on_axes(self, points: Tensor, answers: Tensor) -> None:
+        self._points, self._on_axes = torch.cat([self._points, points]), _joined(self._on_axes, answers)
+
+    def _ask_on_particles(self, ask: Ask, first: int, stop: int) -> None:
+        """Ask about particles. Where the budget ends within, those that were answered come first from then on."""
+        try:
+            answers = ask(self._images(self.particles[first:stop]))
+        except QueryBudgetExceeded as error:
+            told = sorted(error.answered)
+            if told:
+                answers = torch.stack([error.answered[index] for index in told])
+                order = _first([first + index for index in told], after=first, of=len(self.particles))
+                self.particles, self._on_particles = self.particles[order], _joined(self._on_particles, answers)
+            raise
+        self._on_particles = _joined(self._on_particles, answers)
+
     def _draw(self, first: int, count: int) -> Tensor:
         return draw_particles(
             self.denoiser, self.image, self.t, count, seed=self.seed, step=self.step, first=first
@@ -186,6 +228,11 @@ def draw_particles(
 
 def _without_error(gradient: Tensor) -> Estimate:
     return Estimate(gradient, torch.full_like(gradient, float("inf")))
+
+
+def _first(chosen: list[int], *, after: int, of: int) -> list[int]:
+    """The numbers `0 .. of - 1` with those `chosen` right behind the first `after`."""
+    return [*range(after), *chosen, *(index for index in range(after, of) if index not in set(chosen))]
 
 
 def _length(answers: Tensor | None) -> int:

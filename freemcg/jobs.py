@@ -1,7 +1,8 @@
 """A folder of images explained one after another, over the processes that Accelerate started.
 
-Every finished image has a folder of its own, written whole: pictures, `record.json`, and last `result.safetensors`. So
-a job that was stopped goes on where it was, and a result does not depend on the number of processes.
+Every finished image has a folder of its own, written whole: pictures, `receipt.safetensors` (what was asked and
+answered), `record.json`, and last `result.safetensors`. So a job that was stopped goes on where it was, and a result
+does not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import csv
 import json
 import math
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,17 +25,20 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
-from freemcg.blackbox import QueryBudgetExceeded
+from freemcg.blackbox import BlackBox, QueryBudgetExceeded
+from freemcg.blackbox.repeats import MOST_REPEATS
 from freemcg.explainer import FreeMCG
 from freemcg.images import list_images, read_image, write_image
 from freemcg.plot import class_name, write_figure
-from freemcg.results import NO_SIGNAL, Attribution, Counterfactual
+from freemcg.results import MODEL_CHANGED, NO_SIGNAL, Attribution, Counterfactual
 from freemcg.settings import PaperSearch, Settings
 
 Task = Literal["attribution", "counterfactual"]
 
-RESULT, RECORD, SETTINGS, SUMMARY = "result.safetensors", "record.json", "settings.json", "summary.csv"
+RESULT, RECEIPT, RECORD = "result.safetensors", "receipt.safetensors", "record.json"
+SETTINGS, SUMMARY = "settings.json", "summary.csv"
 SHOWN_ROWS = 20
+SHOWN_EVERY = 0.5
 LONGEST_WAIT = timedelta(days=30)
 
 
@@ -89,14 +95,15 @@ def run_job(
         price_per_1000: price of a thousand queries, in any currency; shown beside the queries.
 
     Returns:
-        The rows of the table, of all images, on every process.
+        The rows of the table, of all images, on every process; fewer where the budget ended before.
 
     Raises:
         FileNotFoundError: there is no image.
+        QueryBudgetExceeded: the budget did not reach for one image, and none was done before.
         ValueError: before the first query: a picture cannot be read, the class does not exist, or `out` holds results
             made with other settings. After it: the black box answers not as declared; finished images are kept.
 
-    Costs at most `most_queries(explainer.settings, task)` queries an image.
+    Costs at most `most_queries` queries an image.
     """
     state = PartialState()
     if explainer.black_box.budget is not None and state.num_processes > 1:
@@ -119,7 +126,7 @@ def run_job(
     if state.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
-        each = most_queries(explainer.settings, task)
+        each = most_queries(explainer.settings, task, may_change=explainer.black_box.may_change)
         typer.echo(
             f"images: {len(items)}; done before: {len(items) - len(pending)}; "
             f"to do: {len(pending)}, at most {each} queries each" + _price(len(pending) * each, price_per_1000),
@@ -129,27 +136,37 @@ def run_job(
             height, width = explainer.denoiser.image_size or (0, 0)
             typer.echo(f"resized to the denoiser's {height}x{width}: {resized} of them", err=True)
 
+    ended: QueryBudgetExceeded | None = None
+
     def work() -> None:
-        with tqdm(share, desc=f"{task}s", unit="image", disable=not state.is_main_process) as bar:
-            for item in bar:
-                _explain(explainer, item, task, wanted)
-                queries = explainer.black_box.queries
-                bar.set_postfix_str(f"queries={queries}" + _price(queries, price_per_1000), refresh=False)
+        nonlocal ended
+        bar = tqdm(share, desc=f"{task}s", unit="image", disable=not state.is_main_process)
+        with bar, _spend_shown(explainer.black_box, bar, price_per_1000):
+            try:
+                for item in bar:
+                    _explain(explainer, item, task, wanted)
+            except QueryBudgetExceeded as error:
+                ended = error
 
     together(state, work)
-    rows = [json.loads((item.folder / RECORD).read_text()) for item in items]
+    done = [item for item in items if item.done]
+    if ended is not None and not done:
+        raise ended
+    rows = [json.loads((item.folder / RECORD).read_text()) for item in done]
     rows = [{key: value for key, value in row.items() if key not in ("record", "spent")} for row in rows]
     if state.is_main_process:
         write_csv(rows, out / SUMMARY)
         print_table(rows[:SHOWN_ROWS])
         _advise(rows, task)
-        spent = explainer.black_box.spent
-        if spent["sent"] != spent["answered"] or spent["from the cache"] or price_per_1000 is not None:
-            said = ", ".join(f"{count} {name}" for name, count in spent.items())
-            typer.echo(f"queries of this start: {said}{_price(spent['sent'], price_per_1000)}")
+        _say_spent(explainer.black_box.spent, price_per_1000)
         rest = len(rows) - SHOWN_ROWS
         typer.echo(
             f"{f'{rest} more rows and ' if rest > 0 else ''}the results are in {out}, this table in {out / SUMMARY}"
+        )
+    if ended is not None:
+        typer.echo(
+            f"the budget ended: {len(done)} of {len(items)} images are explained; a second start goes on from them",
+            err=True,
         )
     return rows
 
@@ -186,7 +203,7 @@ def list_items(images: Path, out: Path) -> list[Item]:
 
 
 def _advise(rows: list[dict[str, Any]], task: Task) -> None:
-    """Say what to change where the answers never told the target from the rest."""
+    """Say what to do where the answers never told the target from the rest, or where they are of two models."""
     silent = sum(row["status"] == NO_SIGNAL for row in rows)
     if silent:
         level = "noise" if task == "attribution" else "search.strength"
@@ -195,10 +212,19 @@ def _advise(rows: list[dict[str, Any]], task: Task) -> None:
             "then --queries",
             err=True,
         )
+    changed = sum(row["status"] == MODEL_CHANGED for row in rows)
+    if changed:
+        typer.echo(
+            f"model_changed: {changed} of {len(rows)}; asked about the image once more, the model answered otherwise. "
+            "Delete their folders and any cache, and start again",
+            err=True,
+        )
 
 
-def most_queries(settings: Settings, task: Task) -> int:
-    """The most queries that an image costs."""
+def most_queries(settings: Settings, task: Task, *, may_change: bool = False) -> int:
+    """The most queries that an image costs; see `freemcg.plan.calls`."""
+    if may_change:
+        return most_queries(settings, task) + MOST_REPEATS
     if task == "attribution":
         return 1 + len(settings.noise) * (settings.queries // len(settings.noise))
     search = settings.search
@@ -238,17 +264,17 @@ def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | None) -> 
     image = _read(explainer, item)
     item.folder.mkdir(parents=True, exist_ok=True)
     before = explainer.black_box.spent
-    if task == "attribution":
-        attribution = explainer.explain(image, target)
-        result: Attribution | Counterfactual = attribution
-        row = _attribution_row(attribution)
+    with explainer.black_box.recording() as receipt:
+        result = (explainer.explain if task == "attribution" else explainer.counterfactual)(image, target)
+    if isinstance(result, Attribution):
+        row = _attribution_row(result)
     else:
-        result = explainer.counterfactual(image, target)
         row = _counterfactual_row(result)
         write_image(result.image, item.folder / "counterfactual.png")
     write_figure(result.plot(), item.folder / "figure.png")
     spent = {name: count - before[name] for name, count in explainer.black_box.spent.items()}
     row = {"image": item.name, **row, "record": result.record, "spent": spent}
+    receipt.save(item.folder / RECEIPT)
     write_text(item.folder / RECORD, json.dumps(row, indent=2) + "\n")
     result.save(item.folder / RESULT)
 
@@ -277,6 +303,31 @@ def _counterfactual_row(result: Counterfactual) -> dict[str, Any]:
         "queries": result.queries,
         "seconds": round(result.seconds, 2),
     }
+
+
+@contextmanager
+def _spend_shown(black_box: BlackBox, bar: Any, price_per_1000: float | None) -> Iterator[None]:
+    """Within the block, the bar shows the queries and their price, at most every `SHOWN_EVERY` seconds."""
+    shown = -math.inf
+
+    def show() -> None:
+        nonlocal shown
+        now, queries = time.monotonic(), black_box.queries
+        bar.set_postfix_str(f"queries={queries}" + _price(queries, price_per_1000), refresh=now - shown > SHOWN_EVERY)
+        shown = now if now - shown > SHOWN_EVERY else shown
+
+    before, black_box.on_answer = black_box.on_answer, show
+    try:
+        yield
+    finally:
+        black_box.on_answer = before
+
+
+def _say_spent(spent: dict[str, int], price_per_1000: float | None) -> None:
+    """What this start cost, where that is not simply a query an answer, or has a price."""
+    if spent["sent"] != spent["answered"] or spent["from the cache"] or price_per_1000 is not None:
+        said = ", ".join(f"{count} {name}" for name, count in spent.items())
+        typer.echo(f"queries of this start: {said}{_price(spent['sent'], price_per_1000)}")
 
 
 def _price(queries: int, price_per_1000: float | None) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from freemcg.blackbox.repeats import MOST_REPEATS
 from freemcg.estimator import LEAST_ON_AXES, ON_AXES
 from freemcg.settings import PaperSearch, Settings
 
@@ -32,14 +35,38 @@ class Forecast:
     price: float | None
 
 
-def calls(settings: Settings, task: Task) -> list[int]:
-    """The most queries an image costs, one number for each time that the black box is asked and waited for."""
+def budget_in_queries(budget: str, price_per_1000: float | None) -> int:
+    """The queries that a budget pays for: `"500"` is a number of queries, `"2.50usd"` an amount of money.
+
+    The currency is three letters, those of the price; nothing is converted.
+
+    Raises:
+        ValueError: it is neither, or money without a price.
+    """
+    found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?) ?[A-Za-z]{3}", budget.strip())
+    if found is None:
+        raise ValueError(f"budget is a number of queries (500) or an amount of money (2.50usd), got {budget!r}")
+    if found[1]:
+        return int(found[1])
+    if not price_per_1000:
+        raise ValueError(f"a budget of money needs the price: --price-per-1000 above 0, with --budget {budget}")
+    return int(Decimal(found[2]) * 1000 // Decimal(str(price_per_1000)))
+
+
+def calls(settings: Settings, task: Task, *, may_change: bool = False) -> list[int]:
+    """The most queries an image costs, one number for each time that the black box is asked and waited for.
+
+    Args:
+        may_change: of the black box; at the end it is then asked about the image again.
+    """
+    again = [1, MOST_REPEATS - 1] if may_change else []
     if task == "attribution":
-        return [1] + _calls_of_a_level(settings.estimate, settings.queries // len(settings.noise)) * len(settings.noise)
+        level = _calls_of_a_level(settings.estimate, settings.queries // len(settings.noise))
+        return [1] + level * len(settings.noise) + again
     search = settings.search
     if isinstance(search, PaperSearch):
-        return [1] + [search.particles] * (search.steps - 1) + [1]
-    return [1] + [search.queries_per_gradient] * search.gradients + [1] * search.checks
+        return [1] + [search.particles] * (search.steps - 1) + [1] + again
+    return [1] + [search.queries_per_gradient] * search.gradients + [1] * search.checks + again
 
 
 def _calls_of_a_level(estimate: str, queries: int) -> list[int]:
@@ -67,8 +94,9 @@ def forecast(
     """
     transport = getattr(black_box.predict, "transport", None)
     batch, together = (black_box.batch_size, 1) if transport is None else (transport.batch_size, transport.concurrency)
-    requests = [math.ceil(each / batch) for each in calls(settings, task)]
-    queries = images * sum(calls(settings, task))
+    each_call = calls(settings, task, may_change=black_box.may_change)
+    requests = [math.ceil(each / batch) for each in each_call]
+    queries = images * sum(each_call)
     spacing = 0.0 if transport is None else transport.spacing
     seconds = None
     if latency is not None or spacing > 0:

@@ -27,6 +27,7 @@ NO_SIGNAL = "no_signal"
 BUDGET_EXHAUSTED = "budget_exhausted"
 NOT_FLIPPED = "not_flipped"
 ALREADY_TARGET = "already_target"
+MODEL_CHANGED = "model_changed"
 
 Result = TypeVar("Result", bound="_Stored")
 
@@ -64,15 +65,7 @@ class _Stored:
             FileNotFoundError: nothing at `path`.
             ValueError: the file is no result, or one of another kind.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no result {path}")
-        try:
-            with safe_open(path, framework="pt") as stored:
-                header = stored.metadata() or {}
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a dict)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is not a saved result ({error})") from error
+        tensors, header = _read(Path(path))
         if header.get("kind") != cls.__name__:
             raise ValueError(f"{path} holds a {header.get('kind', 'file of another program')}, not a {cls.__name__}")
         return cls(**tensors, **json.loads(header["result"]))
@@ -90,7 +83,8 @@ class Attribution(_Stored):
         log_probabilities: what the black box answers for it, `(num_classes,)`.
         target: the class explained.
         decision: the class the black box decides.
-        status: `complete`, `no_signal` (it answered alike for every query point) or `budget_exhausted`.
+        status: `complete`, `no_signal` (it answered alike for every query point), `budget_exhausted`, or
+            `model_changed` (asked about the image again, it answered otherwise).
         queries, seconds: what the result cost.
         record: what made it: settings, seed, identities, versions.
         error_parts: where the squared error comes from, the fields of `freemcg.ensemble.ErrorParts`; `None` where the
@@ -182,7 +176,7 @@ class Counterfactual(_Stored):
         target: the class wanted; `decision`, that of `image`; `original_decision`, that of the input.
         l1: mean absolute change of a pixel; `l2`: Euclidean norm of the change.
         realism: denoising error of `image` over that of the input: at most 1 is as realistic as the input.
-        status: `complete`, `not_flipped`, `no_signal`, `budget_exhausted` or `already_target`.
+        status: `complete`, `not_flipped`, `no_signal`, `budget_exhausted`, `already_target` or `model_changed`.
         queries, seconds: what the result cost.
         record: what made it: settings, seed, identities, versions.
     """
@@ -218,3 +212,26 @@ class Counterfactual(_Stored):
         from freemcg.plot import plot_counterfactual  # noqa: PLC0415
 
         return plot_counterfactual(self)
+
+
+def load_result(path: str | Path) -> Attribution | Counterfactual:
+    """Read a saved result of either kind.
+
+    Raises:
+        FileNotFoundError: nothing at `path`.
+        ValueError: the file is no result.
+    """
+    kind = _read(Path(path))[1].get("kind")
+    return Counterfactual.load(path) if kind == Counterfactual.__name__ else Attribution.load(path)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a file, and its header."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no result {path}")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a dict)
+            return tensors, stored.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a saved result ({error})") from error

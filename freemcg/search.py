@@ -58,10 +58,11 @@ def shared_search(
             ensemble = Ensemble(denoiser, images.mean(dim=0), t, particles=search.unpaid, seed=seed, step=step + 1)
             try:
                 ensemble.ask(black_box, search.queries_per_gradient, "sigma_points")
-                local = ensemble.gradient(objective, target, "sigma_points")
-                signal = signal or local.has_signal
             except QueryBudgetExceeded:
                 exhausted = True
+            if not exhausted or (local is None and ensemble.queries > 1):
+                local = ensemble.gradient(objective, target, "sigma_points")
+                signal = signal or local.has_signal
         if local is not None and local.has_signal:
             assert local.model is not None
             lacking = (local.model(images.flatten(1)) < search.stop).to(images)

@@ -47,7 +47,11 @@ class Survey:
         return len(self.ensembles[0].particles)
 
     def ask(self, ask: Ask, queries: int) -> None:
-        """Ask about at most `queries` more points, as many at each level."""
+        """Ask about at most `queries` more points, as many at each level.
+
+        Raises:
+            QueryBudgetExceeded: what was answered all the same is kept.
+        """
         for ensemble in self.ensembles:
             ensemble.ask(ask, queries // len(self.ensembles), self.estimate)
 
@@ -57,8 +61,9 @@ class Survey:
             ensemble.grow(2 * len(ensemble.particles))
 
     def gradient(self, objective: Objective, target: int) -> ManifoldGradient:
-        """The mean over the levels, whose errors are independent. Asks nothing."""
-        found = [ensemble.gradient(objective, target, self.estimate) for ensemble in self.ensembles]
+        """The mean over the levels that were asked about, whose errors are independent. Asks nothing."""
+        asked = [ensemble for ensemble in self.ensembles if ensemble.queries] or self.ensembles
+        found = [ensemble.gradient(objective, target, self.estimate) for ensemble in asked]
         levels = len(found)
         return ManifoldGradient(
             torch.stack([each.gradient for each in found]).mean(dim=0),

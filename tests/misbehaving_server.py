@@ -160,6 +160,10 @@ class Handler(BaseHTTPRequestHandler):
     def step_classes(self, rows, argument):
         self.reply(json.dumps({"probabilities": [[*row, 0.0] for row in rows]}))
 
+    def step_turned(self, rows, argument):
+        """What another model answers."""
+        self.step_ok([row[::-1] for row in rows], "")
+
     def step_shuffled(self, rows, argument):
         """Labels with scores, in another order every time."""
         labelled = [[{"label": n, "score": s} for n, s in zip(NAMES, row, strict=True)] for row in rows]

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import quote
 
 import inference_server
 import misbehaving_server
@@ -14,7 +21,7 @@ from freemcg import Attribution, BlackBox, FreeMCG, load_bundle
 from freemcg.blackbox import SCORE_KINDS, EndpointDescription, endpoint_black_box
 from freemcg.cli import main
 from freemcg.jobs import most_queries
-from freemcg.plan import Forecast, calls, forecast
+from freemcg.plan import Forecast, budget_in_queries, calls, forecast
 from freemcg.settings import Settings, make
 
 ENDPOINT = """\
@@ -26,8 +33,8 @@ means: probabilities
 class_names: [low, middle, high]
 batch_size: 4
 """
-SECRET = "sk-very-secret"
-EACH = 9  # queries of an attribution with tiny.CONFIG
+SECRET = 'sk-very"secret<1>'
+EACH = 9  # queries of an attribution with tiny.CONFIG, beside those that repeat at the end: 1, and at most 4
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +86,15 @@ def test_an_endpoint_is_explained_and_a_second_start_pays_nothing(server, place,
     assert explain("--price-per-1000", "50", model=model) == 0
     paid = sent(server, "cli")
     printed = capsys.readouterr()
-    assert f"at most {EACH} queries each, price 0.90" in printed.err
-    retried = paid - 2 * EACH
+    assert f"at most {EACH + 4} queries each, price 1.30" in printed.err
+    assert f"queries={paid}, price {paid * 0.05:.2f}]" in printed.err
+    retried = paid - 2 * (EACH + 1)
     assert 1 <= retried <= 4
-    said = f"queries of this start: {paid} sent, 18 answered, {retried} retried, 0 from the cache, price "
+    said = f"queries of this start: {paid} sent, 20 answered, {retried} retried, 0 from the cache, price "
     assert f"{said}{paid * 0.05:.2f}\n" in printed.out
     first, second = records(place)
-    assert first["spent"] == {"sent": 9 + retried, "answered": 9, "retried": retried, "from the cache": 0}
-    assert second["spent"] == {"sent": 9, "answered": 9, "retried": 0, "from the cache": 0}
+    assert first["spent"] == {"sent": 10 + retried, "answered": 10, "retried": retried, "from the cache": 0}
+    assert second["spent"] == {"sent": 10, "answered": 10, "retried": 0, "from the cache": 0}
     assert first["record"]["black_box"].startswith(server.url("cli", "ok+status=500+ok") + ":")
     before = Attribution.load(place / "out" / "a" / "result.safetensors")
     shutil.rmtree(place / "out" / "a")
@@ -98,14 +106,51 @@ def test_an_endpoint_is_explained_and_a_second_start_pays_nothing(server, place,
     assert before.log_probabilities.equal(after.log_probabilities)
 
 
-def test_the_key_is_sent_and_kept_in_no_file(server, place, explain, capfd):
-    assert explain(model=describe(place, server, "key", "ok")) == 0
-    assert {entry[4]["X-Key"] for entry in server.log("key")} == {SECRET}
-    written = [path for path in (place / "out").rglob("*") if path.is_file()]
-    assert len(written) >= 9
-    assert not [path for path in written if SECRET.encode() in path.read_bytes()]
+def test_the_key_is_sent_and_neither_written_nor_printed_nor_logged(server, place, explain, capfd, caplog):
+    """In the address too, where it has to be quoted; with every log turned on, and in whatever is refused."""
+    caplog.set_level("DEBUG")
+    for name, script in (("key", "ok+status=500+ok"), ("key-refused", "ok+echo"), ("key-html", "html")):
+        described = ENDPOINT.format(url=server.url(name, script) + "?key=${FREEMCG_KEY}&other")
+        (place / "mine.yaml").write_text(described)
+        status = 0 if name == "key" else 2
+        assert explain("--price-per-1000", "50", model="mine.yaml", out=f"out-{name}") == status
+        assert {entry[4]["X-Key"] for entry in server.log(name)} == {SECRET}
+        for command in ("plan", "probe"):
+            main([command, "pics", "--model", "mine.yaml"])
+    assert main(["cache", "out-key/answers.sqlite"]) == 0
+    assert main(["replay", "out-key"]) == 0
+    written = [path for path in place.rglob("*") if path.is_file()]
+    assert {"answers.sqlite", "receipt.safetensors", "record.json", "result.safetensors", "settings.json"} <= {
+        path.name for path in written
+    }
     printed = capfd.readouterr()
-    assert SECRET not in printed.out + printed.err
+    texts = [printed.out, printed.err, caplog.text, *(path.read_bytes().decode("latin-1") for path in written)]
+    assert "HTTP Request: POST" in caplog.text
+    assert not [text for text in texts if SECRET in text or quote(SECRET, safe="") in text]
+
+
+def test_a_job_that_is_killed_goes_on_and_answers_as_one_that_was_not(server, place, explain, pipeline):
+    """With SIGKILL, within the second image; lost are the requests of 4 under way, and the repeat at the end."""
+    model = describe(place, server, "killed-job", "wait=0.2")
+    options = ["--out", "out", "--model", model, "--denoiser", str(pipeline), "--config", "tiny.yaml"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, "-m", "freemcg", "attribute", "pics", *options]
+    process = subprocess.Popen(command, cwd=place, env=environment, stderr=subprocess.DEVNULL)
+    while len(server.log("killed-job")) < 7:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    time.sleep(0.3)  # for what is still under way
+    assert (place / "out" / "a" / "result.safetensors").is_file()
+    assert not (place / "out" / "b" / "result.safetensors").is_file()
+    assert explain(model=model) == 0
+    assert sent(server, "killed-job") <= 2 * (EACH + 1) + 2 * 4 + 1
+    assert explain(model=describe(place, server, "undisturbed", "ok"), out="whole") == 0
+    for name in ("a", "b"):
+        one, other = (Attribution.load(place / out / name / "result.safetensors") for out in ("out", "whole"))
+        assert torch.equal(one.values, other.values)
+        assert torch.equal(one.standard_error, other.standard_error)
 
 
 def test_a_counterfactual_of_an_endpoint(server, place, explain):
@@ -118,12 +163,52 @@ def test_a_counterfactual_of_an_endpoint(server, place, explain):
 
 def test_the_budget_ends_the_job_and_keeps_what_was_learnt(server, place, explain, capsys):
     model = describe(place, server, "poor", "ok")
-    assert explain("--budget", "9", model=model) == 2
-    assert said(capsys) == ["freemcg: 1 more queries would pass the budget of 9; 0 are left"]
+    assert explain("--budget", "0", model=model) == 2
+    assert said(capsys) == ["freemcg: 1 more queries would pass the budget of 0; 0 are left"]
+    assert explain("--budget", "9", model=model) == 1
+    printed = capsys.readouterr()
+    assert "the budget ended: 1 of 2 images are explained; a second start goes on from them\n" in printed.err
+    assert printed.out.splitlines()[1].startswith("a.png")
     assert sent(server, "poor") == 9
-    assert explain("--budget", "5", model=model) == 0
+    assert explain("--budget", "0.30eur", "--price-per-1000", "50.01", model=model) == 0
     assert [each["status"] for each in records(place)] == ["complete", "budget_exhausted"]
-    assert sent(server, "poor") <= 14
+    assert sent(server, "poor") == 9 + 5
+
+
+@pytest.mark.parametrize(
+    ("budget", "price", "queries"),
+    [("500", None, 500), ("0", 2.0, 0), ("2.50usd", 1.5, 1666), ("0.3EUR", 0.1, 3000), ("3 usd", 1.0, 3000)],
+)
+def test_a_budget_is_queries_or_money(budget, price, queries):
+    """0.3 / 0.1 * 1000 is 2999.99... in floating point."""
+    assert budget_in_queries(budget, price) == queries
+
+
+@pytest.mark.parametrize(
+    ("budget", "price", "sentence"),
+    [
+        ("2.5", 1.0, "budget is a number of queries (500) or an amount of money (2.50usd), got '2.5'"),
+        ("-1", 1.0, "budget is a number of queries (500) or an amount of money (2.50usd), got '-1'"),
+        ("$2.50", 1.0, "budget is a number of queries (500) or an amount of money (2.50usd), got '$2.50'"),
+        ("2usd", None, "a budget of money needs the price: --price-per-1000 above 0, with --budget 2usd"),
+        ("2usd", 0.0, "a budget of money needs the price: --price-per-1000 above 0, with --budget 2usd"),
+    ],
+)
+def test_a_budget_that_is_neither_is_refused(budget, price, sentence):
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        budget_in_queries(budget, price)
+
+
+def test_a_budget_that_ends_within_retries_is_never_passed_and_leaves_a_result(server, place, explain):
+    """Every other request fails, and the tenth query is the last that may be sent."""
+    model = describe(place, server, "retries", "ok+ok+status=500+ok+status=500")
+    assert explain("--budget", "13", model=model) == 1
+    assert sent(server, "retries") <= 13
+    record = json.loads((place / "out" / "a" / "record.json").read_text())
+    assert record["status"] == "budget_exhausted"
+    assert record["spent"]["sent"] == sent(server, "retries")
+    assert record["queries"] >= 5
+    assert main(["replay", "out"]) == 0
 
 
 def test_a_served_model_is_explained(place, explain, capsys):
@@ -132,7 +217,7 @@ def test_a_served_model_is_explained(place, explain, capsys):
         assert explain(model=model) == 2
         assert said(capsys) == [f"freemcg: say what {model} answers: --scores is one of {', '.join(SCORE_KINDS)}"]
         assert explain("--scores", "logits", model=model) == 0
-    assert [each["spent"]["answered"] for each in records(place)] == [9, 9]
+    assert [each["spent"]["answered"] for each in records(place)] == [10, 10]
 
 
 def test_probe_shows_what_is_sent_and_understood(server, place, capsys):
@@ -164,33 +249,34 @@ def test_probe_notices_a_model_that_does_not_repeat_or_does_not_look(place, caps
 
 @pytest.mark.parametrize("task", ["attribution", "counterfactual"])
 @pytest.mark.parametrize("values", [{}, {"noise": [0.1, 0.3], "queries": 9}, {"search": {"steps": 8, "budget": 20}}])
-def test_calls_are_what_the_black_box_is_asked(task, values):
-    """In the order and size in which an explainer asks, with a classifier that never reaches the target."""
+@pytest.mark.parametrize("may_change", [False, True])
+def test_calls_are_what_the_black_box_is_asked(task, values, may_change):
+    """In the order and size in which an explainer asks, with a classifier that never reaches the target or repeats."""
     settings = make(Settings, values)
     bundle = load_bundle("digits")
     asked = []
 
     def predict(images):
         asked.append(len(images))
-        level = images.flatten(1).mean(dim=1)
+        level = images.flatten(1).mean(dim=1) + 0.01 * torch.randn(len(images))
         return torch.stack([level, -level, torch.full_like(level, -20)], dim=1)
 
-    explainer = FreeMCG(BlackBox(predict, batch_size=1000), bundle.denoiser, **values)
+    explainer = FreeMCG(BlackBox(predict, batch_size=1000, may_change=may_change), bundle.denoiser, **values)
     image = bundle.images[0]
     explainer.explain(image) if task == "attribution" else explainer.counterfactual(image, target=2)
-    assert asked == calls(settings, task)
-    assert sum(asked) <= most_queries(settings, task)
+    assert asked == calls(settings, task, may_change=may_change)
+    assert sum(asked) <= most_queries(settings, task, may_change=may_change)
 
 
 @pytest.mark.parametrize(
     ("fields", "latency", "requests", "seconds"),
     [
-        ({"batch_size": 8, "concurrency": 2}, 0.5, 1 + 2, 2 * 0.5),
-        ({"batch_size": 8, "concurrency": 1}, 0.5, 1 + 2, 3 * 0.5),
-        ({"batch_size": 1, "concurrency": 4}, 0.5, 1 + 12, 4 * 0.5),
-        ({"batch_size": 1, "concurrency": 4, "requests_per_second": 2}, 0.5, 13, 6.5),
-        ({"batch_size": 1, "concurrency": 4, "requests_per_second": 2}, None, 13, 6.5),
-        ({"batch_size": 1}, None, 13, None),
+        ({"batch_size": 8, "concurrency": 2}, 0.5, 1 + 2 + 2, 4 * 0.5),
+        ({"batch_size": 8, "concurrency": 1}, 0.5, 1 + 2 + 2, 5 * 0.5),
+        ({"batch_size": 1, "concurrency": 4}, 0.5, 1 + 12 + 4, 6 * 0.5),
+        ({"batch_size": 1, "concurrency": 4, "requests_per_second": 2}, 0.5, 17, 8.5),
+        ({"batch_size": 1, "concurrency": 4, "requests_per_second": 2}, None, 17, 8.5),
+        ({"batch_size": 1}, None, 17, None),
     ],
 )
 def test_a_forecast_follows_the_transport(fields, latency, requests, seconds):
@@ -198,7 +284,7 @@ def test_a_forecast_follows_the_transport(fields, latency, requests, seconds):
     black_box = endpoint_black_box(EndpointDescription(**described, **fields))
     settings = make(Settings, {"queries": 12, "estimate": "regression"})
     found = forecast(black_box, settings, "attribution", 10, latency=latency, price_per_1000=4.0)
-    assert found == Forecast(10, 130, 10 * requests, None if seconds is None else 10 * seconds, 0.52)
+    assert found == Forecast(10, 170, 10 * requests, None if seconds is None else 10 * seconds, 0.68)
 
 
 def test_a_plan_costs_nothing_and_leaves_out_what_is_done(server, place, explain, capsys):
@@ -206,16 +292,16 @@ def test_a_plan_costs_nothing_and_leaves_out_what_is_done(server, place, explain
     words = ["plan", "pics", "--model", model, "--config", "tiny.yaml", "--latency", "2", "--price-per-1000", "100"]
     assert main(words) == 0
     assert capsys.readouterr().out == (
-        "images: 2\nqueries: at most 18, in 8 requests\n"
-        "seconds: at most 12 of the classifier, beside those of the diffusion model\n"
-        "price: at most 1.80, and more where something has to be sent again\n"
+        "images: 2\nqueries: at most 26, in 12 requests\n"
+        "seconds: at most 20 of the classifier, beside those of the diffusion model\n"
+        "price: at most 2.60, and more where something has to be sent again\n"
     )
     assert server.log("plan") == []
     assert explain(model=model) == 0
     shutil.rmtree(place / "out" / "b")
     capsys.readouterr()
     assert main([*words, "--out", "out"]) == 0
-    assert capsys.readouterr().out.startswith("images: 1\nqueries: at most 9, in 4 requests\n")
+    assert capsys.readouterr().out.startswith("images: 1\nqueries: at most 13, in 6 requests\n")
     assert main([*words, "--task", "both"]) == 2
     assert said(capsys) == ["freemcg: task must be attribution or counterfactual, got 'both'"]
 

@@ -133,26 +133,31 @@ def test_a_budget_that_ends_in_a_retry_is_kept_and_its_answers_too(server, tmp_p
     url = server.url("poor", "ok+status=500+ok")
     black_box = asking.asking(url, cache, concurrency=1)
     black_box.budget = 14
-    with raises(QueryBudgetExceeded, "4 more queries would pass the budget of 14; 2 are left"):
+    with raises(QueryBudgetExceeded, "4 more queries would pass the budget of 14; 2 are left") as caught:
         black_box(pictures(12))
+    answered = caught.value.answered
+    torch.testing.assert_close(torch.stack([answered[index] for index in range(8)]).exp(), expected(8))
+    assert len(answered) == 8
     assert spent(black_box) == (12, 8, 4)
     assert cache.models()[0].answers == 8
 
 
-def test_killed_in_the_middle_and_started_again(server, tmp_path):
-    """With SIGKILL: what was answered is not asked again, but for the one batch that was under way."""
-    path, url = tmp_path / "answers.sqlite", server.url("killed", "wait=0.05")
-    command = [sys.executable, asking.__file__, url, str(path), "200", "1"]
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_killed_in_the_middle_and_started_again(server, tmp_path, concurrency):
+    """With SIGKILL: what was answered is not asked again, but for the requests of 4 that were under way."""
+    name = f"killed-{concurrency}"
+    path, url, under_way = tmp_path / "answers.sqlite", server.url(name, "wait=0.05"), 4 * concurrency
+    command = [sys.executable, asking.__file__, url, str(path), "200", str(concurrency)]
     process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, env={**os.environ, "PYTHONPATH": "."})
-    while len(server.log("killed")) < 12:
+    while len(server.log(name)) < 12:
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     time.sleep(0.2)  # for what is still under way
-    before = sum(len(levels) for _, _, levels, _, _ in server.log("killed"))
+    before = sum(len(levels) for _, _, levels, _, _ in server.log(name))
     assert 48 <= before < 200
     black_box = asking.asking(url, QueryCache(path), concurrency=1)
     torch.testing.assert_close(black_box(pictures(200)).exp(), expected(200))
-    assert black_box.cached >= before - 4
-    assert before + black_box.queries <= 200 + 4
+    assert black_box.cached >= before - under_way
+    assert before + black_box.queries <= 200 + under_way

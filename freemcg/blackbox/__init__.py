@@ -6,6 +6,7 @@ from freemcg.blackbox.endpoint import EndpointDescription, endpoint_black_box
 from freemcg.blackbox.huggingface import load_huggingface
 from freemcg.blackbox.inference_protocol import inference_black_box
 from freemcg.blackbox.onnx import load_onnx
+from freemcg.blackbox.receipt import Receipt
 from freemcg.blackbox.scores import SCORE_KINDS
 from freemcg.blackbox.transport import RemoteError
 
@@ -15,6 +16,7 @@ __all__ = [
     "EndpointDescription",
     "QueryBudgetExceeded",
     "QueryCache",
+    "Receipt",
     "RemoteError",
     "check_images",
     "endpoint_black_box",

@@ -7,13 +7,14 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freemcg.blackbox.cache import QueryCache, image_key
+from freemcg.blackbox.receipt import Receipt
 from freemcg.blackbox.scores import SCORE_KINDS, spread_top_k
+from freemcg.blackbox.unwrap import as_tensor, unwrapped
 from freemcg.identity import identity
 from freemcg.images import as_file
 
@@ -33,17 +34,20 @@ Predict = Callable[[Tensor], Any] | Remote
 
 
 class QueryBudgetExceeded(RuntimeError):  # noqa: N818  (a budget that ends is no error)
-    """The next question would pass the budget. Nothing of it was asked.
+    """The next question would pass the budget. Nothing of it was asked, but where it ended within retries.
 
     Attributes:
         asked: images in the question that was refused.
         remaining: queries left in the budget.
+        answered: what was answered all the same before a retry found the budget spent, or is in the cache: rows of
+            log-probabilities by the number of the image.
     """
 
     def __init__(self, asked: int, remaining: int, budget: int) -> None:
         super().__init__(f"{asked} more queries would pass the budget of {budget}; {remaining} are left")
         self.asked = asked
         self.remaining = remaining
+        self.answered: dict[int, Tensor] = {}
 
 
 class BlackBox:
@@ -64,6 +68,8 @@ class BlackBox:
         batch_size: images a call of `predict`. Changes memory and speed, not results.
         budget: the most images that may ever be asked about, those asked about again by a retry included.
         class_names: names of the classes, in the order of the scores.
+        may_change: whether it may answer otherwise later; an explanation then asks about its image once more at the
+            end. By default a `Remote` may and what runs here may not.
         cache: a memory of answers. What is in it is not asked again and costs no query; nor is an image that comes
             twice in one call. A callable must have an `identity` then, by which its answers are kept.
 
@@ -72,6 +78,7 @@ class BlackBox:
         answered: those that were answered; `retried`, those that were asked about again because of a failure.
         cached: images whose answer was known.
         num_classes: known from the first answer on, or from the arguments.
+        on_answer: where set, called after each batch of answers, in the thread that asks: to show what is spent.
 
     Raises:
         ValueError: an argument is out of range, or an answer is not what was declared: it says which and how.
@@ -92,6 +99,7 @@ class BlackBox:
         budget: int | None = None,
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
+        may_change: bool | None = None,
         cache: QueryCache | None = None,
     ) -> None:
         if not callable(predict) and not isinstance(predict, Remote):
@@ -126,8 +134,12 @@ class BlackBox:
             raise ValueError(
                 f"a black box that answers {'labels' if scores == 'label' else scores} needs class_names or num_classes"
             )
+        remote = isinstance(predict, Remote) and not isinstance(predict, nn.Module)
+        self.may_change = remote if may_change is None else may_change
         self.cache = cache
         self.queries = self.answered = self.retried = self.cached = 0
+        self.on_answer: Callable[[], None] | None = None
+        self._receipt: Receipt | None = None
         self._lock = threading.Lock()
 
     @property
@@ -148,6 +160,15 @@ class BlackBox:
                 "changes when the model does"
             )
         self._cache = cache
+
+    @contextmanager
+    def without_cache(self) -> Iterator[None]:
+        """Within the block, everything is asked, and no answer is kept."""
+        cache, self.cache = self.cache, None
+        try:
+            yield
+        finally:
+            self.cache = cache
 
     @property
     def spent(self) -> dict[str, int]:
@@ -204,47 +225,80 @@ class BlackBox:
         Costs N queries, less those whose answer is in the cache, and more where a remote model has to be asked again.
         """
         check_images(images)
-        images = images.detach()
-        keys, known = self._recall(images)
-        firsts = {key: index for index, key in reversed(list(enumerate(keys))) if key not in known}
-        unknown = images if self.cache is None else images[sorted(firsts.values())]
+        images, before = images.detach(), self.queries
+        keys = self._keys(images) if self.cache is not None or self._receipt is not None else []
+        found: dict[int, Tensor] = {}
+        try:
+            self._answer(images, keys, found)
+        except QueryBudgetExceeded as error:
+            error.answered = {index: self._understood(row[None])[0].to(images.device) for index, row in found.items()}
+            raise
+        finally:
+            if self._receipt is not None:
+                self._receipt.add(keys, found, self.queries - before)
+        return self._understood(torch.stack([found[index] for index in range(len(images))])).to(images.device)
+
+    @contextmanager
+    def recording(self) -> Iterator[Receipt]:
+        """Within the block, every question and its answer go into the receipt, those from the cache too."""
+        receipt, before = Receipt(self._described(), self.remaining), self._receipt
+        self._receipt = receipt
+        try:
+            yield receipt
+        finally:
+            self._receipt = before
+            receipt.black_box["num_classes"] = self.num_classes
+
+    def _described(self) -> dict[str, Any]:
+        """All of it but the classifier itself, as JSON can hold it."""
+        prepared = ("image_size", "channels", "mean", "std", "eight_bit")
+        read = ("scores", "num_classes", "class_names", "may_change")
+        return {name: getattr(self, name) for name in (*prepared, *read)} | {"identity": self.identity}
+
+    def _answer(self, images: Tensor, keys: list[bytes], found: dict[int, Tensor]) -> None:
+        """Put into `found`, by the number of the image, what is answered: from the cache, and for the rest by asking.
+
+        Where it raises, `found` holds what was answered until then.
+        """
+        name, first = "", dict[bytes, int]()
+        if self.cache is not None:
+            name = self.identity
+            first = {key: index for index, key in reversed(list(enumerate(keys)))}
+            known = self.cache.get(name, self.scores, list(first))
+            found |= {index: known[key] for index, key in enumerate(keys) if key in known}
+        for row in found.values():
+            self._check_classes(len(row) if self.scores != "label" else self.num_classes or 0)
+        missing = [i for i in range(len(images)) if i not in found and (not first or first[keys[i]] == i)]
         remaining = self.remaining
-        if remaining is not None and len(unknown) > remaining:
-            raise QueryBudgetExceeded(len(unknown), remaining, self.budget or 0)
+        if remaining is not None and len(missing) > remaining:
+            raise QueryBudgetExceeded(len(missing), remaining, self.budget or 0)
         if isinstance(self.predict, nn.Module) and self.predict.training:
             raise ValueError(
                 "the model is in training mode, where answers depend on the batch; call model.eval() first"
             )
-        self.cached += len(images) - len(unknown)
-        name = "" if self.cache is None else self.identity
-        asked = [self._ask(batch, name) for batch in unknown.split(self.batch_size) if len(batch) > 0]
-        if self.cache is None:
-            return torch.cat(asked).to(images.device)
-        new = dict(zip(sorted(firsts, key=firsts.__getitem__), torch.cat(asked) if asked else (), strict=True))
-        return torch.stack([known[key] if key in known else new[key].cpu() for key in keys]).to(images.device)
+        self.cached += len(images) - len(missing)
+        for start in range(0, len(missing), self.batch_size):
+            self._ask(images, missing[start : start + self.batch_size], name, keys, found)
+        for index in range(len(images)):
+            if index not in found:
+                found[index] = found[first[keys[index]]]
 
-    def _recall(self, images: Tensor) -> tuple[list[bytes], dict[bytes, Tensor]]:
-        """A key for every image, of what the classifier would be handed, and the answers that are known."""
-        if self.cache is None:
-            return [], {}
-        keys = [image_key(each) for batch in images.split(self.batch_size) for each in self._prepare(batch)]
-        known = self.cache.get(self.identity, self.scores, list(dict.fromkeys(keys)))
-        for row in known.values():
-            self._check_classes(len(row))
-        return keys, known
-
-    def _ask(self, images: Tensor, name: str) -> Tensor:
+    def _ask(self, images: Tensor, numbers: list[int], name: str, keys: list[bytes], found: dict[int, Tensor]) -> None:
         """Ask about a batch. Its images are counted when they are sent, whatever comes back; answers are kept."""
-        rows: dict[int, Tensor] = {}
-        prepared = self._prepare(images)
+        prepared = self._prepare(images[numbers])
         with closing(self._answers(prepared)) as answers:
             for start, count, answer in answers:
-                rows[start] = self._read(answer, count)
+                rows, asked = self._read(answer, count), numbers[start : start + count]
                 self.answered += count
                 if self.cache is not None:
-                    keys = [image_key(each) for each in prepared[start : start + count]]
-                    self.cache.put(name, self.scores, keys, rows[start])
-        return torch.cat([rows[start] for start in sorted(rows)])
+                    self.cache.put(name, self.scores, [keys[index] for index in asked], rows)
+                found.update(zip(asked, rows, strict=True))
+                if self.on_answer is not None:
+                    self.on_answer()
+
+    def _keys(self, images: Tensor) -> list[bytes]:
+        """A key for every image, of what the classifier would be handed."""
+        return [image_key(each) for batch in images.split(self.batch_size) for each in self._prepare(batch)]
 
     def _answers(self, prepared: Tensor) -> Generator[tuple[int, int, Any]]:
         """The answers as they arrive: where each starts, and for how many images it is."""
@@ -263,28 +317,39 @@ class BlackBox:
             self.retried += images if retry else 0
 
     def _read(self, answer: Any, count: int) -> Tensor:
-        """The log-probabilities that an answer for `count` images holds."""
+        """The scores `(count, classes)` that an answer holds, labels `(count, 1)`; as received, in float64 on the CPU.
+
+        Float64 holds every kind of number that a model answers, so nothing is lost before it is kept.
+        """
         wanted = 1 if self.scores == "label" else 2
         if self.scores == "top_k" and isinstance(answer, tuple | list) and len(answer) == 2:
-            labels, scores = (_tensor(each) for each in answer)
-            answer = spread_top_k(labels, scores.float(), self.num_classes or 0)
-        answer = _tensor(_unwrapped(answer, count, wanted)).float()
+            labels, scores = (as_tensor(each) for each in answer)
+            answer = spread_top_k(labels, scores.double(), self.num_classes or 0)
+        answer = as_tensor(unwrapped(answer, count, wanted))
         if answer.ndim != wanted or len(answer) != count:
             shape = f"({count},)" if wanted == 1 else f"({count}, classes)"
             raise ValueError(
                 f"the black box answered shape {tuple(answer.shape)} for {count} images; it must be {shape}"
             )
+        rows: Tensor = answer.double().cpu().reshape(count, -1)
         if wanted == 2:
-            self._check_classes(answer.shape[1])
-        finite = answer.isfinite()
+            self._check_classes(rows.shape[1])
+        finite = rows.float().isfinite()
         if self.scores == "log_probabilities":
-            finite = ~answer.isnan()
+            finite = ~rows.isnan()
         elif self.scores == "top_k":
-            finite |= answer.isnan()
+            finite |= rows.isnan()
         if not finite.all():
-            first = int((~finite).reshape(count, -1).any(dim=1).nonzero()[0])
+            first = int((~finite).any(dim=1).nonzero()[0])
             raise ValueError(f"the black box answered NaN or infinity for image {first} of {count}")
-        return SCORE_KINDS[self.scores](answer, self.num_classes or 0)
+        self._understood(rows)  # refuses what is not as declared
+        return rows
+
+    def _understood(self, rows: Tensor) -> Tensor:
+        """The log-probabilities that scores mean; each row's depend on that row alone."""
+        scores = rows[:, 0] if self.scores == "label" else rows
+        meant: Tensor = SCORE_KINDS[self.scores](scores.float(), self.num_classes or 0)
+        return meant
 
     def _check_classes(self, count: int) -> None:
         if self.num_classes is None:
@@ -340,31 +405,3 @@ def check_images(images: Tensor) -> None:
 
 def _listed(names: Sequence[str]) -> str:
     return "classes are " + ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-
-
-def _unwrapped(answer: Any, images: int, axes: int) -> Any:
-    """The scores within what classifiers commonly wrap them in; the answer itself where nothing is known of it."""
-    if isinstance(answer, dict) and "logits" in answer:
-        return answer["logits"]
-    if isinstance(answer, tuple | list) and answer and isinstance(answer[0], Tensor | np.ndarray):
-        first = answer[0]
-        answer = first if first.ndim == axes and len(first) == images else answer
-    return getattr(answer, "logits", answer)
-
-
-def _tensor(answer: Any) -> Tensor:
-    if isinstance(answer, Tensor):
-        return answer.detach()
-    if isinstance(answer, np.ndarray):
-        return torch.as_tensor(np.array(answer))
-    named = type(answer).__name__
-    if isinstance(answer, dict):
-        named += f" ({', '.join(str(key) for key in answer)})"
-    elif isinstance(answer, tuple):
-        named += f" ({', '.join(_kind(part) for part in answer)})"
-    raise TypeError(f"the black box answered {named}; it must answer a tensor or an array")
-
-
-def _kind(part: Any) -> str:
-    shape = f" {tuple(part.shape)}" if isinstance(part, Tensor | np.ndarray) else ""
-    return type(part).__name__ + shape

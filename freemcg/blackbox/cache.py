@@ -32,7 +32,8 @@ class QueryCache:
     """Answers by the model's identity, the kind of scores and the exact bytes of the image.
 
     Several processes may share a file (on a local disk: sqlite's write-ahead log needs shared memory). Each `put` is
-    written whole or not at all, so a process that is killed loses at most what it had not put.
+    written whole or not at all, and a black box puts the answers of a request as soon as they are here. So a process
+    that is killed loses at most the requests that were under way: as many batches as it sends at a time.
 
     Args:
         path: the file; made, with its folder, where it is not there.
@@ -59,7 +60,7 @@ class QueryCache:
         return f"QueryCache({str(self.path)!r})"
 
     def get(self, model: str, scores: str, keys: Sequence[bytes]) -> dict[bytes, Tensor]:
-        """The rows that are known, by their keys."""
+        """The rows that are known, by their keys, float64."""
         found: dict[bytes, Tensor] = {}
         for start in range(0, len(keys), AT_ONCE):
             some = keys[start : start + AT_ONCE]
@@ -67,12 +68,12 @@ class QueryCache:
             query = f"SELECT image, answer FROM answers WHERE model = ? AND scores = ? AND image IN ({marks})"
             with self._lock:
                 rows = self._connection.execute(query, (model, scores, *some)).fetchall()
-            found |= {key: torch.from_numpy(np.frombuffer(row, dtype="<f4").copy()) for key, row in rows}
+            found |= {key: torch.from_numpy(np.frombuffer(row, dtype="<f8").copy()) for key, row in rows}
         return found
 
     def put(self, model: str, scores: str, keys: Sequence[bytes], rows: Tensor) -> None:
-        """Remember rows `(N, num_classes)`; an answer that is there already stays."""
-        packed = [row.tobytes() for row in rows.cpu().numpy().astype("<f4")]
+        """Remember rows of scores `(N, S)`, as float64; an answer that is there already stays."""
+        packed = [row.tobytes() for row in rows.cpu().numpy().astype("<f8")]
         values = [(model, scores, key, row) for key, row in zip(keys, packed, strict=True)]
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from urllib.parse import quote
 
 PREFIX = "FREEMCG_"
 VARIABLE = re.compile(r"\$\{(.*?)\}")
@@ -50,10 +51,11 @@ class Environment:
         return value
 
     def hide(self, text: str) -> str:
-        """The text with `${FREEMCG_NAME}` for every value that was filled in (of 4 characters and more)."""
+        """The text with `${FREEMCG_NAME}` for every value that was filled in, of 4 characters and more, quoted too."""
         for name, value in sorted(self._filled.items(), key=lambda item: -len(item[1])):
             if len(value) >= SHORTEST_SECRET:
-                text = text.replace(value, f"${{{name}}}")
+                for form in (value, quote(value), quote(value, safe="")):
+                    text = text.replace(form, f"${{{name}}}")
         return text
 
     def __repr__(self) -> str:

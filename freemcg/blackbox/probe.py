@@ -50,16 +50,12 @@ def probe(black_box: BlackBox, image: Tensor, other: Tensor) -> Probe:
 
     Costs 3 queries.
     """
-    before, cache = black_box.queries, black_box.cache
-    answers, seconds = [], []
-    black_box.cache = None
-    try:
+    before, answers, seconds = black_box.queries, [], []
+    with black_box.without_cache():
         for each in (image, image, other):
             began = time.monotonic()
             answers.append(black_box(each[None])[0].cpu())
             seconds.append(time.monotonic() - began)
-    finally:
-        black_box.cache = cache
     return Probe(torch.stack(answers), tuple(seconds), black_box.queries - before)
 
 

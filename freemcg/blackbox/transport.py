@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import socket
@@ -97,7 +98,7 @@ class Transport:
             limits=limits,
             follow_redirects=False,
         )
-        self.close = weakref.finalize(self, self._client.close)
+        self.close = weakref.finalize(self, _close, self._client, _HiddenInLogs(hide))
         self.hide = hide
         self.batch_size = batch_size
         self.concurrency = concurrency
@@ -274,6 +275,24 @@ class Transport:
             if isinstance(error, kind):
                 return problem, hopeless
         return "dropped the connection", False
+
+
+class _HiddenInLogs(logging.Filter):
+    """Takes secrets out of the addresses that httpx2 logs, for those who turn its log on."""
+
+    def __init__(self, hide: Callable[[str], str]) -> None:
+        super().__init__()
+        self.hide = hide
+        logging.getLogger("httpx2").addFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = self.hide(record.getMessage()), ()
+        return True
+
+
+def _close(client: Any, hidden: _HiddenInLogs) -> None:
+    client.close()
+    logging.getLogger("httpx2").removeFilter(hidden)
 
 
 class _Stopped(Exception):  # noqa: N818  (the work was given up elsewhere)

@@ -1,0 +1,78 @@
+"""Whether a model still answers as it did, and how much its answers vary: the same image asked about once more."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from freemcg.blackbox.box import BlackBox, QueryBudgetExceeded
+
+MOST_REPEATS = 4
+SAME = 1e-4
+BEYOND = 12.0  # Student's t with 3 degrees of freedom is larger once in 800 times
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Answers to the same image, the first of them given at the start.
+
+    Attributes:
+        log_probabilities: `(1 + repeats, num_classes)`.
+        queries: what the repeats cost.
+    """
+
+    log_probabilities: Tensor
+    queries: int
+
+    @property
+    def alike(self) -> bool:
+        """Whether all agree to 1e-4 in every probability; true where nothing was asked again."""
+        return _spread(self.log_probabilities.exp()) <= SAME
+
+    @property
+    def changed(self) -> bool:
+        """Whether the later answers differ from the first by more than they differ from one another.
+
+        If they agree to 1e-4 with one another, and not with the first, the model has changed. If they do not, it is one
+        that does not repeat itself; then the first must be so far from their mean that it would happen by chance once
+        in 800 times, by the standard deviation of the four: of the class that varies most, against that of the class
+        that moved most. (A choice of ours.)
+        """
+        first, later = self.log_probabilities[0].exp(), self.log_probabilities[1:].exp()
+        if self.alike or len(later) < 2:
+            return False
+        apart = float((first - later.mean(dim=0)).abs().max())
+        if _spread(later) <= SAME:
+            return apart > SAME
+        noise = float(later.std(dim=0).max()) * math.sqrt(1 + 1 / len(later))
+        return len(later) == MOST_REPEATS and apart > BEYOND * noise
+
+
+def ask_again(black_box: BlackBox, image: Tensor, log_probabilities: Tensor, *, since: int) -> Repeats:
+    """Ask about `image` `(C, H, W)` once more, past any cache, where the model may have changed meanwhile.
+
+    Costs nothing where it cannot have (`black_box.may_change`), or where no query was sent since there were `since` of
+    them; else 1 query, and 4 where the answer differs. Fewer where the budget holds fewer.
+
+    Args:
+        log_probabilities: what was answered for it before, `(num_classes,)`.
+    """
+    rows, before = [log_probabilities], black_box.queries
+    if black_box.may_change and before > since:
+        try:
+            with black_box.without_cache():
+                rows += black_box(image[None])
+                if _spread(torch.stack(rows).exp()) > SAME:
+                    more = min(MOST_REPEATS - 1, MOST_REPEATS if black_box.remaining is None else black_box.remaining)
+                    rows += black_box(image[None].expand(more, -1, -1, -1)) if more else ()
+        except QueryBudgetExceeded:
+            pass
+    return Repeats(torch.stack(rows), black_box.queries - before)
+
+
+def _spread(probabilities: Tensor) -> float:
+    """The largest difference between two rows in one class."""
+    return float((probabilities.amax(dim=0) - probabilities.amin(dim=0)).max())

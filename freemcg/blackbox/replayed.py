@@ -1,0 +1,56 @@
+"""A black box that answers from a receipt, and asks nobody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from freemcg.blackbox.box import BlackBox, QueryBudgetExceeded
+from freemcg.blackbox.receipt import Receipt
+
+
+class ReplayedBlackBox(BlackBox):
+    """Answers the questions of a receipt, which must come in the same order; the budget ends where it ended then.
+
+    Raises:
+        ValueError: from a call that asks what the receipt does not hold at that place.
+    """
+
+    def __init__(self, receipt: Receipt) -> None:
+        described = dict(receipt.black_box)
+        size = described["image_size"]
+        described["image_size"] = None if size is None else tuple(size)
+        super().__init__(_Absent(described.pop("identity")), **described, budget=receipt.remaining)
+        self._left = list(receipt.questions)
+        self._asked = 0
+
+    @property
+    def unasked(self) -> int:
+        """Questions of the receipt that were not asked yet."""
+        return len(self._left)
+
+    def _answer(self, images: Tensor, keys: list[bytes], found: dict[int, Tensor]) -> None:
+        self._asked += 1
+        keys = self._keys(images)
+        if not self._left or list(self._left[0].keys) != keys:
+            held = f"{len(self._left[0].keys)} other images" if self._left else "nothing"
+            raise ValueError(
+                f"the receipt does not hold what is asked: question {self._asked} is about {len(keys)} images, and "
+                f"the receipt has {held} there; replay with the versions, the denoiser and the device that made it"
+            )
+        question = self._left.pop(0)
+        self.queries += question.charged
+        found |= question.answers
+        if len(found) < len(keys):
+            raise QueryBudgetExceeded(len(keys) - len(found), self.remaining or 0, self.budget or 0)
+
+
+class _Absent:
+    """In place of the classifier, which is known by its identity."""
+
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
+
+    def __call__(self, images: Tensor) -> Any:
+        raise NotImplementedError
