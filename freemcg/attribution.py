@@ -13,6 +13,7 @@ from torch import Tensor
 
 from freemcg.blackbox import BlackBox
 from freemcg.denoiser import Denoiser
+from freemcg.ensemble import label_widening
 from freemcg.objective import Objective, between
 from freemcg.results import BUDGET_EXHAUSTED, COMPLETE, NO_SIGNAL, Attribution
 from freemcg.settings import Settings
@@ -129,18 +130,25 @@ class _Question:
     log_probabilities: Tensor
     target: int
     began: float
+    labels: bool
 
     @classmethod
     def about(cls, black_box: BlackBox, image: Tensor, target: int | str | None) -> _Question:
         began, log_probabilities = time.monotonic(), black_box(image[None])[0]
         explained = int(log_probabilities.argmax()) if target is None else black_box.class_index(target)
-        return cls(image, log_probabilities, explained, began)
+        return cls(image, log_probabilities, explained, began, black_box.scores == "label")
 
     def answered(self, survey: Survey, objective: Objective, *, short: bool) -> Attribution:
+        """The map; its error is wider where it comes from bare labels, by `label_widening`."""
         local = survey.gradient(objective, self.target)
+        error, parts = local.standard_error, local.parts
+        if self.labels:
+            wider = label_widening(local.values)
+            error = error * wider if local.has_signal else torch.full_like(error, wider)
+            parts = None if parts is None else replace(parts, residual=parts.residual * wider**2)
         return Attribution(
             values=local.gradient,
-            standard_error=local.standard_error,
+            standard_error=error,
             image=self.image,
             log_probabilities=self.log_probabilities,
             target=self.target,
@@ -149,7 +157,7 @@ class _Question:
             queries=1 + survey.queries,
             seconds=time.monotonic() - self.began,
             record={},
-            error_parts=None if local.parts is None else asdict(local.parts),
+            error_parts=None if parts is None else asdict(parts),
         )
 
 
