@@ -116,6 +116,7 @@ def difference_map(
     def less(answers: Tensor, target: int) -> Tensor:
         return objective(answers[:, :classes], target) - objective(answers[:, classes:], target)
 
+    question = replace(question, labels=question.labels and other.scores == "label")
     survey = Survey(denoiser, image, settings)
     affordable = min(_affordable(black_box, settings.queries), _affordable(other, settings.queries))
     survey.ask(both, affordable)

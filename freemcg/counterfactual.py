@@ -271,7 +271,7 @@ def _check(
             spent += copies
             chance = (chance + nearby[:, target].exp().sum().item()) / (1 + copies)
         elif flipped and not paid:
-            chance = 0.0
+            chance = 0.0  # unknown: behind those whose copies were asked about
         answer = _Answer(rounded[index], found.paths[:, index], log_probabilities, COMPLETE, chance)
         (good if flipped and chance >= confidence else rest).append(answer)
         if len(good) == n or (flipped and not paid):

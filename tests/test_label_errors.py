@@ -22,6 +22,9 @@ def test_error_bars_are_as_wide_as_two_more_of_either_label_make_them():
     assert label_widening(values) == pytest.approx(wanted)
     assert label_widening(-values.flip(0)) == pytest.approx(wanted)
     assert label_widening(torch.tensor([0.0, 1.0] * 50)) == pytest.approx(1)
+    assert label_widening(torch.tensor([1.0] * 7 + [0.0, 2.0, 2.0, 3.0, 0.0])) == pytest.approx(
+        math.sqrt(7 / 16 * 9 / 16 / (5 / 12 * 7 / 12))
+    )
     assert label_widening(torch.ones(40)) == label_widening(torch.ones(0)) == math.inf
 
 

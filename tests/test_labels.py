@@ -141,6 +141,12 @@ def test_the_confidence_is_the_share_of_copies_in_closed_form(even, threshold):
         assert answer.flipped
 
 
+def test_the_image_itself_counts_as_one_of_its_copies(even):
+    """With one copy, that loses the label: the mean of 0.99 and 0.01."""
+    assert check(even, [0.97, 1.0], threshold=0.95, copies=1, confidence=0.49)[1] == [1, 1]
+    assert check(even, [0.97, 1.0], threshold=0.95, copies=1, confidence=0.51)[1] == [1, 1, 1, 1]
+
+
 def test_where_no_copies_keep_it_often_enough_the_best_is_returned(even):
     answer, asked = check(even, [0.6, 0.9, 0.56], copies=200, confidence=0.98)
     assert asked == [1, 200] * 3

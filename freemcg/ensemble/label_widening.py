@@ -10,17 +10,17 @@ PSEUDO = 2
 
 
 def label_widening(values: Tensor) -> float:
-    """The factor for a standard error that was estimated from two-valued `values` `(K,)`.
+    """The factor for a standard error that was estimated from `values` `(K,)` of which many are the same.
 
-    Of K labels n are of the rarer kind. A variance estimated from them is proportional to `p (1 - p)` with `p = n / K`,
-    which is too small more often than too large where n is small, so that an interval of normal width covers too
-    seldom. Two more of either kind, `p = (n + 2) / (K + 4)`, mend that for a binomial share (Agresti, Coull 1998), and
-    here. (That it may be used here is a choice of ours, tested on a Gaussian ensemble, whose covariance with a label is
-    known.) Infinite where all are alike: a change was not seen, which does not mean that there is none.
+    Of K labels n differ from the most common one. A variance estimated from them is proportional to `p (1 - p)` with
+    `p = n / K`, which is too small more often than too large where n is small, so that an interval of normal width
+    covers too seldom. Two more of either kind, `p = (n + 2) / (K + 4)`, mend that for a binomial share (Agresti, Coull
+    1998), and here. (That it may be used here is a choice of ours, tested on a Gaussian ensemble, whose covariance with
+    a label is known.) Infinite where all are alike: a change was not seen, which does not mean that there is none.
     """
     count = len(values)
-    rarer = min(int((values == values.max()).sum()), int((values != values.max()).sum())) if count else 0
-    if rarer == 0:
+    others = int((values != values.mode().values).sum()) if count else 0
+    if others == 0:
         return math.inf
-    more, total = rarer + PSEUDO, count + 2 * PSEUDO
-    return math.sqrt(more * (total - more) / (rarer * (count - rarer))) * count / total
+    more, total = others + PSEUDO, count + 2 * PSEUDO
+    return math.sqrt(more * (total - more) / (others * (count - others))) * count / total
