@@ -25,7 +25,7 @@ from freemcg.results import (
     Counterfactual,
 )
 from freemcg.search import shared_search
-from freemcg.settings import PaperSearch, Settings, SharedSearch, make
+from freemcg.settings import PaperSearch, Settings, SharedSearch
 
 SEARCHES: dict[type, Callable[..., Candidates]] = {SharedSearch: shared_search, PaperSearch: paper_search}
 PARTICLES_EACH = 8
@@ -72,9 +72,14 @@ def _with_runner_up_paid(settings: Settings, black_box: BlackBox, target: int | 
     search = settings.search
     if target is not None or isinstance(search, PaperSearch) or not _hides_runner_up(black_box):
         return settings
-    values = {**dict(search), "budget": search.budget - RUNNER_UP_QUERIES}
-    search = make(SharedSearch, values, source=f"without a target, which takes {RUNNER_UP_QUERIES} queries to find")
-    return settings.model_copy(update={"search": search})
+    try:
+        left = SharedSearch(**{**dict(search), "budget": search.budget - RUNNER_UP_QUERIES})
+    except ValueError:
+        raise ValueError(
+            f"search.budget of {search.budget} is too small to look for a runner-up first, which takes "
+            f"{RUNNER_UP_QUERIES} queries where only labels are answered; raise it, or name the target"
+        ) from None
+    return settings.model_copy(update={"search": left})
 
 
 def _find(

@@ -17,7 +17,7 @@ from freemcg.counterfactual import find_counterfactual, find_diverse_counterfact
 from freemcg.denoiser import Denoiser
 from freemcg.record import made_by
 from freemcg.results import Attribution, Counterfactual
-from freemcg.settings import PaperSearch, Settings, SharedSearch, for_labels, make, read_config
+from freemcg.settings import PaperSearch, Settings, SharedSearch, for_scores, make, read_config
 
 Result = TypeVar("Result", Attribution, Counterfactual)
 Target = int | str | Tensor | Sequence[int | str] | None
@@ -46,7 +46,7 @@ class FreeMCG:
         objective: `"log_odds"`, `"log_probability"`, `"logit"`, `"margin"`, or a callable from log-probabilities
             `(N, num_classes)` and the target to values `(N,)`.
         search: how counterfactuals are sought: `SharedSearch(...)`, `PaperSearch(...)`, or a mapping of their fields.
-            Where the black box answers bare labels, other defaults hold: see `freemcg.settings.for_labels`.
+            Where the black box answers top classes or bare labels, other defaults hold: `freemcg.settings.for_scores`.
         seed: of all noise. The same seed gives the same result, whatever the batch size or the number of processes.
         progress: show a bar over the images.
 
@@ -80,7 +80,7 @@ class FreeMCG:
             "seed": seed,
         }
         self.black_box = black_box if isinstance(black_box, BlackBox) else BlackBox(black_box)
-        self.settings = make(Settings, for_labels(values) if self.black_box.scores == "label" else values)
+        self.settings = make(Settings, for_scores(values, self.black_box.scores))
         self.denoiser = denoiser
         self.progress = progress
 

@@ -23,7 +23,7 @@ class SharedSearch(BaseModel):
 
     `budget` bounds the whole search. One query is for the image, up to `checks` for candidates at the end, nearest
     first and only until one is good enough, and the rest is shared evenly by the gradients. For a black box that
-    answers bare labels the defaults are others: see `LABEL_SEARCH`.
+    answers only its top classes or a bare label, other defaults hold: see `SEARCHES_BY_SCORES`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,14 +78,11 @@ class SharedSearch(BaseModel):
         return self.model_construct(**{**self.__dict__, "budget": budget}).queries_per_gradient >= 2
 
 
-LABEL_SEARCH: dict[str, Any] = {
-    "budget": 200,
-    "estimate": "cross_covariance",
-    "unpaid": 2,
-    "confidence": 0.75,
-    "copies": 8,
+SEARCHES_BY_SCORES: dict[str, dict[str, Any]] = {
+    "top_k": {"budget": 100},
+    "label": {"budget": 200, "estimate": "cross_covariance", "unpaid": 2, "confidence": 0.75, "copies": 8},
 }
-"""What a `SharedSearch` is unless told otherwise where the black box answers bare labels.
+"""What a `SharedSearch` is unless told otherwise where the black box answers a part of its scores.
 
 One label says little: sigma points, close to the mean, are mostly answered alike, so the gradients ask about particles,
 which reach farther; and how deep an image lies within its class is not in its own label, but in those of its copies.
@@ -181,17 +178,17 @@ class Settings(BaseModel):
         return named.model_dump(mode="json")
 
 
-def for_labels(values: dict[str, Any]) -> dict[str, Any]:
-    """Values of `Settings` as they are meant where the black box answers bare labels.
+def for_scores(values: dict[str, Any], scores: str) -> dict[str, Any]:
+    """Values of `Settings` as they are meant where the black box answers such `scores`.
 
-    A mapping for the shared search gets what it does not say from `LABEL_SEARCH`; a search that was made is left as it
-    is. An attribution by `control_variate` becomes one by `cross_covariance`: the few labels at sigma points make a
-    linear model that does more harm than good, and without one the two are the same.
+    A mapping for the shared search gets what it does not say from `SEARCHES_BY_SCORES`; a search that was made is left
+    as it is. An attribution of bare labels by `control_variate` becomes one by `cross_covariance`: the few labels at
+    sigma points make a linear model that does more harm than good, and without one the two are the same.
     """
     search = values.get("search", {})
     if isinstance(search, dict) and search.get("method", "shared") == "shared":
-        values = {**values, "search": {**LABEL_SEARCH, **search}}
-    if values.get("estimate") == "control_variate":
+        values = {**values, "search": {**SEARCHES_BY_SCORES.get(scores, {}), **search}}
+    if scores == "label" and values.get("estimate") == "control_variate":
         values = {**values, "estimate": "cross_covariance"}
     return values
 

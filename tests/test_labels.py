@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -15,9 +16,10 @@ from freemcg.candidates import Candidates
 from freemcg.counterfactual import COPIES_NOISE, RUNNER_UP_QUERIES, search_counterfactuals
 from freemcg.estimator import draw_particles
 from freemcg.images import as_file
-from freemcg.settings import LABEL_SEARCH
+from freemcg.settings import SEARCHES_BY_SCORES
 
 GREY = torch.full(SHAPE, 102 / 255)
+LABEL_SEARCH = SEARCHES_BY_SCORES["label"]
 NORMAL = torch.distributions.Normal(0.0, 1.0)
 SMALL = {"budget": 90, "particles": 4, "steps": 8, "refresh": 4, "guidance": 0.3}
 
@@ -41,11 +43,13 @@ class Labels:
 # --- settings ---
 
 
-def test_a_search_on_labels_has_defaults_of_its_own(denoiser):
+def test_a_search_on_partial_answers_has_defaults_of_its_own(denoiser):
     for search in (None, {}, {"method": "shared"}):
         assert FreeMCG(Labels().box, denoiser, search=search).settings.search == SharedSearch(**LABEL_SEARCH)
     given = FreeMCG(Labels().box, denoiser, search={"budget": 77, "copies": 0}).settings.search
     assert given == SharedSearch(**{**LABEL_SEARCH, "budget": 77, "copies": 0})
+    top = BlackBox(Labels(), "top_k", num_classes=9)
+    assert FreeMCG(top, denoiser, search={"steps": 12}).settings.search == SharedSearch(budget=100, steps=12)
     scores = BlackBox(lambda images: images.flatten(1)[:, :3])
     assert FreeMCG(scores, denoiser).settings.search == SharedSearch()
 
@@ -209,11 +213,11 @@ def test_without_another_label_there_is_no_runner_up(denoiser, image, budget, qu
 
 def test_a_budget_too_small_for_a_runner_up_is_refused(denoiser, image):
     labels = Labels()
-    message = (
-        r"^without a target, which takes 32 queries to find: search\.budget must be >= \d+ for 4 gradients, got 8; "
-        r"raise it, or raise search\.refresh$"
+    message = re.escape(
+        "search.budget of 40 is too small to look for a runner-up first, which takes 32 queries where only labels are "
+        "answered; raise it, or name the target"
     )
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
         FreeMCG(labels.box, denoiser, search={"budget": 40}).counterfactual(image)
     assert labels.asked == []
 
