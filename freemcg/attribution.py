@@ -14,6 +14,7 @@ from torch import Tensor
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded
 from freemcg.blackbox.repeats import Repeats, ask_again
 from freemcg.denoiser import Denoiser
+from freemcg.ensemble import label_widening
 from freemcg.estimator import Ask
 from freemcg.objective import Objective, between
 from freemcg.results import BUDGET_EXHAUSTED, COMPLETE, MODEL_CHANGED, NO_SIGNAL, Attribution
@@ -125,6 +126,7 @@ def difference_map(
     def less(answers: Tensor, target: int) -> Tensor:
         return objective(answers[:, :classes], target) - objective(answers[:, classes:], target)
 
+    question = replace(question, labels=question.labels and other.scores == "label")
     survey = Survey(denoiser, image, settings)
     short = _ask(survey, both, settings.queries, black_box, other)
     return question.answered(survey, less, short=short)
@@ -139,13 +141,14 @@ class _Question:
     target: int
     began: float
     queries_before: int
+    labels: bool
 
     @classmethod
     def about(cls, black_box: BlackBox, image: Tensor, target: int | str | None) -> _Question:
         began, before = time.monotonic(), black_box.queries
         log_probabilities = black_box(image[None])[0]
         explained = int(log_probabilities.argmax()) if target is None else black_box.class_index(target)
-        return cls(image, log_probabilities, explained, began, before)
+        return cls(image, log_probabilities, explained, began, before, black_box.scores == "label")
 
     def again(self, black_box: BlackBox) -> Repeats:
         return ask_again(black_box, self.image, self.log_probabilities, since=self.queries_before)
@@ -153,11 +156,17 @@ class _Question:
     def answered(
         self, survey: Survey, objective: Objective, *, short: bool, repeats: Repeats | None = None
     ) -> Attribution:
+        """The map; its error is wider where it comes from bare labels, by `label_widening`."""
         local = survey.gradient(objective, self.target)
+        error, parts = local.standard_error, local.parts
+        if self.labels:
+            wider = label_widening(local.values)
+            error = error * wider if local.has_signal else torch.full_like(error, wider)
+            parts = None if parts is None else replace(parts, residual=parts.residual * wider**2)
         status = BUDGET_EXHAUSTED if short else COMPLETE if local.has_signal else NO_SIGNAL
         return Attribution(
             values=local.gradient,
-            standard_error=local.standard_error,
+            standard_error=error,
             image=self.image,
             log_probabilities=self.log_probabilities,
             target=self.target,
@@ -166,7 +175,7 @@ class _Question:
             queries=1 + survey.queries + (0 if repeats is None else repeats.queries),
             seconds=time.monotonic() - self.began,
             record={},
-            error_parts=None if local.parts is None else asdict(local.parts),
+            error_parts=None if parts is None else asdict(parts),
         )
 
 

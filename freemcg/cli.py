@@ -214,7 +214,9 @@ def counterfactual(
     denoiser: DenoiserName = "digits",
     target: Target = None,
     config: Config = None,
-    queries: Annotated[int | None, typer.Option(help="Queries an image, at most.  [default: 50]")] = None,
+    queries: Annotated[
+        int | None, typer.Option(help="Queries an image, at most.  [default: 50; 100 for top_k, 200 for label]")
+    ] = None,
     seed: Seed = None,
     device: Device = None,
     budget: Budget = None,

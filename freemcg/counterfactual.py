@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from freemcg.blackbox import BlackBox, QueryBudgetExceeded
 from freemcg.blackbox.repeats import ask_again
 from freemcg.candidates import Candidates
 from freemcg.denoiser import Denoiser
+from freemcg.estimator import draw_particles
 from freemcg.images import as_file
 from freemcg.paper import paper_search
 from freemcg.realism import denoising_error
@@ -31,6 +32,8 @@ from freemcg.settings import PaperSearch, Settings, SharedSearch
 SEARCHES: dict[type, Callable[..., Candidates]] = {SharedSearch: shared_search, PaperSearch: paper_search}
 PARTICLES_EACH = 8
 CHECKS_EACH = 2
+COPIES_NOISE = 0.4
+RUNNER_UP_QUERIES = 32
 
 
 def find_counterfactual(
@@ -38,11 +41,13 @@ def find_counterfactual(
 ) -> Counterfactual:
     """Find a realistic image close to `image` `(C, H, W)` that is decided as `target` (`None`: as the runner-up).
 
-    Costs what `search_counterfactuals` does; the search is that of `settings.search`.
+    Costs what `search_counterfactuals` does; the search is that of `settings.search`, whose budget holds for all.
 
     Raises:
+        ValueError: the budget of the search is too small to look for a runner-up as well.
         QueryBudgetExceeded: not even one query is left, so nothing can be said.
     """
+    settings = _with_runner_up_paid(settings, black_box, target)
     search = settings.search
     checks = 1 if isinstance(search, PaperSearch) else search.checks
     return _find(black_box, denoiser, image, target, settings, n=1, checks=checks)[0]
@@ -53,13 +58,30 @@ def find_diverse_counterfactuals(
 ) -> list[Counterfactual]:
     """Up to `n` counterfactuals that are far (L1) from one another, from one search with `8 n` particles.
 
-    Costs at most `search.budget + 2 n` queries.
+    Costs at most `search.budget + 2 n (1 + search.copies)` queries.
     """
+    settings = _with_runner_up_paid(settings, black_box, target)
     assert isinstance(settings.search, SharedSearch)
     search = SharedSearch(**{**dict(settings.search), "particles": PARTICLES_EACH * n})
     settings = settings.model_copy(update={"search": search})
-    checks = search.budget - 1 - search.gradients * search.queries_per_gradient + CHECKS_EACH * n
+    checks = search.budget - 1 - search.gradients * search.queries_per_gradient
+    checks += CHECKS_EACH * n * (1 + search.copies)
     return _find(black_box, denoiser, image, target, settings, n=n, checks=checks)
+
+
+def _with_runner_up_paid(settings: Settings, black_box: BlackBox, target: int | str | None) -> Settings:
+    """The settings with a budget of the search that leaves the queries that `_runner_up` may ask."""
+    search = settings.search
+    if target is not None or isinstance(search, PaperSearch) or not _hides_runner_up(black_box):
+        return settings
+    try:
+        left = SharedSearch(**{**dict(search), "budget": search.budget - RUNNER_UP_QUERIES})
+    except ValueError:
+        raise ValueError(
+            f"search.budget of {search.budget} is too small to look for a runner-up first, which takes "
+            f"{RUNNER_UP_QUERIES} queries where only labels are answered; raise it, or name the target"
+        ) from None
+    return settings.model_copy(update={"search": left})
 
 
 def _find(
@@ -83,6 +105,8 @@ def _find(
         n=n,
         checks=checks,
         confidence=getattr(search, "confidence", 0.5),
+        copies=getattr(search, "copies", 0),
+        strength=search.strength,
         seed=settings.seed,
     )
 
@@ -97,6 +121,8 @@ def search_counterfactuals(
     n: int = 1,
     checks: int,
     confidence: float,
+    copies: int = 0,
+    strength: float = 0.6,
     seed: int,
 ) -> list[Counterfactual]:
     """What every counterfactual method does around its search: ask about the image, and about the candidates found.
@@ -106,17 +132,28 @@ def search_counterfactuals(
     The first `n` that are decided as the target with `confidence` are the answers. If none is, the one answer is the
     most probable of those decided so at all, else the most probable.
 
+    With `copies`, a candidate decided as the target is only as probable as the mean over it and so many denoised noisy
+    copies (at noise level 0.4). A bare label says nothing of how far an image is from being decided otherwise; how many
+    of its copies keep the label does (randomised smoothing: Cohen et al. 2019, with copies on the manifold). Where
+    copies cannot be paid for, the checks end.
+
+    Without a target, the runner-up is the second class of the answer for the image. A bare label names none, so 32
+    particles are asked about, and the class decided most often, but for that of the image, is it. Where all are
+    decided alike the status is `no_signal`, and the target of the result means nothing.
+
     Args:
         search: from the class wanted to candidates.
         image: `(C, H, W)` in [0, 1], where the denoiser is.
         target: class index or name; `None` takes the runner-up.
-        checks: the most candidates that are asked about. Under a budget of the black box, so many queries are kept
-            back from the search.
-        seed: of the noise with which realism is measured.
+        checks: the most queries for candidates. Under a budget of the black box, so many are kept back from the search.
+        confidence: probability of the target that is enough.
+        copies: of each candidate that is decided as the target.
+        strength: noise level of the particles that tell the runner-up of a bare label.
+        seed: of the noise with which realism is measured, and of the copies.
 
-    Costs one query for the image, those of the search, and one for each candidate that is checked; if the black box
-    may change, one more at the end, and four where the answer differs. The `queries` and
-    `seconds` of each answer are those of all together.
+    Costs one query for the image, 32 where a runner-up must be looked for, those of the search, one for each candidate
+    that is checked, and `copies` for each of them that is decided as the target; if the black box may change, one more
+    at the end, and four where the answer differs. The `queries` and `seconds` of each answer are those of all together.
 
     Raises:
         QueryBudgetExceeded: not even one query is left, so nothing can be said.
@@ -125,14 +162,18 @@ def search_counterfactuals(
     if target is not None:
         target = black_box.class_index(target)
     original = black_box(image[None])[0]
-    wanted = int(original.argsort(descending=True)[1]) if target is None else black_box.class_index(target)
-    if int(original.argmax()) == wanted or black_box.remaining == 0:
-        status = ALREADY_TARGET if int(original.argmax()) == wanted else BUDGET_EXHAUSTED
+    decision, signal = int(original.argmax()), True
+    if target is None:
+        wanted, signal = _runner_up(black_box, denoiser, image, original, strength, seed)
+    else:
+        wanted = black_box.class_index(target)
+    if decision == wanted or black_box.remaining == 0 or not signal:
+        status = ALREADY_TARGET if decision == wanted else NO_SIGNAL if not signal else BUDGET_EXHAUSTED
         answers = [_Answer(image, image[None], original, status)]
     else:
         with black_box.reserving(checks):
             found = search(wanted)
-        answers = _check(black_box, found, image, wanted, n, checks, confidence)
+        answers = _check(black_box, denoiser, found, image, wanted, n, checks, confidence, copies, seed)
         answers = answers or [_Answer(image, image[None], original, BUDGET_EXHAUSTED)]
     again = ask_again(black_box, image, original, since=before)
     errors = denoising_error(denoiser, torch.stack([image, *(answer.image for answer in answers)]), seed=seed)
@@ -146,7 +187,7 @@ def search_counterfactuals(
             original_log_probabilities=original,
             target=wanted,
             decision=answer.decision,
-            original_decision=int(original.argmax()),
+            original_decision=decision,
             l1=(answer.image - image).abs().mean().item(),
             l2=(answer.image - image).norm().item(),
             realism=(error / errors[0]).item(),
@@ -159,26 +200,60 @@ def search_counterfactuals(
     ]
 
 
+def _hides_runner_up(black_box: BlackBox) -> bool:
+    return black_box.scores == "label" and (black_box.num_classes or 0) > 2
+
+
+def _runner_up(
+    black_box: BlackBox, denoiser: Denoiser, image: Tensor, original: Tensor, strength: float, seed: int
+) -> tuple[int, bool]:
+    """The second class of an answer, and whether there is reason for it: see `search_counterfactuals`."""
+    decision, second = original.argsort(descending=True)[:2].tolist()
+    if not _hides_runner_up(black_box):
+        return second, True
+    left = black_box.remaining
+    asked = RUNNER_UP_QUERIES if left is None else min(RUNNER_UP_QUERIES, left)
+    if asked == 0:
+        return second, True
+    particles = draw_particles(denoiser, image, denoiser.timestep(strength), asked, seed=seed)
+    decisions = black_box(particles).argmax(dim=1)
+    others = decisions[decisions != decision]
+    return (int(others.mode().values), True) if len(others) else (second, False)
+
+
 @dataclass(frozen=True)
 class _Answer:
-    """A candidate as the 8-bit image it was asked about, its way there, and what was answered."""
+    """A candidate as the 8-bit image it was asked about, its way there, and what was answered.
+
+    `chance` is the probability of the target, or the mean over the image and its copies where they were asked about.
+    """
 
     image: Tensor
     path: Tensor
     log_probabilities: Tensor
     status: str
+    chance: float = 0.0
 
     @property
     def decision(self) -> int:
         return int(self.log_probabilities.argmax())
 
     def rank(self, target: int) -> float:
-        """The probability of the target, above 1 where it is also the decision."""
-        return self.log_probabilities[target].exp().item() + (self.decision == target)
+        """The chance of the target, above 1 where it is also the decision."""
+        return self.chance + (self.decision == target)
 
 
 def _check(
-    black_box: BlackBox, found: Candidates, image: Tensor, target: int, n: int, checks: int, confidence: float
+    black_box: BlackBox,
+    denoiser: Denoiser,
+    found: Candidates,
+    image: Tensor,
+    target: int,
+    n: int,
+    checks: int,
+    confidence: float,
+    copies: int,
+    seed: int,
 ) -> list[_Answer]:
     """The answers of `search_counterfactuals`; none where the budget ended before the first of them."""
     rounded = as_file(found.images)
@@ -188,7 +263,8 @@ def _check(
     ended = affordable < min(checks, len(rounded))
     good: list[_Answer] = []
     rest: list[_Answer] = []
-    for _ in range(min(affordable, len(rounded))):
+    spent, level = 0, denoiser.timestep(COPIES_NOISE)
+    while spent < affordable and len(left):
         if good:
             apart = torch.stack([_distance(rounded, answer.image) for answer in good]).amin(dim=0)
         else:
@@ -201,10 +277,21 @@ def _check(
         except QueryBudgetExceeded:
             ended = True
             break
-        flipped = int(log_probabilities.argmax()) == target
-        answer = _Answer(rounded[index], found.paths[:, index], log_probabilities, COMPLETE)
-        (good if flipped and log_probabilities[target].exp() >= confidence else rest).append(answer)
-        if len(good) == n:
+        spent += 1
+        flipped, chance = int(log_probabilities.argmax()) == target, log_probabilities[target].exp().item()
+        paid = flipped and spent + copies <= affordable
+        if paid and copies:
+            try:
+                nearby = black_box(draw_particles(denoiser, rounded[index], level, copies, seed=seed))
+                chance = (chance + nearby[:, target].exp().sum().item()) / (1 + copies)
+            except QueryBudgetExceeded:
+                paid = False
+            spent += copies
+        if flipped and not paid:
+            chance = 0.0  # unknown: behind those whose copies were asked about
+        answer = _Answer(rounded[index], found.paths[:, index], log_probabilities, COMPLETE, chance)
+        (good if flipped and chance >= confidence else rest).append(answer)
+        if len(good) == n or (flipped and not paid):
             break
     if good or not rest:
         return good
@@ -212,7 +299,7 @@ def _check(
     if best.decision == target:
         return [best]
     status = BUDGET_EXHAUSTED if found.exhausted or ended else NO_SIGNAL if found.no_signal else NOT_FLIPPED
-    return [_Answer(best.image, best.path, best.log_probabilities, status)]
+    return [replace(best, status=status)]
 
 
 def _distance(images: Tensor, image: Tensor) -> Tensor:

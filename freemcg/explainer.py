@@ -17,7 +17,7 @@ from freemcg.counterfactual import find_counterfactual, find_diverse_counterfact
 from freemcg.denoiser import Denoiser
 from freemcg.record import made_by
 from freemcg.results import Attribution, Counterfactual
-from freemcg.settings import PaperSearch, Settings, SharedSearch, make, read_config
+from freemcg.settings import PaperSearch, Settings, SharedSearch, for_scores, make, read_config
 
 Result = TypeVar("Result", Attribution, Counterfactual)
 Target = int | str | Tensor | Sequence[int | str] | None
@@ -46,6 +46,7 @@ class FreeMCG:
         objective: `"log_odds"`, `"log_probability"`, `"logit"`, `"margin"`, or a callable from log-probabilities
             `(N, num_classes)` and the target to values `(N,)`.
         search: how counterfactuals are sought: `SharedSearch(...)`, `PaperSearch(...)`, or a mapping of their fields.
+            Where the black box answers top classes or bare labels, other defaults hold: `freemcg.settings.for_scores`.
         seed: of all noise. The same seed gives the same result, whatever the batch size or the number of processes.
         progress: show a bar over the images.
 
@@ -75,11 +76,11 @@ class FreeMCG:
             "noise": noise,
             "estimate": estimate,
             "objective": objective,
-            "search": SharedSearch() if search is None else search,
+            "search": {} if search is None else search,
             "seed": seed,
         }
-        self.settings = make(Settings, values)
         self.black_box = black_box if isinstance(black_box, BlackBox) else BlackBox(black_box)
+        self.settings = make(Settings, for_scores(values, self.black_box.scores))
         self.denoiser = denoiser
         self.progress = progress
 
@@ -209,8 +210,9 @@ class FreeMCG:
         """Up to `n` counterfactuals of one image, each decided as `target`, and far from one another.
 
         They are chosen among `8 n` particles that share one search, so `n` of them cost hardly more queries than one:
-        at most `search.budget + 2 n`, which is what each result's `queries` says of the whole. Fewer come back where
-        fewer were decided as the target; where none was, the best attempt comes back alone, and its status says why.
+        at most `search.budget + 2 n (1 + search.copies)`, which is what each result's `queries` says of the whole.
+        Fewer come back where fewer were decided as the target; where none was, the best attempt comes back alone, and
+        its status says why.
 
         Raises:
             ValueError: `n` is less than 1, or the settings hold the search of the paper, which answers one image.

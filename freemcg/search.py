@@ -32,15 +32,17 @@ def shared_search(
     """Guide particles from noisy copies of `image` `(C, H, W)` to realistic images of class `target`.
 
     Every `refresh` steps the manifold gradient around the mean of the denoised particles is estimated, at the noise
-    level of that step, from sigma points; all particles follow it until the next. The same answers predict each
-    particle's objective, so one that is predicted to be past `stop` is not guided on. Particles differ in how hard they
+    level of that step; all particles follow it until the next. Answers at sigma points predict each particle's
+    objective too, so one that is predicted to be past `stop` is not guided on. The cross-covariance predicts nothing;
+    of bare labels it is the difference between those called the target and the rest, and where all are called so, it
+    is zero and guides no more. Particles differ in how hard they
     are guided, from `guidance / spread` to `guidance * spread`: what is just enough for one image is too little for
     another, and trying costs nothing here. The pull to the input is the gradient of the Huber distance, an L1 distance
     that is smooth within 5 of 255 grey levels, so that rounding cannot turn its sign. At the end each particle is put
     back on the manifold once more: see `polish`. Their mean, polished too, is a candidate of its own.
 
-    Costs `gradients * queries_per_gradient` queries, and `particles * steps + unpaid * gradients + 4 * (particles + 1)`
-    denoisings.
+    Costs `gradients * queries_per_gradient` queries, and `particles * steps + drawn * gradients + 4 * (particles + 1)`
+    denoisings, where `drawn` is `unpaid`, or as many as are asked about if these are more.
     """
     schedule = reverse_schedule(denoiser, search.strength, search.steps)
     start = particle_noise(seed, "start", 0, search.particles, tuple(image.shape)).to(image)
@@ -57,15 +59,16 @@ def shared_search(
         if step % search.refresh == 0 and not exhausted:
             ensemble = Ensemble(denoiser, images.mean(dim=0), t, particles=search.unpaid, seed=seed, step=step + 1)
             try:
-                ensemble.ask(black_box, search.queries_per_gradient, "sigma_points")
+                ensemble.ask(black_box, search.queries_per_gradient, search.estimate)
             except QueryBudgetExceeded:
                 exhausted = True
             if not exhausted or (local is None and ensemble.queries > 1):
-                local = ensemble.gradient(objective, target, "sigma_points")
+                local = ensemble.gradient(objective, target, search.estimate)
                 signal = signal or local.has_signal
         if local is not None and local.has_signal:
-            assert local.model is not None
-            lacking = (local.model(images.flatten(1)) < search.stop).to(images)
+            lacking = torch.ones_like(guidance)
+            if local.model is not None:
+                lacking = (local.model(images.flatten(1)) < search.stop).to(images)
             push += (guidance * lacking).reshape(-1, 1, 1, 1) * scaled_like(local.gradient[None], noise, 1.0)
         x_t = reverse_step(denoiser, images, noise, push, t, schedule[step + 1], eta=search.eta, seed=seed, step=step)
     found = paths[-1] = polish(denoiser, paths[-1], search.polish, seed=seed)

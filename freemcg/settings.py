@@ -22,7 +22,8 @@ class SharedSearch(BaseModel):
     """The counterfactual search of this package: one gradient, estimated now and then, shared by few particles.
 
     `budget` bounds the whole search. One query is for the image, up to `checks` for candidates at the end, nearest
-    first and only until one is good enough, and the rest is shared evenly by the gradients.
+    first and only until one is good enough, and the rest is shared evenly by the gradients. For a black box that
+    answers only its top classes or a bare label, other defaults hold: see `SEARCHES_BY_SCORES`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,9 +39,13 @@ class SharedSearch(BaseModel):
     proximity: float = Field(0.03, ge=0, description="size of the pull to the input, relative to the predicted noise")
     refresh: int = Field(6, ge=1, description="steps for which an estimated gradient is used")
     unpaid: int = Field(64, ge=2, description="particles drawn without asking, for each estimated gradient")
-    stop: float = Field(15.0, description="predicted objective (log-odds) past which a particle is not guided on")
+    estimate: Literal["sigma_points", "cross_covariance"] = Field(
+        "sigma_points", description="of the gradients: asks about sigma points, or about particles, which differ more"
+    )
+    stop: float = Field(15.0, description="objective predicted by sigma points past which a particle is not guided on")
     polish: float = Field(0.08, gt=0, le=1, description="noise level of a last denoising")
-    confidence: float = Field(0.99, gt=0, lt=1, description="target probability wanted of the answer")
+    confidence: float = Field(0.99, gt=0, lt=1, description="target probability wanted of the answer and its copies")
+    copies: int = Field(0, ge=0, description="denoised noisy copies of a candidate that are asked about beside it")
 
     @property
     def gradients(self) -> int:
@@ -50,12 +55,14 @@ class SharedSearch(BaseModel):
     @property
     def queries_per_gradient(self) -> int:
         """Queries of each of them."""
-        return (self.budget - 1 - max(1, min(self.particles, self.budget // 6))) // self.gradients
+        share = self.budget // (3 if self.copies else 6)
+        return (self.budget - 1 - max(1, min(self.particles * (1 + self.copies), share))) // self.gradients
 
     @property
     def checks(self) -> int:
-        """Candidates that may be asked about at the end."""
-        return min(self.particles + 1, self.budget - 1 - self.gradients * self.queries_per_gradient)
+        """Queries that may be spent on candidates at the end."""
+        most = (self.particles + 1) * (1 + self.copies)
+        return min(most, self.budget - 1 - self.gradients * self.queries_per_gradient)
 
     @model_validator(mode="after")
     def _budget_reaches(self) -> SharedSearch:
@@ -69,6 +76,17 @@ class SharedSearch(BaseModel):
 
     def _reaches(self, budget: int) -> bool:
         return self.model_construct(**{**self.__dict__, "budget": budget}).queries_per_gradient >= 2
+
+
+SEARCHES_BY_SCORES: dict[str, dict[str, Any]] = {
+    "top_k": {"budget": 100},
+    "label": {"budget": 200, "estimate": "cross_covariance", "unpaid": 2, "confidence": 0.75, "copies": 8},
+}
+"""What a `SharedSearch` is unless told otherwise where the black box answers a part of its scores.
+
+One label says little: sigma points, close to the mean, are mostly answered alike, so the gradients ask about particles,
+which reach farther; and how deep an image lies within its class is not in its own label, but in those of its copies.
+"""
 
 
 class PaperSearch(BaseModel):
@@ -158,6 +176,21 @@ class Settings(BaseModel):
             self if isinstance(self.objective, str) else self.model_copy(update={"objective": _name(self.objective)})
         )
         return named.model_dump(mode="json")
+
+
+def for_scores(values: dict[str, Any], scores: str) -> dict[str, Any]:
+    """Values of `Settings` as they are meant where the black box answers such `scores`.
+
+    A mapping for the shared search gets what it does not say from `SEARCHES_BY_SCORES`; a search that was made is left
+    as it is. An attribution of bare labels by `control_variate` becomes one by `cross_covariance`: the few labels at
+    sigma points make a linear model that does more harm than good, and without one the two are the same.
+    """
+    search = values.get("search", {})
+    if isinstance(search, dict) and search.get("method", "shared") == "shared":
+        values = {**values, "search": {**SEARCHES_BY_SCORES.get(scores, {}), **search}}
+    if scores == "label" and values.get("estimate") == "control_variate":
+        values = {**values, "estimate": "cross_covariance"}
+    return values
 
 
 def make(model: type[Model], values: dict[str, Any], *, source: str = "") -> Model:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from freemcg.blackbox.box import BlackBox, _unwrapped
+from freemcg.blackbox.box import BlackBox
+from freemcg.blackbox.unwrap import unwrapped
 
 
 class WhiteBox(nn.Module):
@@ -40,7 +41,7 @@ class WhiteBox(nn.Module):
         if torch.is_grad_enabled() and images.requires_grad:
             images = images.view_as(images)
             images.register_hook(self._count)
-        answer = _unwrapped(self.network(self.black_box._prepare(images)), len(images), 2)
+        answer = unwrapped(self.network(self.black_box._prepare(images)), len(images), 2)
         logits: Tensor = answer.to(images)
         return logits
 

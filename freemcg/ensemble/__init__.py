@@ -15,6 +15,7 @@ from freemcg.ensemble.anomalies import anomalies
 from freemcg.ensemble.control_variate import control_variate
 from freemcg.ensemble.cross_covariance import cross_covariance
 from freemcg.ensemble.estimate import ErrorParts, Estimate
+from freemcg.ensemble.label_widening import label_widening
 from freemcg.ensemble.per_particle import per_particle
 from freemcg.ensemble.principal_axes import PrincipalAxes, principal_axes
 from freemcg.ensemble.regression import regression
@@ -28,6 +29,7 @@ __all__ = [
     "anomalies",
     "control_variate",
     "cross_covariance",
+    "label_widening",
     "linear_model",
     "per_particle",
     "principal_axes",
