@@ -204,7 +204,7 @@ class FreeMCG:
         """
         prepared = self._one(image, target)
         result = find_counterfactual(self.black_box, self.denoiser, prepared, target, self.settings)
-        return self._finished(result, image)
+        return self._finished(result, image, target_named=target is not None)
 
     def counterfactuals(self, image: Tensor, target: int | str | None = None, *, n: int = 4) -> list[Counterfactual]:
         """Up to `n` counterfactuals of one image, each decided as `target`, and far from one another.
@@ -223,10 +223,10 @@ class FreeMCG:
             raise ValueError("the paper's search answers one image; several need search.method 'shared'")
         prepared = self._one(image, target)
         results = find_diverse_counterfactuals(self.black_box, self.denoiser, prepared, target, self.settings, n)
-        return [self._finished(result, image) for result in results]
+        return [self._finished(result, image, target_named=target is not None) for result in results]
 
-    def _finished(self, result: Result, image: Tensor, settings: Settings | None = None) -> Result:
-        record = made_by(self.black_box, self.denoiser, (settings or self.settings).record())
+    def _finished(self, result: Result, image: Tensor, settings: Settings | None = None, **more: bool) -> Result:
+        record = {**made_by(self.black_box, self.denoiser, (settings or self.settings).record()), **more}
         return replace(result.to(image.device), record=record)
 
     def _one(self, image: Tensor, target: int | str | None) -> Tensor:

@@ -45,7 +45,7 @@ def replay(result: Result, receipt: Receipt, denoiser: Denoiser) -> Result:
     if isinstance(result, Attribution):
         again = explainer.explain(result.image, result.target)
     else:
-        again = explainer.counterfactual(result.original, result.target)
+        again = explainer.counterfactual(result.original, result.target if record["target_named"] else None)
     if black_box.unasked:
         raise ValueError(f"the receipt holds {black_box.unasked} more questions than were asked")
     return again

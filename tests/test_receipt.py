@@ -55,7 +55,8 @@ def made(explainer, task, image, path):
 
 
 def noisy(denoiser, scores="logits", **options):
-    settings = {"particles": 64, "queries": 16, "search": SEARCH}
+    search = SEARCH.model_copy(update={"budget": 60}) if scores == "label" else SEARCH  # 32 look for the runner-up
+    settings = {"particles": 64, "queries": 16, "search": search}
     return FreeMCG(BlackBox(Noisy(scores), scores, num_classes=3, **options), denoiser, **settings)
 
 

@@ -20,6 +20,8 @@ CONFIGS = {
     "mnist-classifier": ClassifierTraining,
     "mnist-denoiser": DenoiserTraining,
     "mnist-judge": ClassifierTraining,
+    "mnist-vae": VaeTraining,
+    "manifold-classifier": ClassifierTraining,
     "digits-denoiser": DenoiserTraining,
     "digits-vae": VaeTraining,
     "shapes-classifier": ClassifierTraining,
