@@ -162,13 +162,16 @@ def search_counterfactuals(
     if target is not None:
         target = black_box.class_index(target)
     original = black_box(image[None])[0]
-    decision, signal = int(original.argmax()), True
+    decision, status = int(original.argmax()), None
     if target is None:
-        wanted, signal = _runner_up(black_box, denoiser, image, original, strength, seed)
+        wanted, status = _runner_up(black_box, denoiser, image, original, strength, seed)
     else:
         wanted = black_box.class_index(target)
-    if decision == wanted or black_box.remaining == 0 or not signal:
-        status = ALREADY_TARGET if decision == wanted else NO_SIGNAL if not signal else BUDGET_EXHAUSTED
+    if decision == wanted:
+        status = ALREADY_TARGET
+    elif black_box.remaining == 0 and status is None:
+        status = BUDGET_EXHAUSTED
+    if status is not None:
         answers = [_Answer(image, image[None], original, status)]
     else:
         with black_box.reserving(checks):
@@ -206,19 +209,24 @@ def _hides_runner_up(black_box: BlackBox) -> bool:
 
 def _runner_up(
     black_box: BlackBox, denoiser: Denoiser, image: Tensor, original: Tensor, strength: float, seed: int
-) -> tuple[int, bool]:
-    """The second class of an answer, and whether there is reason for it: see `search_counterfactuals`."""
+) -> tuple[int, str | None]:
+    """The second class of an answer, and the status where there is no reason for it: see `search_counterfactuals`."""
     decision, second = original.argsort(descending=True)[:2].tolist()
     if not _hides_runner_up(black_box):
-        return second, True
+        return second, None
     left = black_box.remaining
     asked = RUNNER_UP_QUERIES if left is None else min(RUNNER_UP_QUERIES, left)
     if asked == 0:
-        return second, True
+        return second, BUDGET_EXHAUSTED
     particles = draw_particles(denoiser, image, denoiser.timestep(strength), asked, seed=seed)
-    decisions = black_box(particles).argmax(dim=1)
+    unheard = NO_SIGNAL
+    try:
+        decisions = black_box(particles).argmax(dim=1)
+    except QueryBudgetExceeded as error:  # within retries; what was answered by then tells too
+        decisions = torch.tensor([int(row.argmax()) for row in error.answered.values()], dtype=torch.long)
+        unheard = BUDGET_EXHAUSTED
     others = decisions[decisions != decision]
-    return (int(others.mode().values), True) if len(others) else (second, False)
+    return (int(others.mode().values), None) if len(others) else (second, unheard)
 
 
 @dataclass(frozen=True)

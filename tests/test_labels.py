@@ -211,6 +211,35 @@ def test_without_another_label_there_is_no_runner_up(denoiser, image, budget, qu
     assert not result.flipped
 
 
+class Silent:
+    """A remote model that says label 0, and from its second request on 2 of the image at `told` and no more."""
+
+    identity = "silent"
+
+    def __init__(self, told):
+        self.told, self.calls = told, 0
+
+    def answers(self, images, charge):
+        self.calls += 1
+        charge(len(images), False)
+        if self.calls == 1:
+            yield 0, len(images), torch.zeros(len(images))
+        else:
+            if self.told is not None and self.told < len(images):
+                yield self.told, 1, torch.tensor([2.0])
+            charge(10**6, True)
+
+
+@pytest.mark.parametrize(("told", "target"), [(4, 2), (None, None)])
+def test_a_runner_up_is_told_by_what_was_answered_before_retries_ended_the_budget(denoiser, image, told, target):
+    box = BlackBox(Silent(told), "label", num_classes=3, budget=1000, may_change=False)
+    result = FreeMCG(box, denoiser, search=SMALL).counterfactual(image)
+    assert result.status == "budget_exhausted"
+    assert not result.flipped
+    assert target is None or result.target == target
+    assert (box.queries == 33) == (told is None)  # without a target, nothing more is asked
+
+
 def test_a_budget_too_small_for_a_runner_up_is_refused(denoiser, image):
     labels = Labels()
     message = re.escape(
