@@ -12,7 +12,6 @@ from baselines.registry import METHODS
 SAMPLED = ("smooth_grad", "smooth_grad_squared", "var_grad", "expected_gradients")
 SEARCH_STEPS = 8  # of the line that tangentially_aligned_ig integrates along while it searches
 ASCENT_STEPS = 15  # and of each ascent of adversarial_gradient_integration: its default, and its authors'
-
 LINE_STEPS = 50  # of geometrically_guided_ig: its default; what is left of the budget goes to its ascents
 
 

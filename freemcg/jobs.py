@@ -26,12 +26,11 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded
-from freemcg.blackbox.repeats import MOST_REPEATS
 from freemcg.explainer import FreeMCG
 from freemcg.images import list_images, read_image, write_image
+from freemcg.plan import most_queries
 from freemcg.plot import class_name, write_figure
 from freemcg.results import MODEL_CHANGED, NO_SIGNAL, Attribution, Counterfactual
-from freemcg.settings import PaperSearch, Settings
 
 Task = Literal["attribution", "counterfactual"]
 
@@ -219,18 +218,6 @@ def _advise(rows: list[dict[str, Any]], task: Task) -> None:
             "Delete their folders and any cache, and start again",
             err=True,
         )
-
-
-def most_queries(settings: Settings, task: Task, *, may_change: bool = False) -> int:
-    """The most queries that an image costs; see `freemcg.plan.calls`."""
-    if may_change:
-        return most_queries(settings, task) + MOST_REPEATS
-    if task == "attribution":
-        return 1 + len(settings.noise) * (settings.queries // len(settings.noise))
-    search = settings.search
-    if isinstance(search, PaperSearch):
-        return 1 + search.particles * (search.steps - 1) + 1
-    return search.budget
 
 
 def job_settings(explainer: FreeMCG, task: Task, target: int | None) -> dict[str, Any]:

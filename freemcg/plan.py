@@ -69,6 +69,13 @@ def calls(settings: Settings, task: Task, *, may_change: bool = False) -> list[i
     return [1] + [search.queries_per_gradient] * search.gradients + [1] * search.checks + again
 
 
+def most_queries(settings: Settings, task: Task, *, may_change: bool = False) -> int:
+    """The most queries that an image costs: all `calls`, or a search's budget, which holds for a runner-up as well."""
+    if task == "counterfactual" and not isinstance(settings.search, PaperSearch):
+        return settings.search.budget + (MOST_REPEATS if may_change else 0)
+    return sum(calls(settings, task, may_change=may_change))
+
+
 def _calls_of_a_level(estimate: str, queries: int) -> list[int]:
     """As `freemcg.estimator.Ensemble.ask` asks, where there are axes enough."""
     if estimate not in ON_AXES:
@@ -96,7 +103,7 @@ def forecast(
     batch, together = (black_box.batch_size, 1) if transport is None else (transport.batch_size, transport.concurrency)
     each_call = calls(settings, task, may_change=black_box.may_change)
     requests = [math.ceil(each / batch) for each in each_call]
-    queries = images * sum(each_call)
+    queries = images * most_queries(settings, task, may_change=black_box.may_change)
     spacing = 0.0 if transport is None else transport.spacing
     seconds = None
     if latency is not None or spacing > 0:

@@ -35,11 +35,11 @@ def shared_search(
     level of that step; all particles follow it until the next. Answers at sigma points predict each particle's
     objective too, so one that is predicted to be past `stop` is not guided on. The cross-covariance predicts nothing;
     of bare labels it is the difference between those called the target and the rest, and where all are called so, it
-    is zero and guides no more. Particles differ in how hard they
-    are guided, from `guidance / spread` to `guidance * spread`: what is just enough for one image is too little for
-    another, and trying costs nothing here. The pull to the input is the gradient of the Huber distance, an L1 distance
-    that is smooth within 5 of 255 grey levels, so that rounding cannot turn its sign. At the end each particle is put
-    back on the manifold once more: see `polish`. Their mean, polished too, is a candidate of its own.
+    is zero and guides no more. Particles differ in how hard they are guided, from `guidance / spread` to `guidance *
+    spread`: what is just enough for one image is too little for another, and trying costs nothing here. The pull to the
+    input is the gradient of the Huber distance, an L1 distance that is smooth within 5 of 255 grey levels, so that
+    rounding cannot turn its sign. At the end each particle is put back on the manifold once more: see `polish`. Their
+    mean, polished too, is a candidate of its own.
 
     Costs `gradients * queries_per_gradient` queries, and `particles * steps + drawn * gradients + 4 * (particles + 1)`
     denoisings, where `drawn` is `unpaid`, or as many as are asked about if these are more.

@@ -15,7 +15,8 @@ import torch
 from freemcg import Attribution, BlackBox, Counterfactual, Denoiser, FreeMCG, jobs
 from freemcg.estimator import ESTIMATES
 from freemcg.images import read_image
-from freemcg.jobs import list_items, most_queries, run_job
+from freemcg.jobs import list_items, run_job
+from freemcg.plan import most_queries
 
 WEIGHTS = torch.linspace(-3, 3, 64).reshape(8, 8)
 SEARCH = {"budget": 12, "particles": 2, "steps": 4, "refresh": 2, "unpaid": 8, "strength": 0.5}

@@ -20,8 +20,7 @@ import torch
 from freemcg import Attribution, BlackBox, FreeMCG, load_bundle
 from freemcg.blackbox import SCORE_KINDS, EndpointDescription, endpoint_black_box
 from freemcg.cli import main
-from freemcg.jobs import most_queries
-from freemcg.plan import Forecast, budget_in_queries, calls, forecast
+from freemcg.plan import Forecast, budget_in_queries, calls, forecast, most_queries
 from freemcg.settings import Settings, make
 
 ENDPOINT = """\

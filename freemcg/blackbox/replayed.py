@@ -47,10 +47,10 @@ class ReplayedBlackBox(BlackBox):
 
 
 class _Absent:
-    """In place of the classifier, which is known by its identity."""
+    """In place of the classifier, which is known by its identity. It is never reached."""
 
     def __init__(self, identity: str) -> None:
         self.identity = identity
 
     def __call__(self, images: Tensor) -> Any:
-        raise NotImplementedError
+        raise ValueError(f"a replay asks nobody, so not {self.identity} either")

@@ -33,12 +33,12 @@ from freemcg.jobs import (
     SETTINGS,
     check_made_with,
     job_settings,
-    most_queries,
     together,
     write_csv,
     write_text,
 )
 from freemcg.networks import ConvVAE
+from freemcg.plan import most_queries
 
 TABLE, GRID = "comparison.csv", "grid.png"
 EXPECTED = (ValueError, TypeError, OSError, ModuleNotFoundError, QueryBudgetExceeded)

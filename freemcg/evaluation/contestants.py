@@ -12,7 +12,7 @@ from torch import Tensor
 from freemcg.blackbox import BlackBox
 from freemcg.blackbox.white_box import WhiteBox, has_gradients
 from freemcg.explainer import FreeMCG
-from freemcg.jobs import most_queries
+from freemcg.plan import most_queries
 
 FREEMCG = "freemcg"
 WITH_GRADIENTS = (
