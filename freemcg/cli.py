@@ -232,9 +232,7 @@ def counterfactual(
     --config paper costs 9,902.
     """
     models = {"model": model, "scores": scores, "num_classes": num_classes, "image_size": image_size}
-    settings = _settings(config, seed=seed)
-    if queries is not None:
-        settings["search"] = {**settings.get("search", {}), "budget": queries}
+    settings = _search_settings(config, queries, seed=seed)
     money: dict[str, Any] = {"budget": budget, "price_per_1000": price_per_1000, "cache": cache, "no_cache": no_cache}
     _run("counterfactual", images, out, models, denoiser, target, settings, device, **money)
 
@@ -254,7 +252,9 @@ def _plan(
     num_classes: Classes = None,
     image_size: Size = None,
     config: Config = None,
-    queries: Annotated[int | None, typer.Option(help="Queries an image, of an attribution.  [default: 64]")] = None,
+    queries: Annotated[
+        int | None, typer.Option(help="Queries an image, as 'attribute' and 'counterfactual' take them.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; what is done there is left out.")] = None,
     latency: Annotated[float | None, typer.Option(min=0, help="Seconds an answer takes; 'probe' shows it.")] = None,
     price_per_1000: Price = None,
@@ -266,15 +266,16 @@ def _plan(
     from freemcg.jobs import list_items  # noqa: PLC0415
     from freemcg.models import load_black_box  # noqa: PLC0415
     from freemcg.plan import describe_forecast, forecast  # noqa: PLC0415
-    from freemcg.settings import Settings, make  # noqa: PLC0415
+    from freemcg.settings import Settings, for_scores, make  # noqa: PLC0415
 
     if task not in ("attribution", "counterfactual"):
         raise ValueError(f"task must be attribution or counterfactual, got {task!r}")
     items = list_items(images, images.parent / "unwritten" if out is None else out)
     pending = sum(not item.done for item in items)
     black_box = load_black_box(model, scores=scores, num_classes=num_classes, image_size=image_size)
-    settings = make(Settings, _settings(config, queries=queries))
     wanted: Task = "attribution" if task == "attribution" else "counterfactual"
+    values = _settings(config, queries=queries) if wanted == "attribution" else _search_settings(config, queries)
+    settings = make(Settings, for_scores(values, black_box.scores))
     found = forecast(black_box, settings, wanted, pending, latency=latency, price_per_1000=price_per_1000)
     for line in describe_forecast(found):
         typer.echo(line)
@@ -571,6 +572,12 @@ def _settings(config: str | None, **options: float | None) -> dict[str, Any]:
     values |= {name: value for name, value in options.items() if value is not None}
     make(Settings, values)
     return values
+
+
+def _search_settings(config: str | None, budget: int | None, **options: float | None) -> dict[str, Any]:
+    """The same with the budget of a search, where one was given."""
+    values = _settings(config, **options)
+    return values if budget is None else {**values, "search": {**values.get("search", {}), "budget": budget}}
 
 
 def _training(settings: type[Any], config: str, data: str | None) -> Any:

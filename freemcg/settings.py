@@ -188,7 +188,7 @@ def for_scores(values: dict[str, Any], scores: str) -> dict[str, Any]:
     search = values.get("search", {})
     if isinstance(search, dict) and search.get("method", "shared") == "shared":
         values = {**values, "search": {**SEARCHES_BY_SCORES.get(scores, {}), **search}}
-    if scores == "label" and values.get("estimate") == "control_variate":
+    if scores == "label" and values.get("estimate", "control_variate") == "control_variate":
         values = {**values, "estimate": "cross_covariance"}
     return values
 

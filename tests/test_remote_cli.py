@@ -305,6 +305,22 @@ def test_a_plan_costs_nothing_and_leaves_out_what_is_done(server, place, explain
     assert said(capsys) == ["freemcg: task must be attribution or counterfactual, got 'both'"]
 
 
+@pytest.mark.parametrize(
+    ("words", "queries"),
+    [
+        (["--scores", "label", "--num-classes", "3"], 2 * 200),
+        (["--scores", "top_k", "--num-classes", "3"], 2 * 100),
+        ([], 2 * 50),
+        (["--queries", "26"], 2 * 26),
+        (["--scores", "label", "--num-classes", "3", "--queries", "90"], 2 * 90),
+    ],
+)
+def test_a_plan_of_counterfactuals_is_for_what_the_model_answers(place, capsys, words, queries):
+    (place / "odd.py").write_text("def asked(images):\n    raise RuntimeError('a plan asks nothing')\n")
+    assert main(["plan", "pics", "--model", "odd.py:asked", "--task", "counterfactual", *words]) == 0
+    assert f"queries: at most {queries}, in " in capsys.readouterr().out
+
+
 def test_a_cache_is_listed_and_cleared(server, place, explain, capsys):
     model = describe(place, server, "listed", "ok")
     explain("--cache", "mine.sqlite", model=model)
