@@ -29,11 +29,13 @@ NOT_FLIPPED = "not_flipped"
 ALREADY_TARGET = "already_target"
 MODEL_CHANGED = "model_changed"
 
-Result = TypeVar("Result", bound="_Stored")
+Result = TypeVar("Result", bound="Stored")
 
 
 @dataclass(frozen=True)
-class _Stored:
+class Stored:
+    """A frozen dataclass of tensors and plain values that is kept in one `.safetensors` file."""
+
     def save(self, path: str | Path) -> Path:
         """Write the result to `path`, whole or not at all."""
         path = Path(path)
@@ -72,7 +74,7 @@ class _Stored:
 
 
 @dataclass(frozen=True)
-class Attribution(_Stored):
+class Attribution(Stored):
     """Where the black box looks.
 
     Attributes:
@@ -164,7 +166,7 @@ class Attribution(_Stored):
 
 
 @dataclass(frozen=True)
-class Counterfactual(_Stored):
+class Counterfactual(Stored):
     """A realistic image close to the input that the black box decides as the target.
 
     Attributes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tiny
 import torch
 from diffusers import DDPMScheduler
 from plane import SHAPE, Linear
@@ -43,6 +45,12 @@ class GaussianNetwork(nn.Module):
         if self.learned_variance:
             answer = torch.cat([answer, torch.full_like(answer, 7)], dim=1)
         return SimpleNamespace(sample=answer)
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny diffusion pipeline of 8x8 grey images, not trained."""
+    return tiny.make_pipeline(tmp_path_factory.mktemp("models") / "pipeline")
 
 
 @pytest.fixture

@@ -15,11 +15,6 @@ from freemcg import Attribution, Counterfactual
 from freemcg.cli import main
 
 
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
-    return tiny.make_pipeline(tmp_path_factory.mktemp("models") / "pipeline")
-
-
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

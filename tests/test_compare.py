@@ -57,11 +57,6 @@ class Vae(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
-    return tiny.make_pipeline(tmp_path_factory.mktemp("models") / "pipeline")
-
-
-@pytest.fixture(scope="module")
 def denoiser(pipeline):
     return Denoiser.from_pretrained(pipeline)
 

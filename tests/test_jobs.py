@@ -23,11 +23,6 @@ SEARCH = {"budget": 12, "particles": 2, "steps": 4, "refresh": 2, "unpaid": 8, "
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
-    return tiny.make_pipeline(tmp_path_factory.mktemp("models") / "pipeline")
-
-
-@pytest.fixture(scope="module")
 def denoiser(pipeline):
     return Denoiser.from_pretrained(pipeline)
 

@@ -217,11 +217,6 @@ batch_size: 4
 """
 
 
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
-    return tiny.make_pipeline(tmp_path_factory.mktemp("models") / "pipeline")
-
-
 @pytest.mark.parametrize("task", ["attribute", "counterfactual"])
 def test_a_folder_of_results_is_replayed_without_the_model(pipeline, tmp_path, monkeypatch, capsys, task):
     monkeypatch.chdir(tiny.make_place(tmp_path, ("a.png", "deep/b.png")).resolve())

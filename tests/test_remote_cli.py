@@ -42,11 +42,6 @@ def server():
         yield running
 
 
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
-    return tiny.make_pipeline(tmp_path_factory.mktemp("models") / "pipeline")
-
-
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -285,7 +285,7 @@ class BlackBox:
 
     def _ask(self, images: Tensor, numbers: list[int], name: str, keys: list[bytes], found: dict[int, Tensor]) -> None:
         """Ask about a batch. Its images are counted when they are sent, whatever comes back; answers are kept."""
-        prepared = self._prepare(images[numbers])
+        prepared = self.prepare(images[numbers])
         with closing(self._answers(prepared)) as answers:
             for start, count, answer in answers:
                 rows, asked = self._read(answer, count), numbers[start : start + count]
@@ -298,7 +298,7 @@ class BlackBox:
 
     def _keys(self, images: Tensor) -> list[bytes]:
         """A key for every image, of what the classifier would be handed."""
-        return [image_key(each) for batch in images.split(self.batch_size) for each in self._prepare(batch)]
+        return [image_key(each) for batch in images.split(self.batch_size) for each in self.prepare(batch)]
 
     def _answers(self, prepared: Tensor) -> Generator[tuple[int, int, Any]]:
         """The answers as they arrive: where each starts, and for how many images it is."""
@@ -359,7 +359,7 @@ class BlackBox:
         if count < 2:
             raise ValueError("the black box answered one column of scores; it must have at least 2 classes")
 
-    def _prepare(self, images: Tensor) -> Tensor:
+    def prepare(self, images: Tensor) -> Tensor:
         """Images as the classifier wants them: channels, size, normalisation, device."""
         images = images.float()
         if self.channels == 3 and images.shape[1] == 1:

@@ -41,7 +41,7 @@ class WhiteBox(nn.Module):
         if torch.is_grad_enabled() and images.requires_grad:
             images = images.view_as(images)
             images.register_hook(self._count)
-        answer = unwrapped(self.network(self.black_box._prepare(images)), len(images), 2)
+        answer = unwrapped(self.network(self.black_box.prepare(images)), len(images), 2)
         logits: Tensor = answer.to(images)
         return logits
 

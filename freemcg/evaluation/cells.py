@@ -7,11 +7,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from freemcg.results import _Stored
+from freemcg.results import Stored
 
 
 @dataclass(frozen=True)
-class Cell(_Stored):
+class Cell(Stored):
     """What a method answered for an image, and how good it was.
 
     Attributes:
