@@ -166,7 +166,7 @@ def report(
         right = (known["targets"] == known["labels"]).double().mean().item()
         print(f"\n{folder.name}; the classifier is right on {right:.1%}\n")
         print_table(maps, spaces)
-        if parts:
+        if parts and known["images"].shape[1] == 1:  # strokes on a dark ground
             print_parts(known["images"], maps["Gradient"], spaces["exact"])
 
 
