@@ -120,6 +120,7 @@ def run(
     queries: Annotated[int, typer.Option(min=2, help="Of FreeMCG, an image.")] = 64,
     models: ModelsFolder = MODELS,
     space: Annotated[list[str] | None, typer.Option(help="ensemble or denoiser; may be repeated.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="A row of the table, or all; may be repeated.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the attributions.")] = OUT,
     seed: int = 0,
 ) -> None:
@@ -138,10 +139,13 @@ def run(
     kept = folder / "spaces" / "exact.safetensors"
     if not kept.exists():
         save_whole({"bases": padded(known.tangent_spaces)}, kept)
-    for name, attribute in make_methods(data, known, network, denoiser, models, queries=queries, seed=seed).items():
+    methods = make_methods(data, known, network, denoiser, models, queries=queries, seed=seed)
+    if not set(method or []) <= set(methods):
+        raise typer.BadParameter(f"--method is one of {', '.join(methods)}")
+    for name in method or methods:
         if not (folder / f"{name}.safetensors").exists():
             print(f"{folder.name}: {name}", flush=True)
-            save_whole({"values": attribute(known.images, targets)}, folder / f"{name}.safetensors")
+            save_whole({"values": methods[name](known.images, targets)}, folder / f"{name}.safetensors")
     for name in space or []:
         if not (folder / "spaces" / f"{name}.safetensors").exists():
             save_whole(
