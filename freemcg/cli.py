@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from freemcg.blackbox import BlackBox
     from freemcg.jobs import Task
 
 UNFINISHED = 1
@@ -79,7 +80,7 @@ Budget = Annotated[
     str | None,
     typer.Option(
         help="The most that this start may cost, retries included: queries (500), or money (2.50usd), which needs "
-        "--price-per-1000. Where images are left over, the exit status is 1.",
+        "--price-per-1000. Where something is left over, the exit status is 1.",
         show_default=False,
     ),
 ]
@@ -263,7 +264,7 @@ def _plan(
 
     Costs nothing: the classifier is asked nothing.
     """
-    from freemcg.jobs import list_items  # noqa: PLC0415
+    from freemcg.items import list_items  # noqa: PLC0415
     from freemcg.models import load_black_box  # noqa: PLC0415
     from freemcg.plan import describe_forecast, forecast  # noqa: PLC0415
     from freemcg.settings import Settings, for_scores, make  # noqa: PLC0415
@@ -386,11 +387,16 @@ def _compare(
     steps: Annotated[int, typer.Option(min=1, help="Steps of insertion and deletion.")] = 32,
     seed: Seed = None,
     device: Device = None,
+    budget: Budget = None,
+    price_per_1000: Price = None,
+    cache: Cache = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Compare methods that show where the classifier looks.
 
     Each has the same budget for an image, and is measured by alignment with the tangent space, by insertion and by
-    deletion. Draws all maps side by side.
+    deletion. Draws all maps side by side. Where a map is missing at the end, the exit status is 1; the next start
+    tries it again.
 
     Costs at most --queries a map, for measuring it 2 * --steps + 1 queries, and one for an image's decision.
     """
@@ -405,11 +411,14 @@ def _compare(
         raise ValueError("give pictures, or --images for the bundled digits, and not both")
     _hush_diffusers()
     settings = _settings(config, queries=queries - 1, seed=seed)
+    most = _most(budget, price_per_1000)
     state, place = start_processes(device)
     black_box = load_black_box(model, scores=scores, num_classes=num_classes, image_size=image_size, device=place)
+    _pay(black_box, most, out, cache, no_cache=no_cache)
+    black_box.may_change = False  # freemcg is not asked to notice, which would cost it more than the others
     diffusion = load_denoiser(denoiser, device=place)
     vae = "digits" if vae is None and denoiser == "digits" else vae
-    compare(
+    rows = compare(
         FreeMCG(black_box, diffusion, **settings),
         bundled_digits(count or 8, diffusion) if images is None else read_pictures(images, out, diffusion),
         out,
@@ -418,8 +427,11 @@ def _compare(
         references=load_bundle("digits").images if images is None else None,
         target=_class(target, black_box.class_names),
         steps=steps,
+        price_per_1000=price_per_1000,
     )
     state.destroy_process_group()
+    if any(row["error"] for row in rows):
+        raise typer.Exit(UNFINISHED)
 
 
 @app.command(
@@ -530,30 +542,43 @@ def _run(
     cache: Path | None,
     no_cache: bool,
 ) -> None:
-    from freemcg.blackbox.box import Remote  # noqa: PLC0415
-    from freemcg.blackbox.cache import QueryCache  # noqa: PLC0415
     from freemcg.explainer import FreeMCG  # noqa: PLC0415
-    from freemcg.jobs import list_items, run_job, start_processes  # noqa: PLC0415
+    from freemcg.items import list_items  # noqa: PLC0415
+    from freemcg.jobs import run_job, start_processes  # noqa: PLC0415
     from freemcg.models import load_black_box, load_denoiser  # noqa: PLC0415
-    from freemcg.plan import budget_in_queries  # noqa: PLC0415
 
     _hush_diffusers()
     items = list_items(images, out)
-    most = None if budget is None else budget_in_queries(budget, price_per_1000)
+    most = _most(budget, price_per_1000)
     state, place = start_processes(device)
     black_box = load_black_box(**models, device=place)
     wanted = _class(target, black_box.class_names)
+    _pay(black_box, most, out, cache, no_cache=no_cache)
+    explainer = FreeMCG(black_box, load_denoiser(denoiser, device=place), **settings)
+    rows = run_job(explainer, images, out, task=task, target=wanted, price_per_1000=price_per_1000)
+    state.destroy_process_group()
+    if len(rows) < len(items):
+        raise typer.Exit(UNFINISHED)
+
+
+def _most(budget: str | None, price_per_1000: float | None) -> int | None:
+    """The queries that --budget allows."""
+    from freemcg.plan import budget_in_queries  # noqa: PLC0415
+
+    return None if budget is None else budget_in_queries(budget, price_per_1000)
+
+
+def _pay(black_box: BlackBox, most: int | None, out: Path, cache: Path | None, *, no_cache: bool) -> None:
+    """Give the black box the budget of this start, and a memory of answers where it is to have one."""
+    from freemcg.blackbox.box import Remote  # noqa: PLC0415
+    from freemcg.blackbox.cache import QueryCache  # noqa: PLC0415
+
     if most is not None:
         black_box.budget = black_box.queries + most
     if cache is None and isinstance(black_box.predict, Remote):
         cache = out / "answers.sqlite"
     if cache is not None and not no_cache:
         black_box.cache = QueryCache(cache)
-    explainer = FreeMCG(black_box, load_denoiser(denoiser, device=place), **settings)
-    rows = run_job(explainer, images, out, task=task, target=wanted, price_per_1000=price_per_1000)
-    state.destroy_process_group()
-    if len(rows) < len(items):
-        raise typer.Exit(UNFINISHED)
 
 
 def _hush_diffusers() -> None:

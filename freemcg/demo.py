@@ -14,7 +14,7 @@ from freemcg.bundle import Bundle, load_bundle
 from freemcg.digits import CLASS_NAMES
 from freemcg.explainer import FreeMCG
 from freemcg.images import write_image
-from freemcg.jobs import print_table
+from freemcg.output import print_table
 from freemcg.plot import plot_grid, write_figure
 from freemcg.seeding import generator_for
 

@@ -7,14 +7,9 @@ does not depend on the number of processes.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -27,32 +22,19 @@ from tqdm import tqdm
 
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded
 from freemcg.explainer import FreeMCG
-from freemcg.images import list_images, read_image, write_image
+from freemcg.images import read_image, write_image
+from freemcg.items import RECEIPT, RECORD, RESULT, Item, list_items
+from freemcg.output import print_table, write_csv, write_text
 from freemcg.plan import most_queries
 from freemcg.plot import class_name, write_figure
 from freemcg.results import MODEL_CHANGED, NO_SIGNAL, Attribution, Counterfactual
+from freemcg.spending import price_text, say_spent, spend_shown
 
 Task = Literal["attribution", "counterfactual"]
 
-RESULT, RECEIPT, RECORD = "result.safetensors", "receipt.safetensors", "record.json"
 SETTINGS, SUMMARY = "settings.json", "summary.csv"
 SHOWN_ROWS = 20
-SHOWN_EVERY = 0.5
 LONGEST_WAIT = timedelta(days=30)
-
-
-@dataclass(frozen=True)
-class Item:
-    """An image to explain, and the folder that its result goes to. `name` is its path below the folder of images."""
-
-    name: str
-    image: Path
-    folder: Path
-
-    @property
-    def done(self) -> bool:
-        """Whether a result is there, whole."""
-        return (self.folder / RESULT).is_file() and (self.folder / RECORD).is_file()
 
 
 def start_processes(device: str | None = None) -> tuple[PartialState, torch.device]:
@@ -74,6 +56,16 @@ def start_processes(device: str | None = None) -> tuple[PartialState, torch.devi
     on_cpu = device == "cpu" or not torch.cuda.is_available()
     state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
     return state, state.device if device in (None, "cpu", "cuda") else torch.device(device)
+
+
+def check_one_counts(black_box: BlackBox, state: PartialState) -> None:
+    """Refuse a budget that several processes would share.
+
+    Raises:
+        ValueError: there is one, and this is one of several processes.
+    """
+    if black_box.budget is not None and state.num_processes > 1:
+        raise ValueError("a budget is counted in one process; start one process, or give the black box no budget")
 
 
 def run_job(
@@ -105,8 +97,7 @@ def run_job(
     Costs at most `most_queries` queries an image.
     """
     state = PartialState()
-    if explainer.black_box.budget is not None and state.num_processes > 1:
-        raise ValueError("a budget is counted in one process; start one process, or give the black box no budget")
+    check_one_counts(explainer.black_box, state)
     wanted = None if target is None else explainer.black_box.class_index(target)
     items = list_items(images, out)
     pending = [item for item in items if not item.done]
@@ -128,7 +119,7 @@ def run_job(
         each = most_queries(explainer.settings, task, may_change=explainer.black_box.may_change)
         typer.echo(
             f"images: {len(items)}; done before: {len(items) - len(pending)}; "
-            f"to do: {len(pending)}, at most {each} queries each" + _price(len(pending) * each, price_per_1000),
+            f"to do: {len(pending)}, at most {each} queries each" + price_text(len(pending) * each, price_per_1000),
             err=True,
         )
         if resized:
@@ -140,7 +131,7 @@ def run_job(
     def work() -> None:
         nonlocal ended
         bar = tqdm(share, desc=f"{task}s", unit="image", disable=not state.is_main_process)
-        with bar, _spend_shown(explainer.black_box, bar, price_per_1000):
+        with bar, spend_shown(explainer.black_box, bar, price_per_1000):
             try:
                 for item in bar:
                     _explain(explainer, item, task, wanted)
@@ -157,7 +148,7 @@ def run_job(
         write_csv(rows, out / SUMMARY)
         print_table(rows[:SHOWN_ROWS])
         _advise(rows, task)
-        _say_spent(explainer.black_box.spent, price_per_1000)
+        say_spent(explainer.black_box.spent, price_per_1000)
         rest = len(rows) - SHOWN_ROWS
         typer.echo(
             f"{f'{rest} more rows and ' if rest > 0 else ''}the results are in {out}, this table in {out / SUMMARY}"
@@ -168,37 +159,6 @@ def run_job(
             err=True,
         )
     return rows
-
-
-def list_items(images: Path, out: Path) -> list[Item]:
-    """The images of a job in order, each with a folder of its own: two that differ only in suffix keep theirs.
-
-    Raises:
-        FileNotFoundError: there is no such picture or folder, or the folder holds no picture.
-        ValueError: `out` is the folder of the images.
-        NotADirectoryError: `out` is a file.
-    """
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"{out} is a file; results need a folder")
-    if images.is_dir():
-        if images.resolve() == out.resolve():
-            raise ValueError(f"{out} is the folder of the images; give results another one")
-        root, paths = images, [path for path in list_images(images) if out.resolve() not in path.resolve().parents]
-        if not paths:
-            raise FileNotFoundError(f"{images} holds no picture but those in {out}")
-    elif images.is_file():
-        root, paths = images.parent, [images]
-    else:
-        raise FileNotFoundError(f"there is no picture or folder {images}")
-    full: set[Path] = set()
-    while True:
-        folders = {path: path if path in full else path.with_suffix("") for path in paths}
-        count = Counter(folders.values())
-        clashing = {path for path, folder in folders.items() if count[folder] > 1}
-        if not clashing:
-            break
-        full |= clashing
-    return [Item(str(path.relative_to(root)), path, out / folders[path].relative_to(root)) for path in paths]
 
 
 def _advise(rows: list[dict[str, Any]], task: Task) -> None:
@@ -237,14 +197,6 @@ def job_settings(explainer: FreeMCG, task: Task, target: int | None) -> dict[str
         "image size": None if black_box.image_size is None else list(black_box.image_size),
         "denoiser": explainer.denoiser.identity,
     }
-
-
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print rows with the same keys in columns."""
-    lines = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | None) -> None:
@@ -290,35 +242,6 @@ def _counterfactual_row(result: Counterfactual) -> dict[str, Any]:
         "queries": result.queries,
         "seconds": round(result.seconds, 2),
     }
-
-
-@contextmanager
-def _spend_shown(black_box: BlackBox, bar: Any, price_per_1000: float | None) -> Iterator[None]:
-    """Within the block, the bar shows the queries and their price, at most every `SHOWN_EVERY` seconds."""
-    shown = -math.inf
-
-    def show() -> None:
-        nonlocal shown
-        now, queries = time.monotonic(), black_box.queries
-        bar.set_postfix_str(f"queries={queries}" + _price(queries, price_per_1000), refresh=now - shown > SHOWN_EVERY)
-        shown = now if now - shown > SHOWN_EVERY else shown
-
-    before, black_box.on_answer = black_box.on_answer, show
-    try:
-        yield
-    finally:
-        black_box.on_answer = before
-
-
-def _say_spent(spent: dict[str, int], price_per_1000: float | None) -> None:
-    """What this start cost, where that is not simply a query an answer, or has a price."""
-    if spent["sent"] != spent["answered"] or spent["from the cache"] or price_per_1000 is not None:
-        said = ", ".join(f"{count} {name}" for name, count in spent.items())
-        typer.echo(f"queries of this start: {said}{_price(spent['sent'], price_per_1000)}")
-
-
-def _price(queries: int, price_per_1000: float | None) -> str:
-    return "" if price_per_1000 is None else f", price {queries * price_per_1000 / 1000:.2f}"
 
 
 def together(state: PartialState, act: Callable[[], None]) -> None:
@@ -367,29 +290,6 @@ def _read(explainer: FreeMCG, item: Item) -> torch.Tensor:
     return read_image(item.image, channels=denoiser.channels or 3, size=denoiser.image_size).to(denoiser.device)
 
 
-def write_csv(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write rows with the same keys, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    partial.replace(path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
-
-
 def _finite(value: float) -> float | None:
     """The value to 5 digits; JSON knows no infinity."""
     return float(f"{value:.5g}") if math.isfinite(value) else None
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

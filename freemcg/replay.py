@@ -13,7 +13,7 @@ from freemcg.blackbox.receipt import Receipt
 from freemcg.blackbox.replayed import ReplayedBlackBox
 from freemcg.denoiser import Denoiser
 from freemcg.explainer import FreeMCG
-from freemcg.jobs import RECEIPT, RESULT
+from freemcg.items import RECEIPT, RESULT
 from freemcg.models import load_denoiser
 from freemcg.objective import OBJECTIVES
 from freemcg.results import Attribution, Counterfactual, load_result

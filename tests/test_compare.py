@@ -15,6 +15,7 @@ from torch import nn
 
 import baselines
 from freemcg import BlackBox, Denoiser, FreeMCG
+from freemcg.blackbox import QueryBudgetExceeded
 from freemcg.blackbox.white_box import WhiteBox
 from freemcg.cli import main
 from freemcg.estimator import draw_particles
@@ -150,8 +151,8 @@ def test_everything_asked_is_accounted_for(run, pictures):
     black_box = BlackBox(model)
     rows = run(black_box, methods=("freemcg", "rise", "zeroth_order", "geex"))
     assert [row["cost"] for row in rows] == [9, 9, 8, 8] * 2
-    assert black_box.queries == 2 * (9 + 9 + 8 + 8)  # what it cost to measure the maps is counted elsewhere
-    assert model.asked == sum(row["cost"] for row in rows) + len(rows) * MEASURING + len(pictures)
+    assert black_box.queries == sum(row["cost"] for row in rows) + len(rows) * MEASURING + len(pictures)
+    assert model.asked == black_box.queries
 
 
 def test_a_comparison_that_was_stopped_goes_on_and_does_nothing_twice(run, tmp_path, monkeypatch):
@@ -359,10 +360,6 @@ REFUSED = [
         {"methods": ("tangentially_aligned_ig",)},
         "tangentially_aligned_ig needs a budget of at least 32 gradients, got 9",
     ),
-    (
-        {"black_box": BlackBox(Linear().eval(), budget=50)},
-        "every method of a comparison has a budget of its own; give the black box none",
-    ),
     ({"target": 5, "black_box": BlackBox(Linear().eval(), num_classes=2)}, "there is no class 5; classes are 0..1"),
     ({"images": {"a": torch.zeros(1, 4, 4)}}, "images are 4x4 but the denoiser "),
     ({"methods": ()}, "name at least one method; known are freemcg, gradient, input_x_gradient, smooth_grad,"),
@@ -375,6 +372,46 @@ def test_what_does_not_go_together_is_refused_before_the_first_query(run, tmp_pa
         run(**given)
     assert str(caught.value).startswith(sentence)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("budget", [131, 156])  # spent before the last map: 2 + 4 * 26 + 25
+def test_a_budget_is_never_passed_and_what_it_did_not_reach_for_is_made_by_the_next_start(run, tmp_path, budget):
+    methods, model = ("freemcg", "rise", "geex"), Counted().eval()
+    wanted = run(methods=methods, out="whole")
+    rows = run(BlackBox(model, budget=budget), methods=methods)
+    assert [row["method"] for row in rows if row["error"]] == ["geex"]
+    assert rows[-1]["error"].startswith("26 more queries would pass the budget of ")
+    assert model.asked <= budget
+    assert len(written(tmp_path / "out")) == 6  # the one that failed too
+    again = run(BlackBox(Counted().eval()), methods=methods)
+    for row in (*wanted, *again):
+        del row["seconds"]
+    assert again == wanted
+
+
+def test_a_budget_too_small_for_the_decisions_is_said(run):
+    with pytest.raises(QueryBudgetExceeded, match="1 more queries would pass the budget of 1; 0 are left"):
+        run(BlackBox(Linear().eval(), budget=1), methods=("rise",))
+
+
+def test_a_map_for_which_retries_left_too_little_is_refused(run):
+    model = Linear().eval()
+
+    class Dropping:
+        """Needs a second try for every image but the first two, which are the decisions."""
+
+        def __init__(self):
+            self.seen = 0
+
+        def answers(self, images, charge):
+            charge(len(images), False)
+            self.seen += len(images)
+            if self.seen > len(NAMES):
+                charge(len(images), True)
+            yield 0, len(images), model(images)
+
+    rows = run(BlackBox(Dropping(), budget=2 + 9 + MEASURING, may_change=False), methods=("freemcg",))
+    assert rows[0]["error"] == "the budget ended before the map was whole"
 
 
 def test_a_vae_of_other_images_is_refused(run):
@@ -438,6 +475,17 @@ def test_the_command_compares_bundled_digits(tmp_path, monkeypatch, capsys):
     assert [(row["image"], row["cost"]) for row in rows] == [
         (name, cost) for name in ("digit-000", "digit-001") for cost in ("1", "4")
     ]
+    more = ["--cache", "kept.sqlite", "--price-per-1000", "10"]
+    asking = ["--methods", "rise", "--images", "2", "--queries", "20", "--steps", "4", "--device", "cpu"]
+    assert main(["compare", "--out", "paid", "--budget", "0.40usd", *more, *asking]) == 1
+    printed = capsys.readouterr()
+    assert "at most 40 queries, and 18 queries to measure the maps, price 0.58" in printed.err
+    assert "failed: rise on 1 of 2 images: 29 more queries would pass the budget of 40; 10 are left" in printed.err
+    assert "queries of this start: 30 sent, 30 answered, 0 retried, 1 from the cache, price 0.30" in printed.out
+    assert main(["compare", "--out", "paid", *more, *asking]) == 0
+    assert "queries of this start: 28 sent" in capsys.readouterr().out
+    assert main(["compare", "--out", "again", *more, *asking]) == 0
+    assert "queries of this start: 0 sent, 0 answered, 0 retried, 60 from the cache" in capsys.readouterr().out
     assert main(["compare", "pics", "--images", "2"]) == 2
     assert capsys.readouterr().err == ("freemcg: give pictures, or --images for the bundled digits, and not both\n")
     assert main(["compare", "--images", "451", "--device", "cpu"]) == 2

@@ -15,7 +15,8 @@ import torch
 from freemcg import Attribution, BlackBox, Counterfactual, Denoiser, FreeMCG, jobs
 from freemcg.estimator import ESTIMATES
 from freemcg.images import read_image
-from freemcg.jobs import list_items, run_job
+from freemcg.items import list_items
+from freemcg.jobs import run_job
 from freemcg.plan import most_queries
 
 WEIGHTS = torch.linspace(-3, 3, 64).reshape(8, 8)

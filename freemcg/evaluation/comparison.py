@@ -10,7 +10,6 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,16 +28,11 @@ from freemcg.evaluation.contestants import Contestant, make_contestants, method_
 from freemcg.evaluation.insertion_deletion import insertion_deletion
 from freemcg.evaluation.tangents import EnsembleTangents, Tangents, VaeTangents
 from freemcg.explainer import FreeMCG
-from freemcg.jobs import (
-    SETTINGS,
-    check_made_with,
-    job_settings,
-    together,
-    write_csv,
-    write_text,
-)
+from freemcg.jobs import SETTINGS, check_made_with, check_one_counts, job_settings, together
 from freemcg.networks import ConvVAE
+from freemcg.output import write_csv, write_text
 from freemcg.plan import most_queries
+from freemcg.spending import price_text, say_spent, spend_shown
 
 TABLE, GRID = "comparison.csv", "grid.png"
 EXPECTED = (ValueError, TypeError, OSError, ModuleNotFoundError, QueryBudgetExceeded)
@@ -54,6 +48,7 @@ def compare(
     references: Tensor | None = None,
     target: int | str | None = None,
     steps: int = 32,
+    price_per_1000: float | None = None,
 ) -> list[dict[str, Any]]:
     """Compare methods, or do what is missing of it; print a table and write `comparison.csv` and `grid.png`.
 
@@ -61,6 +56,8 @@ def compare(
     every method for an image: in gradients, where the method differentiates the model. All explain the same class, and
     are measured alike: alignment with the tangent space, insertion and deletion with their defaults. A method that
     fails on an image is noted with its error; the others go on, and the next start tries it again.
+
+    Where the black box has a budget, a map is begun only if that reaches for all of it; the rest is noted as failed.
 
     Args:
         explainer: takes part as `freemcg`. The others ask its black box, or differentiate the module in it.
@@ -71,6 +68,7 @@ def compare(
         references: `(M, C, H, W)`, for `expected_gradients`.
         target: class index or name; `None` explains each decision.
         steps: of insertion and deletion.
+        price_per_1000: price of a thousand queries, in any currency; shown beside the queries.
 
     Returns:
         The rows of `comparison.csv`, on every process.
@@ -79,11 +77,13 @@ def compare(
         ValueError, TypeError: before the first query: images, methods and models do not go together, or `out` holds
             results made with other settings. After it: the model does not answer as declared.
 
-    Costs at most the budget a cell, `2 * steps + 1` queries to measure it, and without `target` one query an image.
+        QueryBudgetExceeded: the budget does not reach for the decisions.
+
+    Costs at most the budget a cell (for `freemcg`, up to five more if the black box may change), `2 * steps + 1`
+    queries to measure it, and without `target` one query an image.
     """
     state, black_box = PartialState(), explainer.black_box
-    if black_box.budget is not None:
-        raise ValueError("every method of a comparison has a budget of its own; give the black box none")
+    check_one_counts(black_box, state)
     names = method_names(methods, black_box)
     wanted = None if target is None else black_box.class_index(target)
     tangents = _tangents(explainer, vae)
@@ -91,7 +91,6 @@ def compare(
         _check_image(name, image, explainer, tangents, steps)
     given = {"vae": vae, "references": references, "tangent_spaces": tangents, "seed": explainer.settings.seed}
     contestants = {each.name: each for each in make_contestants(names, explainer, given)}
-    evaluator = _with_own_count(black_box)
 
     kept = {(image, name): load_cell(out, image, name) for image in images for name in names}
     pending = [pair for pair, cell in kept.items() if cell is None or cell.error is not None]
@@ -101,7 +100,7 @@ def compare(
     if state.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
-        _announce(images, contestants, pending, steps)
+        _announce(images, contestants, pending, steps, price_per_1000)
 
     targets = {image: cell.target for (image, _), cell in kept.items() if cell is not None}
     undecided = [image for image in dict.fromkeys(image for image, _ in pending) if image not in targets]
@@ -109,17 +108,19 @@ def compare(
 
     def decide() -> None:
         for image in undecided[state.process_index :: state.num_processes]:
-            decided[image] = int(evaluator(images[image][None])[0].argmax()) if wanted is None else wanted
+            decided[image] = int(black_box(images[image][None])[0].argmax()) if wanted is None else wanted
 
     together(state, decide)
     for found in gather_object([decided]):
         targets |= found
 
     def work() -> None:
-        for image, name in tqdm(share, desc="comparison", unit="map", disable=not state.is_main_process):
-            cell = _one(contestants[name], image, images[image], targets[image])
-            cell = _measured(cell, images[image], tangents, evaluator, steps, explainer.settings.seed)
-            cell.save(cell_path(out, image, name))
+        bar = tqdm(share, desc="comparison", unit="map", disable=not state.is_main_process)
+        with bar, spend_shown(black_box, bar, price_per_1000):
+            for image, name in bar:
+                cell = _one(contestants[name], image, images[image], targets[image], black_box, _measuring(steps))
+                cell = _measured(cell, images[image], tangents, black_box, steps, explainer.settings.seed)
+                cell.save(cell_path(out, image, name))
 
     together(state, work)
     cells = {pair: cell for pair in kept if (cell := load_cell(out, *pair)) is not None}
@@ -128,6 +129,7 @@ def compare(
         write_csv(rows, out / TABLE)
         write_grid(images, names, cells, black_box, out / GRID)
         print_report(list(cells.values()), names, tangents, out / GRID, out / TABLE)
+        say_spent(black_box.spent, price_per_1000)
     return rows
 
 
@@ -149,11 +151,9 @@ def _tangents(explainer: FreeMCG, vae: ConvVAE | None) -> Tangents:
     )
 
 
-def _with_own_count(black_box: BlackBox) -> BlackBox:
-    """The same classifier, for which what is asked to measure is counted apart."""
-    other = copy(black_box)
-    other.queries = other.answered = other.retried = other.cached = 0
-    return other
+def _measuring(steps: int) -> int:
+    """Queries that insertion and deletion cost."""
+    return 2 * steps + 1
 
 
 def _settings(explainer: FreeMCG, target: int | None, tangents: Tangents, steps: int) -> dict[str, Any]:
@@ -165,29 +165,36 @@ def _settings(explainer: FreeMCG, target: int | None, tangents: Tangents, steps:
 
 
 def _announce(
-    images: Mapping[str, Tensor], contestants: dict[str, Contestant], pending: list[tuple[str, str]], steps: int
+    images: Mapping[str, Tensor],
+    contestants: dict[str, Contestant],
+    pending: list[tuple[str, str]],
+    steps: int,
+    price_per_1000: float | None,
 ) -> None:
     most = {"queries": 0, "gradients": 0}
     for _, name in pending:
         most[contestants[name].unit] += contestants[name].most
     costs = " and ".join(f"{count} {unit}" for unit, count in most.items() if count)
-    measuring = f"{len(pending) * (2 * steps + 1)} queries to measure the maps"
+    measuring = len(pending) * _measuring(steps)
+    measured = f"{measuring} queries to measure the maps{price_text(most['queries'] + measuring, price_per_1000)}"
     done = len(images) * len(contestants) - len(pending)
     typer.echo(
         f"images: {len(images)}; methods: {len(contestants)}; maps done before: {done}; to do: {len(pending)}, "
-        + (f"at most {costs}, and {measuring}" if pending else "nothing to ask"),
+        + (f"at most {costs}, and {measured}" if pending else "nothing to ask"),
         err=True,
     )
 
 
-def _one(contestant: Contestant, name: str, image: Tensor, target: int) -> Cell:
-    """The map of one method for one image, or why there is none."""
+def _one(contestant: Contestant, name: str, image: Tensor, target: int, black_box: BlackBox, measuring: int) -> Cell:
+    """The map of one method for one image, or why there is none; it leaves queries for measuring it."""
     began, before, values, error = time.monotonic(), contestant.spent, None, None
     if contestant.attribute is None:
         error = contestant.missing
     else:
         try:
-            values = contestant.attribute(image[None], target)[0].detach().cpu()
+            _afford(black_box, measuring + (contestant.most if contestant.unit == "queries" else 0))
+            with black_box.reserving(measuring):
+                values = contestant.attribute(image[None], target)[0].detach().cpu()
             if not values.isfinite().all():
                 values, error = None, "the map holds NaN or infinity"
         except Exception as problem:
@@ -208,14 +215,20 @@ def _one(contestant: Contestant, name: str, image: Tensor, target: int) -> Cell:
     )
 
 
-def _measured(cell: Cell, image: Tensor, tangents: Tangents, evaluator: BlackBox, steps: int, seed: int) -> Cell:
+def _afford(black_box: BlackBox, queries: int) -> None:
+    """Refuse to begin what the budget does not reach for."""
+    if black_box.budget is not None and black_box.queries + queries > black_box.budget:
+        raise QueryBudgetExceeded(queries, black_box.budget - black_box.queries, black_box.budget)
+
+
+def _measured(cell: Cell, image: Tensor, tangents: Tangents, black_box: BlackBox, steps: int, seed: int) -> Cell:
     if cell.values is None:
         return cell
     values, target = cell.values[None].to(image), torch.tensor([cell.target])
     try:
         (space,) = tangents(image[None])
         alignment = space.alignment(values).item()
-        areas = insertion_deletion(evaluator, image[None], values, target, steps=steps, seed=seed)
+        areas = insertion_deletion(black_box, image[None], values, target, steps=steps, seed=seed)
     except Exception as problem:
         return replace(cell, error=f"not measured: {_one_line(problem)}")
     return replace(

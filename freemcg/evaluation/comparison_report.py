@@ -14,7 +14,7 @@ from freemcg.blackbox import BlackBox
 from freemcg.evaluation.cells import Cell
 from freemcg.evaluation.intervals import mean_interval
 from freemcg.evaluation.tangents import Tangents
-from freemcg.jobs import print_table
+from freemcg.output import print_table
 from freemcg.plot import plot_comparison, write_figure
 from manifolds import random_alignment
 

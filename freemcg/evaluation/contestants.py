@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from freemcg.blackbox import BlackBox
 from freemcg.blackbox.white_box import WhiteBox, has_gradients
 from freemcg.explainer import FreeMCG
 from freemcg.plan import most_queries
+from freemcg.results import BUDGET_EXHAUSTED
 
 FREEMCG = "freemcg"
 WITH_GRADIENTS = (
@@ -98,7 +100,8 @@ def make_contestants(names: Sequence[str], explainer: FreeMCG, given: dict[str, 
     made = []
     for name in names:
         if name == FREEMCG:
-            made.append(Contestant(name, black_box, "queries", budget, explainer.attribute))
+            most = most_queries(explainer.settings, "attribution", may_change=black_box.may_change)
+            made.append(Contestant(name, black_box, "queries", most, _whole_maps(explainer)))
             continue
         settings, known = settings_within(name, budget), inspect.signature(METHODS[name]).parameters
         more = {key: value for key, value in given.items() if key in known and value is not None}
@@ -112,3 +115,15 @@ def make_contestants(names: Sequence[str], explainer: FreeMCG, given: dict[str, 
             raise ValueError(str(error) if name in str(error) else f"{name}: {error}") from None
         made.append(Contestant(name, model, unit, budget if settings else 1, attribute, missing))
     return made
+
+
+def _whole_maps(explainer: FreeMCG) -> Callable[[Tensor, int], Tensor]:
+    """`explainer.attribute`, but that a map for which retries left less than the others have is refused."""
+
+    def attribute(images: Tensor, target: int) -> Tensor:
+        results = [explainer.explain(image, target) for image in images]
+        if explainer.settings.tolerance is None and any(result.status == BUDGET_EXHAUSTED for result in results):
+            raise ValueError("the budget ended before the map was whole")
+        return torch.stack([result.values for result in results])
+
+    return attribute

@@ -9,7 +9,7 @@ from torch import Tensor
 from freemcg.bundle import load_bundle
 from freemcg.denoiser import Denoiser
 from freemcg.images import read_image
-from freemcg.jobs import list_items
+from freemcg.items import list_items
 
 
 def read_pictures(images: Path, out: Path, denoiser: Denoiser) -> dict[str, Tensor]:
@@ -19,7 +19,7 @@ def read_pictures(images: Path, out: Path, denoiser: Denoiser) -> dict[str, Tens
         out: what lies in it is left out.
 
     Raises:
-        FileNotFoundError, ValueError, NotADirectoryError: as `freemcg.jobs.list_items` and `read_image`.
+        FileNotFoundError, ValueError, NotADirectoryError: as `freemcg.items.list_items` and `read_image`.
     """
     return {
         item.name: read_image(item.image, channels=denoiser.channels or 3, size=denoiser.image_size).to(denoiser.device)
