@@ -8,15 +8,14 @@ from contextlib import closing, contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freemcg.blackbox.cache import QueryCache, image_key
+from freemcg.blackbox.preparation import check_images, prepared
 from freemcg.blackbox.receipt import Receipt
 from freemcg.blackbox.scores import SCORE_KINDS, spread_top_k
 from freemcg.blackbox.unwrap import as_tensor, unwrapped
 from freemcg.identity import identity
-from freemcg.images import as_file
 
 Charge = Callable[[int, bool], None]
 """`charge(images, retry)` before images are sent; with `-images` where they did not leave this machine after all."""
@@ -361,46 +360,18 @@ class BlackBox:
 
     def prepare(self, images: Tensor) -> Tensor:
         """Images as the classifier wants them: channels, size, normalisation, device."""
-        images = images.float()
-        if self.channels == 3 and images.shape[1] == 1:
-            images = images.expand(-1, 3, -1, -1)
-        elif self.channels == 1 and images.shape[1] == 3:
-            luma = torch.tensor([0.299, 0.587, 0.114], dtype=images.dtype, device=images.device)
-            images = torch.einsum("nchw,c->nhw", images, luma)[:, None]
-        if self.image_size is not None and images.shape[2:] != self.image_size:
-            images = F.interpolate(images, size=self.image_size, mode="bilinear", antialias=True, align_corners=False)
-            images = images.clamp(0, 1)
-        if self.eight_bit:
-            images = as_file(images)
-        if self.mean is not None and self.std is not None:
-            if len(self.mean) != images.shape[1]:
-                raise ValueError(f"mean and std have {len(self.mean)} channels but the images {images.shape[1]}")
-            shape = (1, -1, 1, 1)
-            mean = torch.tensor(self.mean, dtype=images.dtype, device=images.device).reshape(shape)
-            images = (images - mean) / torch.tensor(self.std, dtype=images.dtype, device=images.device).reshape(shape)
+        images = prepared(
+            images,
+            channels=self.channels,
+            image_size=self.image_size,
+            eight_bit=self.eight_bit,
+            mean=self.mean,
+            std=self.std,
+        )
         if isinstance(self.predict, nn.Module):
             first = next(self.predict.parameters(), None)
             images = images if first is None else images.to(first.device)
         return images.clone(memory_format=torch.contiguous_format)
-
-
-def check_images(images: Tensor) -> None:
-    """Refuse what is not a batch of images `(N, C, H, W)`, float in [0, 1].
-
-    Raises:
-        TypeError: not a float tensor.
-        ValueError: another number of axes or channels, NaN, or values outside [0, 1]: the message names them.
-    """
-    if not isinstance(images, Tensor) or not images.is_floating_point():
-        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise TypeError(f"images must be a float tensor in [0, 1], got {kind}; divide 8-bit images by 255")
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
-        raise ValueError(f"images must be (N, C, H, W) with C = 1 or 3, got shape {tuple(images.shape)}")
-    if not images.isfinite().all():
-        raise ValueError("images hold NaN or infinity; they must be in [0, 1]")
-    low, high = images.min().item(), images.max().item()
-    if low < 0 or high > 1:
-        raise ValueError(f"images must be in [0, 1], got values in [{low:.4g}, {high:.4g}]; rescale them first")
 
 
 def _listed(names: Sequence[str]) -> str:
