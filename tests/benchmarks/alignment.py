@@ -27,7 +27,7 @@ from typing import Annotated
 
 import torch
 import typer
-from alignment_report import print_parts, print_table
+from alignment_report import print_noisier, print_parts, print_table
 from data_sets import MODELS, load_classifier
 from known_images import check_route, known_images, load_vae, training_images
 from safetensors.torch import load_file, save_file
@@ -156,7 +156,9 @@ def run(
 @app.command()
 def report(
     out: Annotated[Path, typer.Option(help="Folder of the attributions.")] = OUT,
-    parts: Annotated[bool, typer.Option(help="Say where the gradient's norm is, and how aligned it is there.")] = True,
+    parts: Annotated[
+        bool, typer.Option(help="Say where the gradient's norm is, and what noise would change.")
+    ] = True,
 ) -> None:
     """Print the alignment of all that was kept, with 95 % intervals over images."""
     for folder in sorted(path.parent for path in out.glob("*/images.safetensors")):
@@ -172,6 +174,8 @@ def report(
         print_table(maps, spaces)
         if parts and known["images"].shape[1] == 1:  # strokes on a dark ground
             print_parts(known["images"], maps["Gradient"], spaces["exact"])
+        if parts and {"Gradient", "IG, averaged gradient"} <= set(maps):
+            print_noisier(known["images"], maps["Gradient"], maps["IG, averaged gradient"], spaces["exact"])
 
 
 @app.command()

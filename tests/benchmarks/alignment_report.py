@@ -9,6 +9,7 @@ from freemcg.evaluation import mean_interval
 from manifolds import TangentSpace, random_alignment
 
 PARTS = {"background": (-1.0, 0.05), "edges": (0.05, 0.95), "full strokes": (0.95, 2.0)}  # by brightness
+NOISE_AMOUNTS = (0.5, 1.0, 1.5, 2.0)  # of the norm of the gradient
 
 
 def alignments(values: Tensor, bases: Tensor) -> Tensor:
@@ -50,3 +51,21 @@ def print_parts(images: Tensor, gradients: Tensor, bases: Tensor) -> None:
         counted = ~aligned.isnan()
         print(f"gradient on {name}: {mean_interval(share[~share.isnan()]):.2f} of its energy, ", end="")
         print(f"alignment of that part {mean_interval(aligned[counted]):.3f}")
+
+
+def print_noisier(images: Tensor, gradients: Tensor, averaged: Tensor, bases: Tensor) -> None:
+    """The same for a classifier whose gradient has more noise off the manifold.
+
+    A linear function of the image, in a random direction for each image and of `amount` times its gradient's norm, is
+    added to the score: it adds its direction to the gradient and to the averaged gradient of IG (from black).
+    """
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    noise = noise / noise.flatten(1).norm(dim=1)[:, None, None, None]
+    for amount in NOISE_AMOUNTS:
+        added = amount * gradients.flatten(1).norm(dim=1)[:, None, None, None] * noise
+        gradient = alignments(gradients + added, bases)
+        print(f"with {amount} times as much noise: Gradient {mean_interval(gradient[~gradient.isnan()]):.3f}", end="")
+        for name, values in (("IG", averaged), ("Input x Gradient", gradients)):
+            over = alignments(images * (values + added), bases) - gradient
+            print(f", {name} over it {mean_interval(over[~over.isnan()]):+.3f}", end="")
+        print()
