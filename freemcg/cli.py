@@ -555,9 +555,9 @@ def _run(
     wanted = _class(target, black_box.class_names)
     _pay(black_box, most, out, cache, no_cache=no_cache)
     explainer = FreeMCG(black_box, load_denoiser(denoiser, device=place), **settings)
-    rows = run_job(explainer, images, out, task=task, target=wanted, price_per_1000=price_per_1000)
+    run_job(explainer, images, out, task=task, target=wanted, price_per_1000=price_per_1000)
     state.destroy_process_group()
-    if len(rows) < len(items):
+    if not all(item.done for item in items):
         raise typer.Exit(UNFINISHED)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from freemcg.images import list_images
 
@@ -20,9 +23,24 @@ class Item:
     folder: Path
 
     @property
+    def explained(self) -> bool:
+        """Whether a result is there, whole, and for this very picture."""
+        return (self.folder / RESULT).is_file() and self._record().get("picture") == self.picture
+
+    @property
     def done(self) -> bool:
-        """Whether a result is there, whole."""
-        return (self.folder / RESULT).is_file() and (self.folder / RECORD).is_file()
+        """Whether there is nothing to do: it is explained, and that did not end with the budget of a job."""
+        return self.explained and not self._record()["unfinished"]
+
+    @property
+    def picture(self) -> str:
+        """A digest of the picture's file."""
+        return hashlib.sha256(self.image.read_bytes()).hexdigest()[:16]
+
+    def _record(self) -> dict[str, Any]:
+        path = self.folder / RECORD
+        record: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        return record
 
 
 def list_items(images: Path, out: Path) -> list[Item]:

@@ -2,7 +2,8 @@
 
 Every finished image has a folder of its own, written whole: pictures, `receipt.safetensors` (what was asked and
 answered), `record.json`, and last `result.safetensors`. So a job that was stopped goes on where it was, and a result
-does not depend on the number of processes.
+does not depend on the number of processes. A picture that is no longer what was explained is explained anew, and so is
+one for which the budget of an earlier start did not reach.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ from freemcg.items import RECEIPT, RECORD, RESULT, Item, list_items
 from freemcg.output import print_table, write_csv, write_text
 from freemcg.plan import most_queries
 from freemcg.plot import class_name, write_figure
-from freemcg.results import MODEL_CHANGED, NO_SIGNAL, Attribution, Counterfactual
+from freemcg.results import BUDGET_EXHAUSTED, MODEL_CHANGED, NO_SIGNAL, Attribution, Counterfactual
 from freemcg.spending import price_text, say_spent, spend_shown
 
 Task = Literal["attribution", "counterfactual"]
 
 SETTINGS, SUMMARY = "settings.json", "summary.csv"
 SHOWN_ROWS = 20
+UNSHOWN = ("record", "spent", "picture", "unfinished")
 LONGEST_WAIT = timedelta(days=30)
 
 
@@ -86,7 +88,8 @@ def run_job(
         price_per_1000: price of a thousand queries, in any currency; shown beside the queries.
 
     Returns:
-        The rows of the table, of all images, on every process; fewer where the budget ended before.
+        The rows of the table, of all images, on every process; fewer where the budget ended before. `list_items` tells
+        which are done.
 
     Raises:
         FileNotFoundError: there is no image.
@@ -139,11 +142,11 @@ def run_job(
                 ended = error
 
     together(state, work)
-    done = [item for item in items if item.done]
-    if ended is not None and not done:
+    explained = [item for item in items if item.explained]
+    if ended is not None and not explained:
         raise ended
-    rows = [json.loads((item.folder / RECORD).read_text()) for item in done]
-    rows = [{key: value for key, value in row.items() if key not in ("record", "spent")} for row in rows]
+    rows = [json.loads((item.folder / RECORD).read_text()) for item in explained]
+    rows = [{key: value for key, value in row.items() if key not in UNSHOWN} for row in rows]
     if state.is_main_process:
         write_csv(rows, out / SUMMARY)
         print_table(rows[:SHOWN_ROWS])
@@ -153,9 +156,11 @@ def run_job(
         typer.echo(
             f"{f'{rest} more rows and ' if rest > 0 else ''}the results are in {out}, this table in {out / SUMMARY}"
         )
-    if ended is not None:
+    done = sum(item.done for item in items)
+    if done < len(items):
+        partly = f", {len(explained) - done} in part" if len(explained) > done else ""
         typer.echo(
-            f"the budget ended: {len(done)} of {len(items)} images are explained; a second start goes on from them",
+            f"the budget ended: {done} of {len(items)} images are explained{partly}; a second start goes on from them",
             err=True,
         )
     return rows
@@ -202,7 +207,7 @@ def job_settings(explainer: FreeMCG, task: Task, target: int | None) -> dict[str
 def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | None) -> None:
     image = _read(explainer, item)
     item.folder.mkdir(parents=True, exist_ok=True)
-    before = explainer.black_box.spent
+    before, picture = explainer.black_box.spent, item.picture
     with explainer.black_box.recording() as receipt:
         result = (explainer.explain if task == "attribution" else explainer.counterfactual)(image, target)
     if isinstance(result, Attribution):
@@ -212,10 +217,19 @@ def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | None) -> 
         write_image(result.image, item.folder / "counterfactual.png")
     write_figure(result.plot(), item.folder / "figure.png")
     spent = {name: count - before[name] for name, count in explainer.black_box.spent.items()}
-    row = {"image": item.name, **row, "record": result.record, "spent": spent}
+    row = {"image": item.name, **row, "record": result.record, "spent": spent, "picture": picture}
+    row["unfinished"] = result.status == BUDGET_EXHAUSTED and _fell_short(explainer, task, result.queries)
+    (item.folder / RESULT).unlink(missing_ok=True)
     receipt.save(item.folder / RECEIPT)
     write_text(item.folder / RECORD, json.dumps(row, indent=2) + "\n")
     result.save(item.folder / RESULT)
+
+
+def _fell_short(explainer: FreeMCG, task: Task, queries: int) -> bool:
+    """Whether the black box's budget ended before an image could have cost the most that it may."""
+    black_box = explainer.black_box
+    most = most_queries(explainer.settings, task, may_change=black_box.may_change)
+    return black_box.remaining is not None and black_box.remaining < most - queries
 
 
 def _attribution_row(result: Attribution) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 
 from freemcg import Attribution, BlackBox, Counterfactual, Denoiser, FreeMCG, jobs
 from freemcg.estimator import ESTIMATES
-from freemcg.images import read_image
+from freemcg.images import read_image, write_image
 from freemcg.items import list_items
 from freemcg.jobs import run_job
 from freemcg.plan import most_queries
@@ -71,6 +71,35 @@ def test_a_second_start_does_only_what_is_missing(make_explainer, tmp_path, task
     assert [row["image"] for row in rows_again] == ["a.png", "b.png", "deep/c.png"]
     assert [row["decision"] for row in rows_again] == [row["decision"] for row in rows]
 
+    idle = make_explainer()
+    run_job(idle, images, out, task=task)
+    assert idle.black_box.queries == 0
+
+
+def test_a_picture_that_was_changed_is_explained_anew_and_no_other(make_explainer, tmp_path):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png")), tmp_path / "out"
+    run_job(make_explainer(), images, out, task="attribution")
+    before = written(out)
+    write_image(1 - read_image(images / "b.png", channels=1), images / "b.png")
+    again = make_explainer()
+    run_job(again, images, out, task="attribution")
+    after = written(out)
+    assert {path for path in before if before[path] != after[path]} == {out / "b" / "result.safetensors"}
+    assert again.black_box.queries == 9
+    stored = Attribution.load(out / "b" / "result.safetensors")
+    torch.testing.assert_close(stored.image, read_image(images / "b.png", channels=1), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("task", ["attribution", "counterfactual"])
+def test_what_a_budget_cut_short_is_made_whole_by_the_next_start(make_explainer, tmp_path, task):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "out"
+    (whole,) = run_job(make_explainer(), images, tmp_path / "whole", task=task)
+    poor = make_explainer(BlackBox(brighter_right, budget=5))
+    (row,) = run_job(poor, images, out, task=task)
+    assert row["status"] == "budget_exhausted"
+    assert poor.black_box.queries <= 5
+    (row,) = run_job(make_explainer(BlackBox(brighter_right, budget=100)), images, out, task=task)
+    assert {**row, "seconds": 0} == {**whole, "seconds": 0}
     idle = make_explainer()
     run_job(idle, images, out, task=task)
     assert idle.black_box.queries == 0

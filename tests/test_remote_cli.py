@@ -164,9 +164,17 @@ def test_the_budget_ends_the_job_and_keeps_what_was_learnt(server, place, explai
     assert "the budget ended: 1 of 2 images are explained; a second start goes on from them\n" in printed.err
     assert printed.out.splitlines()[1].startswith("a.png")
     assert sent(server, "poor") == 9
-    assert explain("--budget", "0.30eur", "--price-per-1000", "50.01", model=model) == 0
+    assert explain("--budget", "0.30eur", "--price-per-1000", "50.01", model=model) == 1
     assert [each["status"] for each in records(place)] == ["complete", "budget_exhausted"]
     assert sent(server, "poor") == 9 + 5
+    assert "1 of 2 images are explained, 1 in part; a second start" in capsys.readouterr().err
+    assert explain(model=model) == 0
+    assert [each["status"] for each in records(place)] == ["complete", "complete"]
+    assert [each["queries"] for each in records(place)] == [
+        9,
+        10,
+    ]  # none was left to ask again about the first
+    assert sent(server, "poor") == 9 + 10  # what the part had cost is in the cache
 
 
 @pytest.mark.parametrize(

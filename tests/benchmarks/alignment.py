@@ -156,9 +156,7 @@ def run(
 @app.command()
 def report(
     out: Annotated[Path, typer.Option(help="Folder of the attributions.")] = OUT,
-    parts: Annotated[
-        bool, typer.Option(help="Say where the gradient's norm is, and what noise would change.")
-    ] = True,
+    parts: Annotated[bool, typer.Option(help="Say where the gradient's norm is, and what noise would change.")] = True,
 ) -> None:
     """Print the alignment of all that was kept, with 95 % intervals over images."""
     for folder in sorted(path.parent for path in out.glob("*/images.safetensors")):

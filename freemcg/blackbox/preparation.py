@@ -1,0 +1,65 @@
+"""Images as a classifier wants them, and the refusal of what is no image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from freemcg.images import as_file
+
+LUMA = (0.299, 0.587, 0.114)
+
+
+def prepared(
+    images: Tensor,
+    *,
+    channels: int | None,
+    image_size: tuple[int, int] | None,
+    eight_bit: bool,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> Tensor:
+    """Images `(N, C, H, W)` in [0, 1] with the channels and size wanted, rounded, normalised: float32, in this order.
+
+    The arguments are those of `BlackBox`; `None` leaves things as they are.
+
+    Raises:
+        ValueError: `mean` and `std` are for another number of channels.
+    """
+    images = images.float()
+    if channels == 3 and images.shape[1] == 1:
+        images = images.expand(-1, 3, -1, -1)
+    elif channels == 1 and images.shape[1] == 3:
+        images = torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMA))[:, None]
+    if image_size is not None and images.shape[2:] != image_size:
+        images = F.interpolate(images, size=image_size, mode="bilinear", antialias=True, align_corners=False)
+        images = images.clamp(0, 1)
+    if eight_bit:
+        images = as_file(images)
+    if mean is not None and std is not None:
+        if len(mean) != images.shape[1]:
+            raise ValueError(f"mean and std have {len(mean)} channels but the images {images.shape[1]}")
+        images = (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
+    return images
+
+
+def check_images(images: Tensor) -> None:
+    """Refuse what is not a batch of images `(N, C, H, W)`, float in [0, 1].
+
+    Raises:
+        TypeError: not a float tensor.
+        ValueError: another number of axes or channels, NaN, or values outside [0, 1]: the message names them.
+    """
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise TypeError(f"images must be a float tensor in [0, 1], got {kind}; divide 8-bit images by 255")
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
+        raise ValueError(f"images must be (N, C, H, W) with C = 1 or 3, got shape {tuple(images.shape)}")
+    if not images.isfinite().all():
+        raise ValueError("images hold NaN or infinity; they must be in [0, 1]")
+    low, high = images.min().item(), images.max().item()
+    if low < 0 or high > 1:
+        raise ValueError(f"images must be in [0, 1], got values in [{low:.4g}, {high:.4g}]; rescale them first")
