@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,27 +11,18 @@ from torch import Tensor
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded
 from freemcg.blackbox.repeats import ask_again
 from freemcg.candidates import Candidates
+from freemcg.checks import Checked, Checker
 from freemcg.denoiser import Denoiser
 from freemcg.estimator import draw_particles
-from freemcg.images import as_file
 from freemcg.paper import paper_search
 from freemcg.realism import denoising_error
-from freemcg.results import (
-    ALREADY_TARGET,
-    BUDGET_EXHAUSTED,
-    COMPLETE,
-    MODEL_CHANGED,
-    NO_SIGNAL,
-    NOT_FLIPPED,
-    Counterfactual,
-)
+from freemcg.results import ALREADY_TARGET, BUDGET_EXHAUSTED, MODEL_CHANGED, NO_SIGNAL, Counterfactual
 from freemcg.search import shared_search
 from freemcg.settings import PaperSearch, Settings, SharedSearch
 
 SEARCHES: dict[type, Callable[..., Candidates]] = {SharedSearch: shared_search, PaperSearch: paper_search}
 PARTICLES_EACH = 8
 CHECKS_EACH = 2
-COPIES_NOISE = 0.4
 RUNNER_UP_QUERIES = 32
 
 
@@ -172,12 +162,13 @@ def search_counterfactuals(
     elif black_box.remaining == 0 and status is None:
         status = BUDGET_EXHAUSTED
     if status is not None:
-        answers = [_Answer(image, image[None], original, status)]
+        answers = [Checked(image, image[None], original, status)]
     else:
         with black_box.reserving(checks):
             found = search(wanted)
-        answers = _check(black_box, denoiser, found, image, wanted, n, checks, confidence, copies, seed)
-        answers = answers or [_Answer(image, image[None], original, BUDGET_EXHAUSTED)]
+        checker = Checker(black_box, denoiser, wanted, confidence=confidence, copies=copies, seed=seed)
+        answers = checker.check(found, image, n=n, most=checks)
+        answers = answers or [Checked(image, image[None], original, BUDGET_EXHAUSTED)]
     again = ask_again(black_box, image, original, since=before)
     errors = denoising_error(denoiser, torch.stack([image, *(answer.image for answer in answers)]), seed=seed)
     queries, seconds = black_box.queries - before, time.monotonic() - began
@@ -227,89 +218,3 @@ def _runner_up(
         unheard = BUDGET_EXHAUSTED
     others = decisions[decisions != decision]
     return (int(others.mode().values), None) if len(others) else (second, unheard)
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """A candidate as the 8-bit image it was asked about, its way there, and what was answered.
-
-    `chance` is the probability of the target, or the mean over the image and its copies where they were asked about.
-    """
-
-    image: Tensor
-    path: Tensor
-    log_probabilities: Tensor
-    status: str
-    chance: float = 0.0
-
-    @property
-    def decision(self) -> int:
-        return int(self.log_probabilities.argmax())
-
-    def rank(self, target: int) -> float:
-        """The chance of the target, above 1 where it is also the decision."""
-        return self.chance + (self.decision == target)
-
-
-def _check(
-    black_box: BlackBox,
-    denoiser: Denoiser,
-    found: Candidates,
-    image: Tensor,
-    target: int,
-    n: int,
-    checks: int,
-    confidence: float,
-    copies: int,
-    seed: int,
-) -> list[_Answer]:
-    """The answers of `search_counterfactuals`; none where the budget ended before the first of them."""
-    rounded = as_file(found.images)
-    likely = torch.ones(len(rounded), dtype=torch.bool) if found.likely is None else found.likely
-    left = torch.arange(len(rounded))
-    affordable = checks if black_box.remaining is None else min(checks, black_box.remaining)
-    ended = affordable < min(checks, len(rounded))
-    good: list[_Answer] = []
-    rest: list[_Answer] = []
-    spent, level = 0, denoiser.timestep(COPIES_NOISE)
-    while spent < affordable and len(left):
-        if good:
-            apart = torch.stack([_distance(rounded, answer.image) for answer in good]).amin(dim=0)
-        else:
-            apart = -_distance(rounded, image)
-        preference = apart.cpu() + 2 * likely  # a distance is at most 1
-        index = int(left[preference[left].argmax()])
-        left = left[left != index]
-        try:
-            log_probabilities = black_box(rounded[index][None])[0]
-        except QueryBudgetExceeded:
-            ended = True
-            break
-        spent += 1
-        flipped, chance = int(log_probabilities.argmax()) == target, log_probabilities[target].exp().item()
-        paid = flipped and spent + copies <= affordable
-        if paid and copies:
-            try:
-                nearby = black_box(draw_particles(denoiser, rounded[index], level, copies, seed=seed))
-                chance = (chance + nearby[:, target].exp().sum().item()) / (1 + copies)
-            except QueryBudgetExceeded:
-                paid = False
-            spent += copies
-        if flipped and not paid:
-            chance = 0.0  # unknown: behind those whose copies were asked about
-        answer = _Answer(rounded[index], found.paths[:, index], log_probabilities, COMPLETE, chance)
-        (good if flipped and chance >= confidence else rest).append(answer)
-        if len(good) == n or (flipped and not paid):
-            break
-    if good or not rest:
-        return good
-    best = max(rest, key=lambda answer: answer.rank(target))
-    if best.decision == target:
-        return [best]
-    status = BUDGET_EXHAUSTED if found.exhausted or ended else NO_SIGNAL if found.no_signal else NOT_FLIPPED
-    return [replace(best, status=status)]
-
-
-def _distance(images: Tensor, image: Tensor) -> Tensor:
-    """Mean absolute difference of a pixel, `(N,)`."""
-    return (images - image).abs().flatten(1).mean(dim=1)

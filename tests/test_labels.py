@@ -13,7 +13,8 @@ from torch import Tensor
 
 from freemcg import BlackBox, Denoiser, FreeMCG, PaperSearch, SharedSearch
 from freemcg.candidates import Candidates
-from freemcg.counterfactual import COPIES_NOISE, RUNNER_UP_QUERIES, search_counterfactuals
+from freemcg.checks import COPIES_NOISE
+from freemcg.counterfactual import RUNNER_UP_QUERIES, search_counterfactuals
 from freemcg.estimator import draw_particles
 from freemcg.images import as_file
 from freemcg.settings import SEARCHES_BY_SCORES
