@@ -106,12 +106,13 @@ def difference_map(
 ) -> Attribution:
     """The map of `black_box` less that of `other`, asked about the same points, with the difference's own error.
 
-    Costs `1 + settings.queries` queries of each.
+    Costs `1 + settings.queries` queries of each, and of one that may change as many more as `attribute_image`.
 
     Raises:
         ValueError: they answer different numbers of classes.
     """
-    question, theirs = _Question.about(black_box, image, target), other(image[None])
+    question, before = _Question.about(black_box, image, target), other.queries
+    theirs = other(image[None])
     classes, objective = len(question.log_probabilities), settings.objective_function
     if theirs.shape[1] != classes:
         raise ValueError(f"the models must answer the same classes; one answers {classes}, the other {theirs.shape[1]}")
@@ -129,7 +130,9 @@ def difference_map(
     question = replace(question, labels=question.labels and other.scores == "label")
     survey = Survey(denoiser, image, settings)
     short = _ask(survey, both, settings.queries, black_box, other)
-    return question.answered(survey, less, short=short)
+    result = question.answered(survey, less, short=short, repeats=question.again(black_box))
+    changed = ask_again(other, image, theirs[0], since=before).changed
+    return replace(result, status=MODEL_CHANGED) if changed else result
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,18 @@ def test_a_model_that_changes_half_way_marks_the_result(denoiser, image, task, a
     assert torch.equal(torch.stack(model.asked[-MOST_REPEATS:]), image.expand(MOST_REPEATS, -1, -1, -1))
 
 
+@pytest.mark.parametrize("changing", ["both", "this", "other", "none"])
+def test_a_difference_is_marked_where_either_model_changed(denoiser, image, changing):
+    models = [Changing(9 if changing in (name, "both") else 10**9) for name in ("this", "other")]
+    other = BlackBox(models[1], may_change=True)
+    result = explainer(models[0], denoiser).difference(other, image)
+    assert result.status == ("no_signal" if changing == "none" else "model_changed")  # they answer alike
+    assert result.queries == len(models[0].asked)
+    assert [len(model.asked) for model in models] == [
+        1 + 16 + (MOST_REPEATS if changing in (name, "both") else 1) for name in ("this", "other")
+    ]
+
+
 def test_by_default_only_a_remote_model_is_asked_again(denoiser, image):
     assert BlackBox(Changing()).may_change is False
     assert BlackBox(Linear().eval()).may_change is False

@@ -79,7 +79,7 @@ def compare(
 
         QueryBudgetExceeded: the budget does not reach for the decisions.
 
-    Costs at most the budget a cell (for `freemcg`, up to five more if the black box may change), `2 * steps + 1`
+    Costs at most the budget a cell (for `freemcg`, up to four more if the black box may change), `2 * steps + 1`
     queries to measure it, and without `target` one query an image.
     """
     state, black_box = PartialState(), explainer.black_box
