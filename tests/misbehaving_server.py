@@ -122,6 +122,10 @@ class Handler(BaseHTTPRequestHandler):
     def step_status(self, rows, code):
         self.status(int(code), "")
 
+    def step_traceback(self, rows, code):
+        calls = "".join(f'  File "served.py", line {line}, in call\n' for line in range(40))
+        self.status(int(code), f"Traceback (most recent call last):\n{calls}RuntimeError: out of memory\n")
+
     def status(self, code, text, **headers):
         self.reply(text, code, **headers)
 

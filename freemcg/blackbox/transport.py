@@ -23,7 +23,7 @@ from freemcg.blackbox.box import Charge
 
 PAYLOAD_TOO_LARGE, TOO_MANY_REQUESTS, GATEWAY_TIMEOUT = 413, 429, 504
 LONGEST_BACKOFF = 30.0
-EXCERPT = 120
+EXCERPT = 160
 
 
 class RemoteError(ConnectionError):
@@ -236,9 +236,10 @@ class Transport:
             return Reply(response.status_code, headers, bytes(content))
 
     def shown(self, content: bytes) -> str:
-        """The beginning of a body, on one line, quoted."""
+        """A body on one line, quoted; of a long one the beginning, and the end, where a traceback says what failed."""
         text = self.hide(" ".join(content.decode("utf-8", errors="replace").split()))
-        return repr(text[:EXCERPT] + ("..." if len(text) > EXCERPT else ""))
+        half = EXCERPT // 2
+        return repr(text if len(text) <= EXCERPT else f"{text[:half]} ... {text[-half:]}")
 
     def _described(self, reply: Reply) -> str:
         if 300 <= reply.status < 400:
