@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ class Item:
         """Whether there is nothing to do: it is explained, and that did not end with the budget of a job."""
         return self.explained and not self._record()["unfinished"]
 
-    @property
+    @cached_property
     def picture(self) -> str:
-        """A digest of the picture's file."""
+        """A digest of the picture's file, which is read once."""
         return hashlib.sha256(self.image.read_bytes()).hexdigest()[:16]
 
     def _record(self) -> dict[str, Any]:
