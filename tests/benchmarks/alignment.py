@@ -62,11 +62,18 @@ ModelsFolder = Annotated[Path, typer.Option(help="Folder of the models that free
 
 
 def make_methods(
-    data: str, known: KnownManifold, classifier: nn.Module, denoiser: Denoiser, models: Path, *, queries: int, seed: int
+    data: str,
+    known: KnownManifold,
+    classifier: nn.Module,
+    denoiser: Denoiser,
+    models: Path,
+    *,
+    settings: dict[str, float],
+    seed: int,
 ) -> dict[str, Method]:
     """Every method that is compared, as a function of images and targets; another one is another line."""
     generator = generator_for(seed, "random directions")
-    freemcg = FreeMCG(BlackBox(classifier), denoiser, queries=queries, seed=seed, progress=True)
+    freemcg = FreeMCG(BlackBox(classifier), denoiser, **settings, seed=seed, progress=True)
     aligned = TangentiallyAlignedIG(
         classifier,
         tangent_spaces=lambda images: known.tangent_spaces,
@@ -83,7 +90,7 @@ def make_methods(
         "Input x Gradient": InputXGradient(classifier).attribute,
         "Guided IG": GuidedIG(classifier, steps=50).attribute,
         "Tangentially Aligned IG": aligned.attribute,
-        f"FreeMCG, {queries} queries": freemcg.attribute,
+        "FreeMCG, " + ", ".join(f"{value} {name}" for name, value in settings.items()): freemcg.attribute,
     }
     if data != "shapes":  # the renderer has no encoder
         methods["Manifold IG"] = ManifoldIG(classifier, vae=load_vae(data, models)).attribute
@@ -118,6 +125,8 @@ def run(
     classifier: Annotated[Path | None, typer.Option(help="Folder of the one explained.  [default: DATA's]")] = None,
     images: Annotated[int, typer.Option(min=2, help="How many.")] = 200,
     queries: Annotated[int, typer.Option(min=2, help="Of FreeMCG, an image.")] = 64,
+    particles: Annotated[int | None, typer.Option(help="Of FreeMCG, an image, unpaid.  [default: its own]")] = None,
+    noise: Annotated[float | None, typer.Option(help="Of FreeMCG, the noise level.  [default: its own]")] = None,
     models: ModelsFolder = MODELS,
     space: Annotated[list[str] | None, typer.Option(help="ensemble or denoiser; may be repeated.")] = None,
     method: Annotated[list[str] | None, typer.Option(help="A row of the table, or all; may be repeated.")] = None,
@@ -139,7 +148,9 @@ def run(
     kept = folder / "spaces" / "exact.safetensors"
     if not kept.exists():
         save_whole({"bases": padded(known.tangent_spaces)}, kept)
-    methods = make_methods(data, known, network, denoiser, models, queries=queries, seed=seed)
+    settings = {"queries": queries, "particles": particles, "noise": noise}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    methods = make_methods(data, known, network, denoiser, models, settings=settings, seed=seed)
     if not set(method or []) <= set(methods):
         raise typer.BadParameter(f"--method is one of {', '.join(methods)}")
     for name in method or methods:
