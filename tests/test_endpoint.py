@@ -250,7 +250,7 @@ def test_an_answer_of_another_kind_is_refused_in_one_sentence(server, name):
 
 def test_an_answer_nested_without_end_is_refused(server):
     url = server.url("deep", "deep")
-    with raises(ValueError, f"{url}: the answer is not JSON: '" + "[" * 120 + "...'"):
+    with raises(ValueError, f"{url}: the answer is not JSON: '" + "[" * 80 + " ... " + "[" * 80 + "'"):
         box(url)(pictures(1))
 
 
