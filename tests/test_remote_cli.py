@@ -170,10 +170,7 @@ def test_the_budget_ends_the_job_and_keeps_what_was_learnt(server, place, explai
     assert "1 of 2 images are explained, 1 in part; a second start" in capsys.readouterr().err
     assert explain(model=model) == 0
     assert [each["status"] for each in records(place)] == ["complete", "complete"]
-    assert [each["queries"] for each in records(place)] == [
-        9,
-        10,
-    ]  # none was left to ask again about the first
+    assert [each["queries"] for each in records(place)] == [9, 10]  # none was left to ask again for the first
     assert sent(server, "poor") == 9 + 10  # what the part had cost is in the cache
 
 

@@ -9,7 +9,7 @@ from freemcg.evaluation import mean_interval
 from manifolds import TangentSpace, random_alignment
 
 PARTS = {"background": (-1.0, 0.05), "edges": (0.05, 0.95), "full strokes": (0.95, 2.0)}  # by brightness
-NOISE_AMOUNTS = (0.5, 1.0, 1.5, 2.0)  # of the norm of the gradient
+NOISE_AMOUNTS = (0.5, 1.0, 1.5, 2.0, 3.0)  # of the norm of the gradient
 
 
 def alignments(values: Tensor, bases: Tensor) -> Tensor:
