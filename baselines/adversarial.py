@@ -16,6 +16,7 @@ from freemcg.candidates import Candidates
 from freemcg.denoiser import Denoiser
 from freemcg.images import as_file
 from freemcg.objective import Objective
+from freemcg.refusal import InvalidValue
 
 
 class Adversarial(CounterfactualMethod):
@@ -51,9 +52,9 @@ class Adversarial(CounterfactualMethod):
         seed: int = 0,
     ) -> None:
         if not step > 0:
-            raise ValueError(f"step must be > 0, got {step}")
+            raise InvalidValue(f"step must be > 0, got {step}")
         if steps < 1:
-            raise ValueError(f"steps must be >= 1, got {steps}")
+            raise InvalidValue(f"steps must be >= 1, got {steps}")
         black_box = wrap_model(model, type(self).__name__)
         super().__init__(black_box, denoiser, objective=objective, confidence=confidence, seed=seed)
         self.step = step

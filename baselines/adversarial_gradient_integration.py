@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from baselines.path import Gradient
 from baselines.path_method import PathMethod
+from freemcg.refusal import InvalidValue
 
 
 class AdversarialGradientIntegration(PathMethod):
@@ -46,11 +47,11 @@ class AdversarialGradientIntegration(PathMethod):
     ) -> None:
         super().__init__(model, output=output, batch_size=batch_size, progress=progress)
         if classes < 1:
-            raise ValueError(f"classes must be >= 1, got {classes}")
+            raise InvalidValue(f"classes must be >= 1, got {classes}")
         if steps < 1:
-            raise ValueError(f"steps must be >= 1, got {steps}")
+            raise InvalidValue(f"steps must be >= 1, got {steps}")
         if step_size <= 0:
-            raise ValueError(f"step_size must be > 0, got {step_size}")
+            raise InvalidValue(f"step_size must be > 0, got {step_size}")
         self.classes = classes
         self.steps = steps
         self.step_size = step_size

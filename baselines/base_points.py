@@ -17,6 +17,7 @@ from torch import Tensor
 from baselines.names import unknown
 from freemcg.blackbox import check_images
 from freemcg.blur import gaussian_blur
+from freemcg.refusal import InvalidType, InvalidValue
 from freemcg.seeding import generator_for
 
 
@@ -45,7 +46,7 @@ class Constant(BasePoint):
 
     def __post_init__(self) -> None:
         if not 0 <= self.brightness <= 1:
-            raise ValueError(f"base must be in [0, 1], got {self.brightness}")
+            raise InvalidValue(f"base must be in [0, 1], got {self.brightness}")
 
     def _draw(self, images: Tensor, draw: int) -> Tensor:
         return torch.full_like(images, self.brightness)
@@ -70,7 +71,7 @@ class Uniform(BasePoint):
 
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high <= 1:
-            raise ValueError(f"low and high must be 0 <= low < high <= 1, got {self.low} and {self.high}")
+            raise InvalidValue(f"low and high must be 0 <= low < high <= 1, got {self.low} and {self.high}")
 
     def _draw(self, images: Tensor, draw: int) -> Tensor:
         numbers = torch.rand(images.shape[1:], generator=generator_for(self.seed, "uniform base-point", draw))
@@ -87,7 +88,7 @@ class Gaussian(BasePoint):
 
     def __post_init__(self) -> None:
         if self.sigma <= 0:
-            raise ValueError(f"sigma must be > 0, got {self.sigma}")
+            raise InvalidValue(f"sigma must be > 0, got {self.sigma}")
 
     def _draw(self, images: Tensor, draw: int) -> Tensor:
         noise = torch.randn(images.shape[1:], generator=generator_for(self.seed, "gaussian base-point", draw))
@@ -102,7 +103,7 @@ class Blurred(BasePoint):
 
     def __post_init__(self) -> None:
         if self.sigma <= 0:
-            raise ValueError(f"sigma must be > 0, got {self.sigma}")
+            raise InvalidValue(f"sigma must be > 0, got {self.sigma}")
 
     def _draw(self, images: Tensor, draw: int) -> Tensor:
         return gaussian_blur(images, self.sigma)
@@ -130,7 +131,7 @@ class FromDataset(BasePoint):
     def _draw(self, images: Tensor, draw: int) -> Tensor:
         if images.shape[1:] != self.images.shape[1:]:
             wanted, got = tuple(self.images.shape[1:]), tuple(images.shape[1:])
-            raise ValueError(f"the data set's images are {wanted} but the images explained {got}; resize one of them")
+            raise InvalidValue(f"the data set's images are {wanted} but the images explained {got}; resize one of them")
         order = torch.randperm(len(self.images), generator=generator_for(self.seed, "data set base-point"))
         return self.images[order[draw % len(order)]].to(images).expand_as(images)
 
@@ -159,5 +160,7 @@ def as_base_point(base: float | str | BasePoint) -> BasePoint:
     if isinstance(base, int | float):
         return Constant(base)
     if not isinstance(base, BasePoint):
-        raise TypeError(f"base must be a brightness, a name or one of baselines.base_points, got {type(base).__name__}")
+        raise InvalidType(
+            f"base must be a brightness, a name or one of baselines.base_points, got {type(base).__name__}"
+        )
     return base

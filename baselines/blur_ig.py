@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from baselines.path import Gradient
 from baselines.path_method import PathAttribution, PathMethod
 from freemcg.blur import gaussian_blur
+from freemcg.refusal import InvalidValue
 
 FORMS = ("increments", "derivative")
 DIFFERENCE = 0.01  # in sigma
@@ -45,11 +46,11 @@ class BlurIG(PathMethod):
     ) -> None:
         super().__init__(model, output=output, batch_size=batch_size, progress=progress)
         if max_sigma <= 0:
-            raise ValueError(f"max_sigma must be > 0, got {max_sigma}")
+            raise InvalidValue(f"max_sigma must be > 0, got {max_sigma}")
         if steps < 1:
-            raise ValueError(f"steps must be >= 1, got {steps}")
+            raise InvalidValue(f"steps must be >= 1, got {steps}")
         if form not in FORMS:
-            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+            raise InvalidValue(f"form must be one of {', '.join(FORMS)}, got {form!r}")
         self.max_sigma = max_sigma
         self.steps = steps
         self.form = form

@@ -8,6 +8,7 @@ from typing import Any
 from baselines.integrated_gradients import IntegratedGradients
 from baselines.names import unknown
 from baselines.registry import METHODS
+from freemcg.refusal import InvalidValue
 
 SAMPLED = ("smooth_grad", "smooth_grad_squared", "var_grad", "expected_gradients")
 SEARCH_STEPS = 8  # of the line that tangentially_aligned_ig integrates along while it searches
@@ -27,7 +28,7 @@ def settings_within(name: str, budget: int) -> dict[str, Any]:
     if name not in METHODS:
         raise unknown("method", name, METHODS)
     if budget < 1:
-        raise ValueError(f"budget must be >= 1, got {budget}")
+        raise InvalidValue(f"budget must be >= 1, got {budget}")
     settings: dict[str, Any] = {"samples" if name in SAMPLED else "steps": budget}
     if not METHODS[name].needs_weights:
         settings = {"queries": budget + 1}  # one of which is for the decision, where the target is not given
@@ -50,5 +51,5 @@ def settings_within(name: str, budget: int) -> dict[str, Any]:
 
 def _at_least_one(name: str, value: int, least: int, budget: int) -> int:
     if value < 1:
-        raise ValueError(f"{name} needs a budget of at least {least} gradients, got {budget}")
+        raise InvalidValue(f"{name} needs a budget of at least {least} gradients, got {budget}")
     return value

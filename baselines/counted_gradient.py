@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from freemcg.blackbox import BlackBox
 from freemcg.objective import Objective
+from freemcg.refusal import InvalidType
 
 
 def wrap_model(model: nn.Module, method: str) -> BlackBox:
@@ -16,7 +17,7 @@ def wrap_model(model: nn.Module, method: str) -> BlackBox:
         TypeError: `model` can only be queried.
     """
     if isinstance(model, BlackBox) or not isinstance(model, nn.Module):
-        raise TypeError(
+        raise InvalidType(
             f"{method} differentiates the model and needs a torch.nn.Module, got {type(model).__name__}; "
             "a model that can only be queried is explained by freemcg.FreeMCG or PixelSearch"
         )

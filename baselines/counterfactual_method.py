@@ -17,6 +17,7 @@ from freemcg.counterfactual import search_counterfactuals
 from freemcg.denoiser import Denoiser
 from freemcg.objective import Objective
 from freemcg.record import made_by
+from freemcg.refusal import InvalidValue
 from freemcg.results import Counterfactual
 
 
@@ -52,7 +53,7 @@ class CounterfactualMethod(ABC):
         seed: int = 0,
     ) -> None:
         if not 0 < confidence < 1:
-            raise ValueError(f"confidence must be in (0, 1), got {confidence}")
+            raise InvalidValue(f"confidence must be in (0, 1), got {confidence}")
         self.black_box = black_box if isinstance(black_box, BlackBox) else BlackBox(black_box)
         self.denoiser = denoiser
         self.objective = objective_function(objective)
@@ -69,7 +70,7 @@ class CounterfactualMethod(ABC):
         check_images(batch)
         self.denoiser.check_size(batch)
         if len(batch) != 1:
-            raise ValueError(f"one image at a time, (C, H, W), got {tuple(image.shape)}")
+            raise InvalidValue(f"one image at a time, (C, H, W), got {tuple(image.shape)}")
         prepared = batch[0].detach().to(self.denoiser.device, torch.float32)
         (result,) = search_counterfactuals(
             lambda wanted: self._search(prepared, wanted),

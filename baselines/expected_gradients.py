@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from baselines.base_points import FromDataset
 from baselines.whitebox import WhiteBoxMethod
+from freemcg.refusal import InvalidValue
 from freemcg.seeding import generator_for
 
 
@@ -38,7 +39,7 @@ class ExpectedGradients(WhiteBoxMethod):
     ) -> None:
         super().__init__(model, output=output, batch_size=batch_size, progress=progress)
         if samples < 1:
-            raise ValueError(f"samples must be >= 1, got {samples}")
+            raise InvalidValue(f"samples must be >= 1, got {samples}")
         self.references = FromDataset(references, seed)
         self.samples = samples
         self.seed = seed

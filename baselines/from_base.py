@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from baselines.base_points import BasePoint, as_base_point
 from baselines.path import Gradient
 from baselines.path_method import PathMethod
+from freemcg.refusal import InvalidValue
 
 
 class FromBasePoint(PathMethod):
@@ -36,12 +37,12 @@ class FromBasePoint(PathMethod):
     ) -> None:
         super().__init__(model, output=output, batch_size=batch_size, progress=progress)
         if steps < 1:
-            raise ValueError(f"steps must be >= 1, got {steps}")
+            raise InvalidValue(f"steps must be >= 1, got {steps}")
         self.base = as_base_point(base)
         if n_base < 1:
-            raise ValueError(f"n_base must be >= 1, got {n_base}")
+            raise InvalidValue(f"n_base must be >= 1, got {n_base}")
         if n_base > 1 and not self.base.random:
-            raise ValueError(f"n_base is {n_base} but the base-point {base!r} is not random; use n_base=1")
+            raise InvalidValue(f"n_base is {n_base} but the base-point {base!r} is not random; use n_base=1")
         self.steps = steps
         self.n_base = n_base
 

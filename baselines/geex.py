@@ -12,6 +12,7 @@ from baselines.antithetic import antithetic_gradient
 from baselines.query_method import QueryMethod
 from freemcg.blackbox import BlackBox
 from freemcg.objective import Objective
+from freemcg.refusal import InvalidValue
 from freemcg.seeding import generator_for
 
 
@@ -47,9 +48,9 @@ class GEEX(QueryMethod):
     ) -> None:
         super().__init__(black_box, queries=queries, objective=objective, seed=seed, progress=progress)
         if not 0 <= base <= 1:
-            raise ValueError(f"base must be in [0, 1], got {base}")
+            raise InvalidValue(f"base must be in [0, 1], got {base}")
         if not smoothing > 0:
-            raise ValueError(f"smoothing must be > 0, got {smoothing}")
+            raise InvalidValue(f"smoothing must be > 0, got {smoothing}")
         self.base = base
         self.smoothing = smoothing
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from baselines.base_points import BasePoint, as_base_point
 from baselines.path import straight_line
 from baselines.whitebox import WhiteBoxMethod
+from freemcg.refusal import InvalidValue
 
 COMBINATIONS = ("mean", "max")
 
@@ -50,15 +51,15 @@ class GeometricallyGuidedIG(WhiteBoxMethod):
         super().__init__(model, output=output, batch_size=batch_size, progress=progress)
         self.base = as_base_point(base)
         if self.base.random:
-            raise ValueError(f"base must not be random, got {self.base!r}")
+            raise InvalidValue(f"base must not be random, got {self.base!r}")
         if steps < 1:
-            raise ValueError(f"steps must be >= 1, got {steps}")
+            raise InvalidValue(f"steps must be >= 1, got {steps}")
         if iterations < 1:
-            raise ValueError(f"iterations must be >= 1, got {iterations}")
+            raise InvalidValue(f"iterations must be >= 1, got {iterations}")
         if rate < 0:
-            raise ValueError(f"rate must be >= 0, got {rate}")
+            raise InvalidValue(f"rate must be >= 0, got {rate}")
         if combine not in COMBINATIONS:
-            raise ValueError(f"combine must be one of {', '.join(COMBINATIONS)}, got {combine!r}")
+            raise InvalidValue(f"combine must be one of {', '.join(COMBINATIONS)}, got {combine!r}")
         self.steps = steps
         self.iterations = iterations
         self.rate = rate

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from baselines.base_points import BasePoint
 from baselines.from_base import FromBasePoint
 from baselines.path import Gradient
+from freemcg.refusal import InvalidValue
 
 
 class GuidedIG(FromBasePoint):
@@ -54,11 +55,11 @@ class GuidedIG(FromBasePoint):
             model, base=base, steps=steps, n_base=n_base, output=output, batch_size=batch_size, progress=progress
         )
         if not 0 < fraction <= 1:
-            raise ValueError(f"fraction must be in (0, 1], got {fraction}")
+            raise InvalidValue(f"fraction must be in (0, 1], got {fraction}")
         if not 0 <= max_dist <= 1:
-            raise ValueError(f"max_dist must be in [0, 1], got {max_dist}")
+            raise InvalidValue(f"max_dist must be in [0, 1], got {max_dist}")
         if not 0 <= anchors < steps:
-            raise ValueError(f"anchors must be >= 0 and < steps ({steps}), got {anchors}")
+            raise InvalidValue(f"anchors must be >= 0 and < steps ({steps}), got {anchors}")
         self.fraction = fraction
         self.max_dist = max_dist
         self.anchors = anchors

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from baselines.integrated_gradients import IntegratedGradients
 from baselines.path import Gradient
 from baselines.path_method import PathMethod, Scalar
+from freemcg.refusal import InvalidType
 
 
 class IDGI(PathMethod):
@@ -43,7 +44,7 @@ class IDGI(PathMethod):
         super().__init__(model, output=output, batch_size=batch_size, progress=progress)
         self.path = path(model, output=output, batch_size=batch_size)
         if not isinstance(self.path, PathMethod):
-            raise TypeError(f"path must make a path method, got {type(self.path).__name__}")
+            raise InvalidType(f"path must make a path method, got {type(self.path).__name__}")
         self.sums_over_paths = self.path.sums_over_paths
 
     def paths(self, images: Tensor, targets: Tensor, gradient: Gradient) -> Iterable[Iterable[Tensor]]:

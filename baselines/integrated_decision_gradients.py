@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from baselines.base_points import BasePoint, as_base_point
 from baselines.path import straight_line
 from baselines.whitebox import WhiteBoxMethod
+from freemcg.refusal import InvalidValue
 
 
 class IntegratedDecisionGradients(WhiteBoxMethod):
@@ -43,9 +44,9 @@ class IntegratedDecisionGradients(WhiteBoxMethod):
         super().__init__(model, output=output, batch_size=batch_size, progress=progress)
         self.base = as_base_point(base)
         if self.base.random:
-            raise ValueError(f"base must not be random, got {self.base!r}")
+            raise InvalidValue(f"base must not be random, got {self.base!r}")
         if steps < 1:
-            raise ValueError(f"steps must be >= 1, got {steps}")
+            raise InvalidValue(f"steps must be >= 1, got {steps}")
         self.steps = steps
 
     def _attribute(self, images: Tensor, targets: Tensor) -> Tensor:

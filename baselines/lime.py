@@ -13,6 +13,7 @@ from baselines.patch_method import PatchMethod
 from baselines.with_captum import captum_module
 from freemcg.blackbox import BlackBox
 from freemcg.objective import Objective
+from freemcg.refusal import InvalidValue
 
 
 class LIME(PatchMethod):
@@ -43,9 +44,9 @@ class LIME(PatchMethod):
             black_box, queries=queries, patch=patch, base=base, objective=objective, seed=seed, progress=progress
         )
         if not kernel_width > 0:
-            raise ValueError(f"kernel_width must be > 0, got {kernel_width}")
+            raise InvalidValue(f"kernel_width must be > 0, got {kernel_width}")
         if shrinkage < 0:
-            raise ValueError(f"shrinkage must be >= 0, got {shrinkage}")
+            raise InvalidValue(f"shrinkage must be >= 0, got {shrinkage}")
         self.kernel_width = kernel_width
         self.shrinkage = shrinkage
         self._models = captum_module("captum._utils.models.linear_model", type(self).__name__)

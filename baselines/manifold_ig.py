@@ -13,6 +13,7 @@ from baselines.base_points import BasePoint, as_base_point
 from baselines.path import Gradient, remembering
 from baselines.path_method import PathAttribution, PathMethod, joined
 from baselines.whitebox import Target
+from freemcg.refusal import InvalidType, InvalidValue
 from manifolds import Geodesic, geodesic
 
 
@@ -84,19 +85,19 @@ class ManifoldIG(PathMethod):
         super().__init__(model, output=output, batch_size=batch_size, progress=progress)
         for name in ("encode", "decode"):
             if not callable(getattr(vae, name, None)):
-                raise TypeError(f"vae must have encode and decode, got {type(vae).__name__} without {name}")
+                raise InvalidType(f"vae must have encode and decode, got {type(vae).__name__} without {name}")
         if getattr(vae, "training", False):
-            raise ValueError("the vae is in training mode; call vae.eval() first")
+            raise InvalidValue("the vae is in training mode; call vae.eval() first")
         if steps < 1:
-            raise ValueError(f"steps must be >= 1, got {steps}")
+            raise InvalidValue(f"steps must be >= 1, got {steps}")
         if sweeps < 0:
-            raise ValueError(f"sweeps must be >= 0, got {sweeps}")
+            raise InvalidValue(f"sweeps must be >= 0, got {sweeps}")
         if aggregation not in AGGREGATIONS:
-            raise ValueError(f"aggregation must be one of {', '.join(AGGREGATIONS)}, got {aggregation!r}")
+            raise InvalidValue(f"aggregation must be one of {', '.join(AGGREGATIONS)}, got {aggregation!r}")
         self.vae = vae
         self.base = as_base_point(base)
         if self.base.random:
-            raise ValueError(f"base must not be random, got {self.base!r}")
+            raise InvalidValue(f"base must not be random, got {self.base!r}")
         self.steps = steps
         self.sweeps = sweeps
         self.aggregation = aggregation

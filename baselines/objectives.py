@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from freemcg.objective import OBJECTIVES, Objective
+from freemcg.refusal import InvalidValue
 
 
 def probability(log_probabilities: Tensor, target: int) -> Tensor:
@@ -24,5 +25,5 @@ def objective_function(objective: str | Objective) -> Objective:
     if not isinstance(objective, str):
         return objective
     if objective not in KNOWN:
-        raise ValueError(f"objective must be one of {', '.join(KNOWN)} or a callable, got {objective!r}")
+        raise InvalidValue(f"objective must be one of {', '.join(KNOWN)} or a callable, got {objective!r}")
     return KNOWN[objective]

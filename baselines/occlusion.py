@@ -12,6 +12,7 @@ from baselines.query_method import QueryMethod
 from baselines.with_captum import captum_module
 from freemcg.blackbox import BlackBox
 from freemcg.objective import Objective
+from freemcg.refusal import InvalidValue
 
 
 class Occlusion(QueryMethod):
@@ -45,11 +46,11 @@ class Occlusion(QueryMethod):
     ) -> None:
         super().__init__(black_box, queries=queries, objective=objective, seed=seed, progress=progress)
         if (window is None) != (stride is None):
-            raise ValueError("give both window and stride, or neither")
+            raise InvalidValue("give both window and stride, or neither")
         if window is not None and stride is not None and not 1 <= stride <= window:
-            raise ValueError(f"stride must be in 1..window, got stride {stride} and window {window}")
+            raise InvalidValue(f"stride must be in 1..window, got stride {stride} and window {window}")
         if not 0 <= base <= 1:
-            raise ValueError(f"base must be in [0, 1], got {base}")
+            raise InvalidValue(f"base must be in [0, 1], got {base}")
         self.window = window
         self.stride = stride
         self.base = base
@@ -66,13 +67,13 @@ class Occlusion(QueryMethod):
             plans = [(min(2 * stride, side), stride) for stride in range(1, side + 1)]
         else:
             if self.window > side:
-                raise ValueError(f"a window of {self.window} does not fit into an image of {height}x{width}")
+                raise InvalidValue(f"a window of {self.window} does not fit into an image of {height}x{width}")
             plans = [(self.window, self.stride)]
         for window, stride in plans:
             asked = 1 + math.prod(math.ceil((extent - window) / stride) + 1 for extent in (height, width))
             if asked < self.queries:
                 return window, stride, asked
-        raise ValueError(
+        raise InvalidValue(
             f"a window of {window} moved by {stride} needs {asked + 1} queries for an image of {height}x{width}, "
             f"got {self.queries}; widen the stride or raise queries"
         )

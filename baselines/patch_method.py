@@ -14,6 +14,7 @@ from baselines.query_method import QueryMethod
 from baselines.with_captum import captum_module, seeded
 from freemcg.blackbox import BlackBox
 from freemcg.objective import Objective
+from freemcg.refusal import InvalidValue
 
 
 class PatchMethod(QueryMethod):
@@ -47,16 +48,16 @@ class PatchMethod(QueryMethod):
     ) -> None:
         super().__init__(black_box, queries=queries, objective=objective, seed=seed, progress=progress)
         if patch < 1:
-            raise ValueError(f"patch must be >= 1, got {patch}")
+            raise InvalidValue(f"patch must be >= 1, got {patch}")
         if not 0 <= base <= 1:
-            raise ValueError(f"base must be in [0, 1], got {base}")
+            raise InvalidValue(f"base must be in [0, 1], got {base}")
         self.patch = patch
         self.base = base
         self._captum = captum_module("captum.attr", type(self).__name__)
 
     def _price(self, shape: tuple[int, ...]) -> int:
         if max(shape[1:]) <= self.patch:
-            raise ValueError(
+            raise InvalidValue(
                 f"patch must be smaller than the image, got {self.patch} for an image of {shape[1]}x{shape[2]}"
             )
         return self.queries - 1

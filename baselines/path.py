@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from freemcg.refusal import InvalidValue
+
 RULES = ("left", "right", "trapezoid", "midpoint")
 Gradient = Callable[[Tensor], Tensor]
 
@@ -15,7 +17,7 @@ Gradient = Callable[[Tensor], Tensor]
 def pieces(points: Iterable[Tensor], gradient: Gradient, *, rule: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """The pieces of a path one after another: `G_j, X_j, X_{j+1}`. Arguments, errors and cost as `integrate`."""
     if rule not in RULES:
-        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
+        raise InvalidValue(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
     start: Tensor | None = None
     left: Tensor | None = None
     for start, end in pairwise(points):
@@ -31,7 +33,7 @@ def pieces(points: Iterable[Tensor], gradient: Gradient, *, rule: str) -> Iterat
             slope, left = (left + right) / 2, right
         yield slope, start, end
     if start is None:
-        raise ValueError("a path needs at least two points")
+        raise InvalidValue("a path needs at least two points")
 
 
 def integrate(points: Iterable[Tensor], gradient: Gradient, *, rule: str = "midpoint") -> Tensor:

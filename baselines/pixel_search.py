@@ -17,6 +17,7 @@ from freemcg.candidates import Candidates
 from freemcg.denoiser import Denoiser
 from freemcg.images import as_file
 from freemcg.objective import Objective
+from freemcg.refusal import InvalidValue
 from freemcg.seeding import particle_noise
 
 
@@ -59,15 +60,15 @@ class PixelSearch(CounterfactualMethod):
         seed: int = 0,
     ) -> None:
         if directions < 1:
-            raise ValueError(f"directions must be >= 1, got {directions}")
+            raise InvalidValue(f"directions must be >= 1, got {directions}")
         if queries < 2 * directions + 3:
-            raise ValueError(
+            raise InvalidValue(
                 f"queries must be >= {2 * directions + 3}, one iteration at directions={directions}, got {queries}"
             )
         if not smoothing > 0:
-            raise ValueError(f"smoothing must be > 0, got {smoothing}")
+            raise InvalidValue(f"smoothing must be > 0, got {smoothing}")
         if not step > 0:
-            raise ValueError(f"step must be > 0, got {step}")
+            raise InvalidValue(f"step must be > 0, got {step}")
         super().__init__(black_box, denoiser, objective=objective, confidence=confidence, seed=seed)
         self.queries = queries
         self.directions = directions

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from baselines.objectives import objective_function
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded, check_images
 from freemcg.objective import Objective
+from freemcg.refusal import InvalidValue
 
 Target = int | str | Tensor | Sequence[int | str] | None
 
@@ -52,7 +53,7 @@ class QueryMethod(ABC):
         progress: bool = False,
     ) -> None:
         if queries < self.fewest:
-            raise ValueError(f"queries must be >= {self.fewest}, got {queries}")
+            raise InvalidValue(f"queries must be >= {self.fewest}, got {queries}")
         self.black_box = black_box if isinstance(black_box, BlackBox) else BlackBox(black_box)
         self.queries = queries
         self.objective = objective_function(objective)
@@ -100,7 +101,7 @@ class QueryMethod(ABC):
         if target is None or isinstance(target, int | str):
             target = [target] * count  # type: ignore[list-item]
         if len(target) != count:
-            raise ValueError(f"there are {count} images but {len(target)} targets")
+            raise InvalidValue(f"there are {count} images but {len(target)} targets")
         for each in target:
             if each is not None:
                 self.black_box.class_index(each)

@@ -24,6 +24,7 @@ from baselines.rise import RISE
 from baselines.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 from baselines.tangentially_aligned_ig import TangentiallyAlignedIG
 from baselines.zeroth_order import ZerothOrder
+from freemcg.refusal import InvalidValue
 
 METHODS: dict[str, type[Any]] = {
     "gradient": Gradient,
@@ -78,5 +79,5 @@ def create(name: str, model: Any, **settings: Any) -> Any:
             raise unknown(f"{name} setting", setting, names)
     for parameter in known:
         if parameter.default is parameter.empty and parameter.name not in settings:
-            raise ValueError(f"{name} needs the setting {parameter.name!r}; see {METHODS[name].__name__}")
+            raise InvalidValue(f"{name} needs the setting {parameter.name!r}; see {METHODS[name].__name__}")
     return METHODS[name](model, **settings)

@@ -13,6 +13,7 @@ from torch import Tensor
 from baselines.query_method import QueryMethod
 from freemcg.blackbox import BlackBox
 from freemcg.objective import Objective
+from freemcg.refusal import InvalidValue
 from freemcg.seeding import generator_for
 
 
@@ -50,9 +51,9 @@ class RISE(QueryMethod):
     ) -> None:
         super().__init__(black_box, queries=queries, objective=objective, seed=seed, progress=progress)
         if cells < 1:
-            raise ValueError(f"cells must be >= 1, got {cells}")
+            raise InvalidValue(f"cells must be >= 1, got {cells}")
         if not 0 < keep < 1:
-            raise ValueError(f"keep must be in (0, 1), got {keep}")
+            raise InvalidValue(f"keep must be in (0, 1), got {keep}")
         self.cells = cells
         self.keep = keep
         self.centred = centred

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.whitebox import WhiteBoxMethod
+from freemcg.refusal import InvalidValue
 from freemcg.seeding import generator_for
 
 
@@ -40,9 +41,9 @@ class NoisyGradients(WhiteBoxMethod):
     ) -> None:
         super().__init__(model, output=output, batch_size=batch_size, progress=progress)
         if noise < 0:
-            raise ValueError(f"noise must be >= 0, got {noise}")
+            raise InvalidValue(f"noise must be >= 0, got {noise}")
         if samples < 1:
-            raise ValueError(f"samples must be >= 1, got {samples}")
+            raise InvalidValue(f"samples must be >= 1, got {samples}")
         self.noise = noise
         self.relative = relative
         self.samples = samples

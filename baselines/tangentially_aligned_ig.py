@@ -12,6 +12,7 @@ from baselines.base_points import BasePoint, as_base_point
 from baselines.path import Gradient, remembering, straight_line
 from baselines.path_method import PathAttribution, PathMethod, joined
 from baselines.whitebox import Target
+from freemcg.refusal import InvalidType, InvalidValue
 from manifolds import TangentSpace
 
 Start = float | str | BasePoint
@@ -72,19 +73,19 @@ class TangentiallyAlignedIG(PathMethod):
     ) -> None:
         super().__init__(model, output=output, batch_size=batch_size, progress=progress)
         if not callable(tangent_spaces):
-            raise TypeError(
+            raise InvalidType(
                 f"tangent_spaces must be callable (images in, tangent spaces out), got {type(tangent_spaces).__name__}"
             )
         if isinstance(starts, str) or not starts:
-            raise ValueError(f"starts must be a sequence of at least one base-point, got {starts!r}")
+            raise InvalidValue(f"starts must be a sequence of at least one base-point, got {starts!r}")
         if steps < 1:
-            raise ValueError(f"steps must be >= 1, got {steps}")
+            raise InvalidValue(f"steps must be >= 1, got {steps}")
         if iterations < 0:
-            raise ValueError(f"iterations must be >= 0, got {iterations}")
+            raise InvalidValue(f"iterations must be >= 0, got {iterations}")
         if learning_rate <= 0:
-            raise ValueError(f"learning_rate must be > 0, got {learning_rate}")
+            raise InvalidValue(f"learning_rate must be > 0, got {learning_rate}")
         if not 0 < enough <= 1:
-            raise ValueError(f"enough must be in (0, 1], got {enough}")
+            raise InvalidValue(f"enough must be in (0, 1], got {enough}")
         self.tangent_spaces = tangent_spaces
         self.starts = tuple(as_base_point(start) for start in starts)
         self.steps = steps
@@ -165,10 +166,10 @@ class TangentiallyAlignedIG(PathMethod):
     def _spaces(self, images: Tensor) -> list[TangentSpace]:
         spaces = self.tangent_spaces(images)
         if len(spaces) != len(images):
-            raise ValueError(f"tangent_spaces answered {len(spaces)} tangent spaces for {len(images)} images")
+            raise InvalidValue(f"tangent_spaces answered {len(spaces)} tangent spaces for {len(images)} images")
         for space in spaces:
             if space.basis.shape[1] != images[0].numel():
-                raise ValueError(
+                raise InvalidValue(
                     f"a tangent space lies in {space.basis.shape[1]} dimensions but the images have {images[0].numel()}"
                 )
         return spaces

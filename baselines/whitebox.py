@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from freemcg.blackbox import BlackBox, check_images
+from freemcg.refusal import InvalidType, InvalidValue
 
 OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "logit": lambda logits: logits,
@@ -49,14 +50,14 @@ class WhiteBoxMethod(ABC):
         self, model: nn.Module, *, output: str = "logit", batch_size: int = 64, progress: bool = False
     ) -> None:
         if isinstance(model, BlackBox) or not isinstance(model, nn.Module):
-            raise TypeError(
+            raise InvalidType(
                 f"{type(self).__name__} differentiates the model and needs a torch.nn.Module, got "
                 f"{type(model).__name__}; a model that can only be queried is explained by freemcg.FreeMCG"
             )
         if output not in OUTPUTS:
-            raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {output!r}")
+            raise InvalidValue(f"output must be one of {', '.join(OUTPUTS)}, got {output!r}")
         if batch_size < 1:
-            raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+            raise InvalidValue(f"batch_size must be >= 1, got {batch_size}")
         self.model = model
         self.output = output
         self.batch_size = batch_size
@@ -107,7 +108,7 @@ class WhiteBoxMethod(ABC):
         check_images(images)
         self._check(images)
         if self.model.training:
-            raise ValueError(
+            raise InvalidValue(
                 "the model is in training mode, where gradients depend on the batch; call model.eval() first"
             )
         images = images.detach()
@@ -128,17 +129,19 @@ class WhiteBoxMethod(ABC):
         if target is not None:
             targets = torch.as_tensor(target, device=images.device).reshape(-1)
             if targets.is_floating_point() or targets.dtype == torch.bool:
-                raise TypeError(f"target must be whole numbers, got {targets.dtype}")
+                raise InvalidType(f"target must be whole numbers, got {targets.dtype}")
             targets = targets.long().expand(len(images)) if len(targets) == 1 else targets.long()
             if len(targets) != len(images):
-                raise ValueError(f"there are {len(images)} images but {len(targets)} targets")
+                raise InvalidValue(f"there are {len(images)} images but {len(targets)} targets")
         scores = self.scores(images)
         if scores.ndim != 2 or len(scores) != len(images):
-            raise ValueError(f"the model must answer logits ({len(images)}, classes), got shape {tuple(scores.shape)}")
+            raise InvalidValue(
+                f"the model must answer logits ({len(images)}, classes), got shape {tuple(scores.shape)}"
+            )
         if not scores.isfinite().all():
-            raise ValueError("the model answered NaN or infinity; it must answer finite logits")
+            raise InvalidValue("the model answered NaN or infinity; it must answer finite logits")
         if targets is None:
             return scores.argmax(dim=1)
         if targets.min() < 0 or targets.max() >= scores.shape[1]:
-            raise ValueError(f"there is no class {target}; classes are 0..{scores.shape[1] - 1}")
+            raise InvalidValue(f"there is no class {target}; classes are 0..{scores.shape[1] - 1}")
         return targets

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import torch
 
+from freemcg.refusal import MissingExtra
+
 
 def captum_module(name: str, method: str) -> ModuleType:
     """A module of captum, with scikit-learn, which its surrogates are fitted by.
@@ -20,7 +22,7 @@ def captum_module(name: str, method: str) -> ModuleType:
         import_module("sklearn.linear_model")
         return import_module(name)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise MissingExtra(
             f"{method} is captum's and needs captum and scikit-learn: pip install 'freemcg[compare]'"
         ) from error
 

@@ -13,6 +13,7 @@ from baselines.antithetic import antithetic_gradient
 from baselines.query_method import QueryMethod
 from freemcg.blackbox import BlackBox
 from freemcg.objective import Objective
+from freemcg.refusal import InvalidValue
 from freemcg.seeding import generator_for
 
 Shape = tuple[int, ...]
@@ -86,9 +87,9 @@ class ZerothOrder(QueryMethod):
     ) -> None:
         super().__init__(black_box, queries=queries, objective=objective, seed=seed, progress=progress)
         if directions not in DIRECTIONS:
-            raise ValueError(f"directions must be one of {', '.join(DIRECTIONS)}, got {directions!r}")
+            raise InvalidValue(f"directions must be one of {', '.join(DIRECTIONS)}, got {directions!r}")
         if not smoothing > 0:
-            raise ValueError(f"smoothing must be > 0, got {smoothing}")
+            raise InvalidValue(f"smoothing must be > 0, got {smoothing}")
         self.directions = directions
         self.smoothing = smoothing
 
@@ -96,7 +97,7 @@ class ZerothOrder(QueryMethod):
         if self.directions != "coordinates":
             return 2 * ((self.queries - 1) // 2)
         if self.queries < 2 * math.prod(shape) + 1:
-            raise ValueError(
+            raise InvalidValue(
                 f"directions 'coordinates' need {2 * math.prod(shape) + 1} queries for an image of "
                 f"{'x'.join(map(str, shape))}, got {self.queries}"
             )

@@ -17,6 +17,7 @@ from freemcg.denoiser import Denoiser
 from freemcg.ensemble import label_widening
 from freemcg.estimator import Ask
 from freemcg.objective import Objective, between
+from freemcg.refusal import InvalidValue
 from freemcg.results import BUDGET_EXHAUSTED, COMPLETE, MODEL_CHANGED, NO_SIGNAL, Attribution
 from freemcg.settings import Settings
 from freemcg.survey import Survey
@@ -115,7 +116,9 @@ def difference_map(
     theirs = other(image[None])
     classes, objective = len(question.log_probabilities), settings.objective_function
     if theirs.shape[1] != classes:
-        raise ValueError(f"the models must answer the same classes; one answers {classes}, the other {theirs.shape[1]}")
+        raise InvalidValue(
+            f"the models must answer the same classes; one answers {classes}, the other {theirs.shape[1]}"
+        )
 
     def both(images: Tensor) -> Tensor:
         try:

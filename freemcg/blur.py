@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from freemcg.refusal import InvalidValue
+
 BORDERS = ("zero", "reflect")
 
 
@@ -18,9 +20,9 @@ def gaussian_blur(images: Tensor, sigma: float, *, border: str = "reflect") -> T
     The Gaussian is cut at 4 sigma and sums to 1, as in `scipy.ndimage.gaussian_filter`.
     """
     if sigma < 0:
-        raise ValueError(f"sigma must be >= 0, got {sigma}")
+        raise InvalidValue(f"sigma must be >= 0, got {sigma}")
     if border not in BORDERS:
-        raise ValueError(f"border must be one of {', '.join(BORDERS)}, got {border!r}")
+        raise InvalidValue(f"border must be one of {', '.join(BORDERS)}, got {border!r}")
     if sigma == 0:
         return images
     rows, columns = (_matrix(side, sigma, border).to(images) for side in images.shape[-2:])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from freemcg.denoiser import Denoiser
 from freemcg.digits import CLASS_NAMES, render
 from freemcg.networks import ConvVAE, load_network
+from freemcg.refusal import InvalidValue
 
 BUNDLES = ("digits",)
 
@@ -44,7 +45,7 @@ def bundle_folder(name: str) -> Path:
         ValueError: there is no bundle of that name.
     """
     if name not in BUNDLES:
-        raise ValueError(f"there is no bundle {name!r}; bundled are {', '.join(BUNDLES)}")
+        raise InvalidValue(f"there is no bundle {name!r}; bundled are {', '.join(BUNDLES)}")
     return Path(__file__).parent / "bundles" / name
 
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from freemcg.refusal import InvalidValue
+
 if TYPE_CHECKING:
     from freemcg.blackbox import BlackBox
     from freemcg.jobs import Task
@@ -270,7 +272,7 @@ def _plan(
     from freemcg.settings import Settings, for_scores, make  # noqa: PLC0415
 
     if task not in ("attribution", "counterfactual"):
-        raise ValueError(f"task must be attribution or counterfactual, got {task!r}")
+        raise InvalidValue(f"task must be attribution or counterfactual, got {task!r}")
     items = list_items(images, images.parent / "unwritten" if out is None else out)
     pending = sum(not item.done for item in items)
     black_box = load_black_box(model, scores=scores, num_classes=num_classes, image_size=image_size)
@@ -408,7 +410,7 @@ def _compare(
     from freemcg.models import load_black_box, load_denoiser, load_vae  # noqa: PLC0415
 
     if images is not None and count is not None:
-        raise ValueError("give pictures, or --images for the bundled digits, and not both")
+        raise InvalidValue("give pictures, or --images for the bundled digits, and not both")
     _hush_diffusers()
     settings = _settings(config, queries=queries - 1, seed=seed)
     most = _most(budget, price_per_1000)

@@ -16,6 +16,7 @@ from freemcg.denoiser import Denoiser
 from freemcg.estimator import draw_particles
 from freemcg.paper import paper_search
 from freemcg.realism import denoising_error
+from freemcg.refusal import InvalidValue
 from freemcg.results import ALREADY_TARGET, BUDGET_EXHAUSTED, MODEL_CHANGED, NO_SIGNAL, Counterfactual
 from freemcg.search import shared_search
 from freemcg.settings import PaperSearch, Settings, SharedSearch
@@ -67,7 +68,7 @@ def _with_runner_up_paid(settings: Settings, black_box: BlackBox, target: int | 
     try:
         left = SharedSearch(**{**dict(search), "budget": search.budget - RUNNER_UP_QUERIES})
     except ValueError:
-        raise ValueError(
+        raise InvalidValue(
             f"search.budget of {search.budget} is too small to look for a runner-up first, which takes "
             f"{RUNNER_UP_QUERIES} queries where only labels are answered; raise it, or name the target"
         ) from None

@@ -16,6 +16,7 @@ from freemcg.explainer import FreeMCG
 from freemcg.images import write_image
 from freemcg.output import print_table
 from freemcg.plot import plot_grid, write_figure
+from freemcg.refusal import InvalidValue
 from freemcg.seeding import generator_for
 
 
@@ -83,7 +84,7 @@ def choose_digits(bundle: Bundle, count: int, seed: int) -> list[int]:
     """
     classes = len(bundle.class_names)
     if not 1 <= count <= classes:
-        raise ValueError(f"images must be 1..{classes}, one a class, got {count}")
+        raise InvalidValue(f"images must be 1..{classes}, one a class, got {count}")
     with torch.no_grad():
         decisions = bundle.classifier(bundle.images).argmax(dim=1)
     first: dict[int, int] = {}

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from freemcg.identity import identity
+from freemcg.refusal import InvalidType, InvalidValue
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 
@@ -44,9 +45,9 @@ class Denoiser:
 
     def __init__(self, unet: nn.Module, scheduler: Any, *, batch_size: int = 64, name: str | None = None) -> None:
         if batch_size < 1:
-            raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+            raise InvalidValue(f"batch_size must be >= 1, got {batch_size}")
         if not hasattr(scheduler, "alphas_cumprod"):
-            raise TypeError(
+            raise InvalidType(
                 f"{type(scheduler).__name__} has no alphas_cumprod; "
                 "take a discrete-time scheduler such as DDPMScheduler"
             )
@@ -55,11 +56,11 @@ class Denoiser:
         self.prediction_type = str(_read(scheduler, "prediction_type", "epsilon"))
         if self.prediction_type not in PREDICTION_TYPES:
             known = ", ".join(PREDICTION_TYPES)
-            raise ValueError(f"prediction_type is {self.prediction_type!r}; known are {known}")
+            raise InvalidValue(f"prediction_type is {self.prediction_type!r}; known are {known}")
         if _read(unet, "num_class_embeds", None) or _read(unet, "class_embed_type", None):
-            raise ValueError("the network wants a class beside the image; take an unconditional diffusion model")
+            raise InvalidValue("the network wants a class beside the image; take an unconditional diffusion model")
         if _read(unet, "cross_attention_dim", None):
-            raise ValueError("the network wants a text or another condition; take an unconditional diffusion model")
+            raise InvalidValue("the network wants a text or another condition; take an unconditional diffusion model")
         abar = torch.as_tensor(scheduler.alphas_cumprod).double().cpu()
         self.alphas_cumprod = abar.clamp(min=1e-8)
         self.timesteps = len(abar)
@@ -97,13 +98,13 @@ class Denoiser:
             pipeline = DiffusionPipeline.from_pretrained(str(path_or_hub_id))
         except (OSError, ValueError, ImportError) as error:
             first = str(error).strip().splitlines()[0]
-            raise ValueError(
+            raise InvalidValue(
                 f"the denoiser {str(path_or_hub_id)!r} is neither a folder made by save_pretrained nor a repository "
                 f"that can be reached on the hub: {first}"
             ) from error
         for part in ("vae", "vqvae", "text_encoder"):
             if getattr(pipeline, part, None) is not None:
-                raise ValueError(
+                raise InvalidValue(
                     f"the pipeline {str(path_or_hub_id)!r} has a {part}; take an unconditional pipeline on pixels"
                 )
         unet = pipeline.unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -138,12 +139,12 @@ class Denoiser:
             ValueError: they have other channels or another size.
         """
         if self.channels is not None and images.shape[1] != self.channels:
-            raise ValueError(
+            raise InvalidValue(
                 f"images have {images.shape[1]} channels but the denoiser {self.name} makes {self.channels}"
             )
         if self.image_size is not None and tuple(images.shape[2:]) != self.image_size:
             made = f"{self.image_size[0]}x{self.image_size[1]}"
-            raise ValueError(
+            raise InvalidValue(
                 f"images are {images.shape[2]}x{images.shape[3]} but the denoiser {self.name} makes {made}; "
                 f"resize them to {made}"
             )
@@ -160,15 +161,15 @@ class Denoiser:
             ValueError: not exactly one of the two, or one that is out of range.
         """
         if (fraction is None) == (sigma is None):
-            raise ValueError("give the noise level either as a fraction of the schedule or as sigma")
+            raise InvalidValue("give the noise level either as a fraction of the schedule or as sigma")
         if sigma is not None:
             ratios = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
             if not ratios[0] <= sigma <= ratios[-1]:
-                raise ValueError(f"sigma must lie in [{ratios[0]:.4g}, {ratios[-1]:.4g}], got {sigma}")
+                raise InvalidValue(f"sigma must lie in [{ratios[0]:.4g}, {ratios[-1]:.4g}], got {sigma}")
             return int((ratios.log() - torch.tensor(sigma).log()).abs().argmin())
         assert fraction is not None
         if not 0 < fraction <= 1:
-            raise ValueError(f"a noise level is a fraction of the schedule in (0, 1], got {fraction}")
+            raise InvalidValue(f"a noise level is a fraction of the schedule in (0, 1], got {fraction}")
         return min(self.timesteps - 1, max(1, round(fraction * self.timesteps)))
 
     def add_noise(self, images: Tensor, t: int, noise: Tensor) -> Tensor:
@@ -224,10 +225,10 @@ class Denoiser:
         if predicted.shape[1] == 2 * x_t.shape[1]:
             predicted = predicted[:, : x_t.shape[1]]
         if predicted.shape != x_t.shape:
-            raise ValueError(f"the denoiser answered {tuple(predicted.shape)} for noisy images {tuple(x_t.shape)}")
+            raise InvalidValue(f"the denoiser answered {tuple(predicted.shape)} for noisy images {tuple(x_t.shape)}")
         predicted = predicted.to(x_t.device, x_t.dtype)
         if not predicted.isfinite().all():
-            raise ValueError(f"the denoiser answered NaN or infinity at timestep {t}; try it in float32")
+            raise InvalidValue(f"the denoiser answered NaN or infinity at timestep {t}; try it in float32")
         if self.prediction_type == "sample":
             return predicted
         if self.prediction_type == "epsilon":
@@ -250,9 +251,9 @@ def _check_pipeline_folder(folder: Path) -> None:
     try:
         parts = json.loads(index.read_text())
     except ValueError as error:
-        raise ValueError(f"{index} is not JSON: {error}") from error
+        raise InvalidValue(f"{index} is not JSON: {error}") from error
     if "unet" not in parts:
-        raise ValueError(f"{index} names no unet; a denoiser is an unconditional pipeline such as DDPMPipeline")
+        raise InvalidValue(f"{index} names no unet; a denoiser is an unconditional pipeline such as DDPMPipeline")
     weights = [*folder.glob("unet/*.safetensors"), *folder.glob("unet/*.bin")]
     if not weights:
         raise FileNotFoundError(f"{folder / 'unet'} holds no weights (diffusion_pytorch_model.safetensors)")

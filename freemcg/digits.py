@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from freemcg.refusal import MissingExtra
+
 CLASS_NAMES = tuple(str(digit) for digit in range(10))
 TEST_SHARE = 0.25
 SPLIT_SEED = 0
@@ -45,7 +47,7 @@ def load_scans(split: str) -> tuple[Tensor, Tensor]:
         from sklearn.datasets import load_digits  # noqa: PLC0415  (an optional dependency)
         from sklearn.model_selection import train_test_split  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise MissingExtra(
             "the digits' scans come with scikit-learn, which is not installed: pip install 'freemcg[digits]'"
         ) from error
     data = load_digits()

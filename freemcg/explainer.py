@@ -16,6 +16,7 @@ from freemcg.blackbox import BlackBox, check_images
 from freemcg.counterfactual import find_counterfactual, find_diverse_counterfactuals
 from freemcg.denoiser import Denoiser
 from freemcg.record import made_by
+from freemcg.refusal import InvalidValue
 from freemcg.results import Attribution, Counterfactual
 from freemcg.settings import PaperSearch, Settings, SharedSearch, for_scores, make, read_config
 
@@ -150,7 +151,7 @@ class FreeMCG:
         wanted = self.settings.tolerance if tolerance is None else tolerance
         values["tolerance"] = DEFAULT_TOLERANCE if wanted is None else wanted
         if budget is not None and budget < 3:
-            raise ValueError(f"budget must be >= 3, one for the image and two to compare, got {budget}")
+            raise InvalidValue(f"budget must be >= 3, one for the image and two to compare, got {budget}")
         if budget is not None or self.settings.tolerance is None:
             values["queries"] = (DEFAULT_BUDGET if budget is None else budget) - 1
         settings = make(Settings, values)
@@ -174,11 +175,11 @@ class FreeMCG:
         prepared = self._one(image, None)
         if classes is None:
             if self.black_box.num_classes is None:
-                raise ValueError("the number of classes is not known yet; name the classes, or give num_classes")
+                raise InvalidValue("the number of classes is not known yet; name the classes, or give num_classes")
             classes = range(self.black_box.num_classes)
         chosen = [self.black_box.class_index(each) for each in classes]
         if len(set(chosen)) < 2 or len(set(chosen)) < len(chosen):
-            raise ValueError(f"classes must be two or more different ones, got {list(classes)}")
+            raise InvalidValue(f"classes must be two or more different ones, got {list(classes)}")
         maps = contrast_maps(self.black_box, self.denoiser, prepared, chosen, self.settings)
         return {pair: self._finished(result, image) for pair, result in maps.items()}
 
@@ -192,7 +193,7 @@ class FreeMCG:
         Costs `1 + queries` queries of each; the result counts those of one.
         """
         if other is self.black_box:
-            raise ValueError("a model does not differ from itself; hand over another one")
+            raise InvalidValue("a model does not differ from itself; hand over another one")
         prepared, black_box = self._one(image, target), other if isinstance(other, BlackBox) else BlackBox(other)
         result = difference_map(self.black_box, black_box, self.denoiser, prepared, target, self.settings)
         return self._finished(result, image)
@@ -218,9 +219,9 @@ class FreeMCG:
             ValueError: `n` is less than 1, or the settings hold the search of the paper, which answers one image.
         """
         if n < 1:
-            raise ValueError(f"n must be >= 1, got {n}")
+            raise InvalidValue(f"n must be >= 1, got {n}")
         if not isinstance(self.settings.search, SharedSearch):
-            raise ValueError("the paper's search answers one image; several need search.method 'shared'")
+            raise InvalidValue("the paper's search answers one image; several need search.method 'shared'")
         prepared = self._one(image, target)
         results = find_diverse_counterfactuals(self.black_box, self.denoiser, prepared, target, self.settings, n)
         return [self._finished(result, image, target_named=target is not None) for result in results]
@@ -234,7 +235,7 @@ class FreeMCG:
         batch = image[None] if isinstance(image, Tensor) and image.ndim == 3 else image
         self._check(batch)
         if len(batch) != 1:
-            raise ValueError(f"one image at a time, (C, H, W), got {tuple(image.shape)}; attribute() takes a batch")
+            raise InvalidValue(f"one image at a time, (C, H, W), got {tuple(image.shape)}; attribute() takes a batch")
         if target is not None:
             self.black_box.class_index(target)
         return batch[0].detach().to(self.denoiser.device, torch.float32)
@@ -249,7 +250,7 @@ class FreeMCG:
         if target is None or isinstance(target, int | str):
             return [target] * count
         if len(target) != count:
-            raise ValueError(f"there are {count} images but {len(target)} targets")
+            raise InvalidValue(f"there are {count} images but {len(target)} targets")
         for each in target:
             self.black_box.class_index(each)
         return list(target)

@@ -9,6 +9,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from freemcg.refusal import InvalidValue
+
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
@@ -47,9 +49,9 @@ def read_image(path: Path, *, channels: int, size: tuple[int, int] | None = None
             opened.load()
             picture = ImageOps.exif_transpose(opened)
     except UnidentifiedImageError as error:
-        raise ValueError(f"{path} is not a picture that Pillow can read") from error
+        raise InvalidValue(f"{path} is not a picture that Pillow can read") from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} cannot be decoded, is it cut short? ({error})") from error
+        raise InvalidValue(f"{path} cannot be decoded, is it cut short? ({error})") from error
     if picture.mode in SIXTEEN_BIT_MODES:
         picture = Image.fromarray(np.asarray(picture, dtype=np.float32) / 65535)
         layers = [picture] * channels

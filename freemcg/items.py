@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from freemcg.images import list_images
+from freemcg.refusal import InvalidValue
 
 RESULT, RECEIPT, RECORD = "result.safetensors", "receipt.safetensors", "record.json"
 
@@ -56,7 +57,7 @@ def list_items(images: Path, out: Path) -> list[Item]:
         raise NotADirectoryError(f"{out} is a file; results need a folder")
     if images.is_dir():
         if images.resolve() == out.resolve():
-            raise ValueError(f"{out} is the folder of the images; give results another one")
+            raise InvalidValue(f"{out} is the folder of the images; give results another one")
         root, paths = images, [path for path in list_images(images) if out.resolve() not in path.resolve().parents]
         if not paths:
             raise FileNotFoundError(f"{images} holds no picture but those in {out}")

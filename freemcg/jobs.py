@@ -28,6 +28,7 @@ from freemcg.items import RECEIPT, RECORD, RESULT, Item, list_items
 from freemcg.output import print_table, write_csv, write_text
 from freemcg.plan import most_queries
 from freemcg.plot import class_name, write_figure
+from freemcg.refusal import InvalidValue
 from freemcg.results import BUDGET_EXHAUSTED, MODEL_CHANGED, NO_SIGNAL, Attribution, Counterfactual
 from freemcg.spending import price_text, say_spent, spend_shown
 
@@ -52,9 +53,9 @@ def start_processes(device: str | None = None) -> tuple[PartialState, torch.devi
         try:
             wanted = torch.device(device)
         except RuntimeError:
-            raise ValueError(f"there is no device {device!r}; name cpu, cuda or cuda:N") from None
+            raise InvalidValue(f"there is no device {device!r}; name cpu, cuda or cuda:N") from None
         if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
-            raise ValueError(f"there is no device {device}; {torch.cuda.device_count()} CUDA devices are visible")
+            raise InvalidValue(f"there is no device {device}; {torch.cuda.device_count()} CUDA devices are visible")
     on_cpu = device == "cpu" or not torch.cuda.is_available()
     state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
     return state, state.device if device in (None, "cpu", "cuda") else torch.device(device)
@@ -67,7 +68,7 @@ def check_one_counts(black_box: BlackBox, state: PartialState) -> None:
         ValueError: there is one, and this is one of several processes.
     """
     if black_box.budget is not None and state.num_processes > 1:
-        raise ValueError("a budget is counted in one process; start one process, or give the black box no budget")
+        raise InvalidValue("a budget is counted in one process; start one process, or give the black box no budget")
 
 
 def run_job(
@@ -271,7 +272,7 @@ def together(state: PartialState, act: Callable[[], None]) -> None:
     if own is not None:
         raise own
     if problems:
-        raise ValueError(problems[0])
+        raise InvalidValue(problems[0])
 
 
 def check_made_with(out: Path, now: dict[str, Any]) -> None:
@@ -283,10 +284,10 @@ def check_made_with(out: Path, now: dict[str, Any]) -> None:
         then = json.loads(path.read_text())
         then, now = ({**each, **each["settings"]} for each in (then, json.loads(json.dumps(now))))
     except (ValueError, TypeError, KeyError):
-        raise ValueError(f"{path} is not what a job writes; give another --out, or delete it") from None
+        raise InvalidValue(f"{path} is not what a job writes; give another --out, or delete it") from None
     for key in now:
         if key != "settings" and then.get(key) != now[key]:
-            raise ValueError(
+            raise InvalidValue(
                 f"{out} holds results made with another {key} ({then.get(key)} then, {now[key]} now); "
                 "give another --out, or delete it to start anew"
             )

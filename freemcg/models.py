@@ -25,6 +25,7 @@ from freemcg.blackbox.huggingface import is_huggingface_folder
 from freemcg.bundle import BUNDLES, bundle_folder
 from freemcg.denoiser import Denoiser
 from freemcg.networks import ConvVAE, load_network
+from freemcg.refusal import InvalidType, InvalidValue
 from freemcg.settings import config_folder, make, read_config
 
 BUNDLED_MODELS = {"digits": ("digits", "classifier"), "digits-judge": ("digits", "judge")}
@@ -64,14 +65,14 @@ def load_black_box(
             return BlackBox(found.to(device) if isinstance(found, nn.Module) else found, **given)
         black_box = found
     elif model.endswith(".py"):
-        raise ValueError(f"{model} names a file and nothing in it; write {model}:NAME")
+        raise InvalidValue(f"{model} names a file and nothing in it; write {model}:NAME")
     elif model.endswith(".onnx"):
         return load_onnx(model, **given)
     elif model.startswith("hf:") or is_huggingface_folder(Path(model)):
         black_box = load_huggingface(model.removeprefix("hf:"), device=device)
     elif model.startswith(("http://", "https://")):
         if scores is None:
-            raise ValueError(f"say what {model} answers: --scores is one of {', '.join(SCORE_KINDS)}")
+            raise InvalidValue(f"say what {model} answers: --scores is one of {', '.join(SCORE_KINDS)}")
         return inference_black_box(model, **given)
     elif model.endswith((".yaml", ".yml")) or model in bundled_endpoints():
         black_box = load_endpoint(model)
@@ -79,7 +80,7 @@ def load_black_box(
         black_box = _trained_classifier(model, device)
     if given:
         named = " and ".join("--" + name.replace("_", "-") for name in given)
-        raise ValueError(f"{model} says itself what it takes and answers; leave out {named}")
+        raise InvalidValue(f"{model} says itself what it takes and answers; leave out {named}")
     return black_box
 
 
@@ -94,11 +95,11 @@ def load_endpoint(name_or_path: str, *, budget: int | None = None) -> BlackBox:
     values, source = read_config(f"endpoints/{name_or_path}" if name_or_path in bundled_endpoints() else name_or_path)
     for name, field in EndpointDescription.model_fields.items():
         if field.is_required() and name not in values:
-            raise ValueError(f"{source}: {name} must be given: {field.description}")
+            raise InvalidValue(f"{source}: {name} must be given: {field.description}")
     try:
         return endpoint_black_box(make(EndpointDescription, values), budget=budget)
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
+        raise InvalidValue(f"{source}: {error}") from None
 
 
 def bundled_endpoints() -> list[str]:
@@ -137,7 +138,7 @@ def load_vae(name: str, *, device: str | torch.device = "cpu") -> ConvVAE:
         raise FileNotFoundError(f"there is no folder {name}, and no bundled VAE but {', '.join(BUNDLES)}")
     network, _ = load_network(folder)
     if not isinstance(network, ConvVAE):
-        raise ValueError(f"{folder} holds no VAE but a {type(network).__name__}")
+        raise InvalidValue(f"{folder} holds no VAE but a {type(network).__name__}")
     return network.requires_grad_(False).to(device)
 
 
@@ -158,11 +159,11 @@ def load_attribute(path: Path, name: str) -> Any:
         known = [key for key, value in vars(module).items() if callable(value) and not isinstance(value, type)]
         own = [key for key in known if not key.startswith("_")]
         hint = f"; it has {', '.join(own[:8])}" if own else ""
-        raise ValueError(f"{path} has nothing called {name!r}{hint}") from None
+        raise InvalidValue(f"{path} has nothing called {name!r}{hint}") from None
     if isinstance(found, type):
-        raise TypeError(f"{path}:{name} is a class; name an instance of it")
+        raise InvalidType(f"{path}:{name} is a class; name an instance of it")
     if not callable(found) and not isinstance(found, BlackBox):
-        raise TypeError(f"{path}:{name} is a {type(found).__name__}; it must be callable, images in and scores out")
+        raise InvalidType(f"{path}:{name} is a {type(found).__name__}; it must be callable, images in and scores out")
     return found
 
 
@@ -178,7 +179,9 @@ def _run(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         sys.modules.pop(path.stem)
-        raise ValueError(f"{path} cannot be imported: {_where(error, path)}{type(error).__name__}: {error}") from error
+        raise InvalidValue(
+            f"{path} cannot be imported: {_where(error, path)}{type(error).__name__}: {error}"
+        ) from error
     finally:
         sys.path.remove(folder)
         if before is not None:
@@ -209,7 +212,7 @@ def _trained_classifier(model: str, device: str | torch.device) -> BlackBox:
             raise NotADirectoryError(f"{model} is a file; a trained classifier is the folder that holds it")
     network, config = load_network(folder)
     if isinstance(network, ConvVAE):
-        raise ValueError(f"{folder} holds a VAE, not a classifier")
+        raise InvalidValue(f"{folder} holds a VAE, not a classifier")
     return BlackBox(
         network.requires_grad_(False).to(device),
         image_size=config["arguments"]["image_size"],

@@ -16,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from freemcg.refusal import InvalidValue
+
 
 class ConvClassifier(nn.Module):
     """Three stages of 3x3 convolution and pooling, then two dense layers. Takes sides divisible by 8."""
@@ -191,12 +193,12 @@ def load_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         config = json.loads((folder / "config.json").read_text())
         kind, arguments = config["network"], config["arguments"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / 'config.json'} is not what training writes: {error}") from error
+        raise InvalidValue(f"{folder / 'config.json'} is not what training writes: {error}") from error
     if kind not in NETWORKS:
-        raise ValueError(f"{folder} names the network {kind!r}; known are {', '.join(NETWORKS)}")
+        raise InvalidValue(f"{folder} names the network {kind!r}; known are {', '.join(NETWORKS)}")
     try:
         network = NETWORKS[kind](**arguments)
         network.load_state_dict(load_file(folder / "model.safetensors"))
     except (TypeError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{folder} cannot be loaded as a {kind}: {str(error).splitlines()[0]}") from error
+        raise InvalidValue(f"{folder} cannot be loaded as a {kind}: {str(error).splitlines()[0]}") from error
     return network.eval(), config

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from freemcg.blackbox.repeats import MOST_REPEATS
 from freemcg.estimator import LEAST_ON_AXES, ON_AXES
+from freemcg.refusal import InvalidValue
 from freemcg.settings import PaperSearch, Settings
 
 if TYPE_CHECKING:
@@ -45,11 +46,11 @@ def budget_in_queries(budget: str, price_per_1000: float | None) -> int:
     """
     found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?) ?[A-Za-z]{3}", budget.strip())
     if found is None:
-        raise ValueError(f"budget is a number of queries (500) or an amount of money (2.50usd), got {budget!r}")
+        raise InvalidValue(f"budget is a number of queries (500) or an amount of money (2.50usd), got {budget!r}")
     if found[1]:
         return int(found[1])
     if not price_per_1000:
-        raise ValueError(f"a budget of money needs the price: --price-per-1000 above 0, with --budget {budget}")
+        raise InvalidValue(f"a budget of money needs the price: --price-per-1000 above 0, with --budget {budget}")
     return int(Decimal(found[2]) * 1000 // Decimal(str(price_per_1000)))
 
 

@@ -14,6 +14,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from freemcg.refusal import InvalidValue
 from freemcg.results import Attribution, Counterfactual
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def plot_grid(pairs: Sequence[tuple[Attribution, Counterfactual]]) -> Figure:
         ValueError: there is no pair.
     """
     if not pairs:
-        raise ValueError("there is nothing to draw: give at least one attribution with its counterfactual")
+        raise InvalidValue("there is nothing to draw: give at least one attribution with its counterfactual")
     figure = Figure(figsize=(7.6, 2 * len(pairs) + 0.3), layout="constrained")
     grid = figure.subplots(len(pairs), 4, squeeze=False)
     for row, (attribution, counterfactual) in zip(grid, pairs, strict=True):
@@ -99,7 +100,7 @@ def plot_comparison(rows: Sequence[tuple[str, Tensor, Sequence[Tensor | None]]],
         ValueError: there is no row.
     """
     if not rows:
-        raise ValueError("there is nothing to draw: give at least one image with its maps")
+        raise InvalidValue("there is nothing to draw: give at least one image with its maps")
     figure = Figure(figsize=(1.4 * (1 + len(methods)), 1.45 * len(rows) + 0.5), layout="constrained")
     grid = figure.subplots(len(rows), 1 + len(methods), squeeze=False)
     for axes, name in zip(grid[0, 1:], methods, strict=True):

@@ -16,6 +16,7 @@ from freemcg.explainer import FreeMCG
 from freemcg.items import RECEIPT, RESULT
 from freemcg.models import load_denoiser
 from freemcg.objective import OBJECTIVES
+from freemcg.refusal import InvalidValue
 from freemcg.results import Attribution, Counterfactual, load_result
 
 Result = Attribution | Counterfactual
@@ -32,13 +33,15 @@ def replay(result: Result, receipt: Receipt, denoiser: Denoiser) -> Result:
     """
     record = result.record
     if denoiser.identity != record["denoiser_identity"]:
-        raise ValueError(
+        raise InvalidValue(
             f"the result was made with the denoiser {record['denoiser']}; {denoiser.name} has other weights or another "
             "schedule"
         )
     settings = dict(record["settings"])
     if settings["objective"] not in OBJECTIVES:
-        raise ValueError(f"the objective {settings['objective']} is a function that no result can hold; replay by hand")
+        raise InvalidValue(
+            f"the objective {settings['objective']} is a function that no result can hold; replay by hand"
+        )
     black_box = ReplayedBlackBox(receipt)
     explainer = FreeMCG(black_box, denoiser, **settings)
     again: Result
@@ -47,7 +50,7 @@ def replay(result: Result, receipt: Receipt, denoiser: Denoiser) -> Result:
     else:
         again = explainer.counterfactual(result.original, result.target if record["target_named"] else None)
     if black_box.unasked:
-        raise ValueError(f"the receipt holds {black_box.unasked} more questions than were asked")
+        raise InvalidValue(f"the receipt holds {black_box.unasked} more questions than were asked")
     return again
 
 
@@ -80,7 +83,7 @@ def replay_folder(
         try:
             again = replay(result, receipt, loaded[name])
         except ValueError as error:
-            raise ValueError(f"{path.parent}: {error}") from None
+            raise InvalidValue(f"{path.parent}: {error}") from None
         yield path.parent, differences(result, again)
 
 

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from freemcg.ensemble import ErrorParts
+from freemcg.refusal import InvalidValue
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,7 +70,7 @@ class Stored:
         """
         tensors, header = _read(Path(path))
         if header.get("kind") != cls.__name__:
-            raise ValueError(f"{path} holds a {header.get('kind', 'file of another program')}, not a {cls.__name__}")
+            raise InvalidValue(f"{path} holds a {header.get('kind', 'file of another program')}, not a {cls.__name__}")
         return cls(**tensors, **json.loads(header["result"]))
 
 
@@ -135,9 +136,9 @@ class Attribution(Stored):
             ValueError: `reliability` is out of range, the estimate has no forecast, or this map is all noise.
         """
         if not 0 < reliability < 1:
-            raise ValueError(f"reliability must be in (0, 1), got {reliability}")
+            raise InvalidValue(f"reliability must be in (0, 1), got {reliability}")
         if self.error_parts is None or self.reliability == 0:
-            raise ValueError("this map cannot forecast: ask more queries, by estimate control_variate")
+            raise InvalidValue("this map cannot forecast: ask more queries, by estimate control_variate")
         parts = ErrorParts(**self.error_parts)
         signal = self.values.square().sum().item() * self.reliability
         needed = parts.asked_for(signal * (1 / reliability - 1))
@@ -236,4 +237,4 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a dict)
             return tensors, stored.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a saved result ({error})") from error
+        raise InvalidValue(f"{path} is not a saved result ({error})") from error

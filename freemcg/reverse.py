@@ -7,6 +7,7 @@ import math
 from torch import Tensor
 
 from freemcg.denoiser import Denoiser
+from freemcg.refusal import InvalidValue
 from freemcg.seeding import particle_noise
 
 
@@ -21,7 +22,7 @@ def reverse_schedule(denoiser: Denoiser, strength: float, steps: int) -> list[in
     """
     start = denoiser.timestep(strength)
     if steps > start:
-        raise ValueError(f"steps must be <= {start}, the timesteps below strength {strength}, got {steps}")
+        raise InvalidValue(f"steps must be <= {start}, the timesteps below strength {strength}, got {steps}")
     return [round(start * (1 - index / steps)) for index in range(steps)]
 
 

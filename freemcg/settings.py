@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from freemcg.estimator import ESTIMATES, WITH_ERROR_PARTS
 from freemcg.objective import OBJECTIVES, Objective
+from freemcg.refusal import InvalidValue
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -68,7 +69,7 @@ class SharedSearch(BaseModel):
     def _budget_reaches(self) -> SharedSearch:
         if self.queries_per_gradient < 2:
             least = next(budget for budget in itertools.count(self.budget) if self._reaches(budget))
-            raise ValueError(
+            raise InvalidValue(
                 f"search.budget must be >= {least} for {self.gradients} gradients, got {self.budget}; "
                 "raise it, or raise search.refresh"
             )
@@ -141,28 +142,28 @@ class Settings(BaseModel):
     def _fractions(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         for level in value:
             if not 0 < level <= 1:
-                raise ValueError(f"a noise level is a fraction of the schedule in (0, 1], got {level}")
+                raise InvalidValue(f"a noise level is a fraction of the schedule in (0, 1], got {level}")
         return value
 
     @field_validator("estimate")
     @classmethod
     def _known_estimate(cls, value: str) -> str:
         if value not in ESTIMATES:
-            raise ValueError(f"estimate must be one of {', '.join(ESTIMATES)}, got {value!r}")
+            raise InvalidValue(f"estimate must be one of {', '.join(ESTIMATES)}, got {value!r}")
         return value
 
     @model_validator(mode="after")
     def _tolerance_needs_error_bars(self) -> Settings:
         if self.tolerance is not None and self.estimate not in WITH_ERROR_PARTS:
             known = " or ".join(WITH_ERROR_PARTS)
-            raise ValueError(f"a tolerance needs an estimate with error bars, {known}; got {self.estimate!r}")
+            raise InvalidValue(f"a tolerance needs an estimate with error bars, {known}; got {self.estimate!r}")
         return self
 
     @field_validator("objective")
     @classmethod
     def _known_objective(cls, value: str | Callable[..., Any]) -> str | Callable[..., Any]:
         if isinstance(value, str) and value not in OBJECTIVES:
-            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)} or a callable, got {value!r}")
+            raise InvalidValue(f"objective must be one of {', '.join(OBJECTIVES)} or a callable, got {value!r}")
         return value
 
     @property
@@ -202,7 +203,7 @@ def make(model: type[Model], values: dict[str, Any], *, source: str = "") -> Mod
     try:
         return model(**values)
     except ValidationError as error:
-        raise ValueError((f"{source}: " if source else "") + _first_sentence(error, model, values)) from None
+        raise InvalidValue((f"{source}: " if source else "") + _first_sentence(error, model, values)) from None
 
 
 def read_config(name_or_path: str) -> tuple[dict[str, Any], str]:
@@ -225,9 +226,9 @@ def read_config(name_or_path: str) -> tuple[dict[str, Any], str]:
     try:
         values = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+        raise InvalidValue(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ValueError(f"{path} must hold a mapping of settings, 'name: value' a line")
+        raise InvalidValue(f"{path} must hold a mapping of settings, 'name: value' a line")
     return values, str(path)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from freemcg.refusal import InvalidValue
 from manifolds.randomised_svd import LeadingSVD, randomised_svd
 from manifolds.tangent import TangentSpace
 
@@ -66,15 +67,15 @@ def jacobian_svd(
     layer of a diffusion network.
     """
     if point.ndim != 3:
-        raise ValueError(f"one noisy image at a time, (C, H, W), got {tuple(point.shape)}")
+        raise InvalidValue(f"one noisy image at a time, (C, H, W), got {tuple(point.shape)}")
     if batch_size < 1:
-        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+        raise InvalidValue(f"batch_size must be >= 1, got {batch_size}")
     count = min(batch_size, point.numel())
     points = point.detach().repeat(count, 1, 1, 1).requires_grad_(True)
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention cannot be differentiated twice
         answers = denoise(points)
         if not answers.requires_grad:
-            raise ValueError(
+            raise InvalidValue(
                 "denoise cannot be differentiated; hand over a function that keeps gradients, such as "
                 "freemcg's denoiser.differentiable(t)"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from freemcg.refusal import InvalidValue
 from manifolds.tangent import TangentSpace
 
 FLOOR = 1e-10  # of the largest singular value; what is smaller is rounding
@@ -27,20 +28,20 @@ def ensemble_tangent_space(
             that are all alike.
     """
     if (rank is None) == (explained is None):
-        raise ValueError("give either the rank of the tangent space or the share of the variance that it explains")
+        raise InvalidValue("give either the rank of the tangent space or the share of the variance that it explains")
     if explained is not None and not 0 < explained <= 1:
-        raise ValueError(f"explained must be in (0, 1], got {explained}")
+        raise InvalidValue(f"explained must be in (0, 1], got {explained}")
     if len(particles) < 2:
-        raise ValueError(f"a tangent space needs at least 2 particles, got {len(particles)}")
+        raise InvalidValue(f"a tangent space needs at least 2 particles, got {len(particles)}")
     rows = particles.flatten(1).double()
     _, sizes, directions = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
     if sizes[0] <= FLOOR * rows.abs().max():
-        raise ValueError("all particles are alike; they have no tangent space")
+        raise InvalidValue("all particles are alike; they have no tangent space")
     spanned = int((sizes > FLOOR * sizes[0]).sum())
     if explained is not None:
         share = sizes.square().cumsum(0) / sizes.square().sum()
         rank = min(spanned, int((share < explained - 1e-12).sum()) + 1)
     assert rank is not None
     if not 1 <= rank <= spanned:
-        raise ValueError(f"rank must be in 1..{spanned}, the directions that the particles span, got {rank}")
+        raise InvalidValue(f"rank must be in 1..{spanned}, the directions that the particles span, got {rank}")
     return TangentSpace(directions[:rank])

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from freemcg.refusal import InvalidValue
+
 Decode = Callable[[Tensor], Tensor]
 ARMIJO = 1e-3  # of the decrease that the slope promises
 HALVINGS = 30  # of the step, before a curve is left alone
@@ -70,10 +72,10 @@ def geodesic(
     Costs `N - 1` vector-Jacobian products a sweep, and `N - 1` decoded latents for each step tried.
     """
     if start.ndim != 2 or start.shape != end.shape:
-        raise ValueError(f"start and end must be latents (B, k), got {tuple(start.shape)} and {tuple(end.shape)}")
+        raise InvalidValue(f"start and end must be latents (B, k), got {tuple(start.shape)} and {tuple(end.shape)}")
     for name, number, least in (("pieces", pieces, 1), ("sweeps", sweeps, 0), ("batch_size", batch_size, 1)):
         if number < least:
-            raise ValueError(f"{name} must be >= {least}, got {number}")
+            raise InvalidValue(f"{name} must be >= {least}, got {number}")
 
     def decoded(latents: Tensor) -> Tensor:
         with torch.no_grad():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from freemcg.refusal import InvalidValue
 from manifolds.tangent import TangentSpace
 from manifolds.vae import Decode, decoder_tangent_space
 
@@ -66,12 +67,12 @@ def drawn_latents(
         ValueError: `count` or `latent` is less than 1, or hardly any image is accepted.
     """
     if count < 1 or latent < 1:
-        raise ValueError(f"count and latent must be >= 1, got {count} and {latent}")
+        raise InvalidValue(f"count and latent must be >= 1, got {count} and {latent}")
     generator = torch.Generator().manual_seed(seed)
     latents, labels, kept, drawn = [], [], 0, 0
     while kept < count:
         if drawn >= PATIENCE * max(count, ROUND):
-            raise ValueError(
+            raise InvalidValue(
                 f"only {kept} of {drawn} images drawn were accepted; the labeller is too unsure of what is decoded"
             )
         z = torch.randn(ROUND, latent, generator=generator)
@@ -94,7 +95,7 @@ def reconstructed(encode: Callable[[Tensor], Tensor], decode: Decode, images: Te
         ValueError: there are not as many labels as images.
     """
     if len(images) != len(labels):
-        raise ValueError(f"there are {len(images)} images but {len(labels)} labels")
+        raise InvalidValue(f"there are {len(images)} images but {len(labels)} labels")
     return _known(decode, encode(images), labels)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from freemcg.refusal import InvalidValue
+
 Product = Callable[[Tensor], Tensor]
 
 
@@ -52,9 +54,9 @@ def randomised_svd(
     Costs `(iterations + 1) (rank + oversampling)` products, and as many of the adjoint.
     """
     if not 1 <= rank <= columns:
-        raise ValueError(f"rank must be in 1..{columns}, got {rank}")
+        raise InvalidValue(f"rank must be in 1..{columns}, got {rank}")
     if oversampling < 0 or iterations < 0:
-        raise ValueError(f"oversampling and iterations must be >= 0, got {oversampling} and {iterations}")
+        raise InvalidValue(f"oversampling and iterations must be >= 0, got {oversampling} and {iterations}")
     count = min(columns, rank + oversampling)
     device = None if generator is None else generator.device
     basis = torch.randn(count, columns, generator=generator, dtype=torch.double, device=device)

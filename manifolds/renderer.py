@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from freemcg.refusal import InvalidValue
 from manifolds.tangent import TangentSpace
 from manifolds.vae import decoder_tangent_space
 
@@ -60,9 +61,9 @@ def render(factors: Tensor, *, size: int = 32) -> Tensor:
         ValueError: `factors` is not `(N, 9)`, or `size` is less than 8.
     """
     if factors.ndim != 2 or factors.shape[1] != len(FACTORS):
-        raise ValueError(f"factors must be (N, {len(FACTORS)}), got {tuple(factors.shape)}")
+        raise InvalidValue(f"factors must be (N, {len(FACTORS)}), got {tuple(factors.shape)}")
     if size < 8:
-        raise ValueError(f"size must be >= 8, got {size}")
+        raise InvalidValue(f"size must be >= 8, got {size}")
     x, y, radius, rotation, hue, ground, *lobes = factors[:, :, None, None].unbind(dim=1)
     axis = (torch.arange(size, dtype=factors.dtype, device=factors.device) + 0.5) * (2 / size) - 1
     across, down = axis[None, None, :], axis[None, :, None]
@@ -106,7 +107,7 @@ def sample(count: int, seed: int = 0, *, size: int = 32) -> Shapes:
         ValueError: `count` is less than 1.
     """
     if count < 1:
-        raise ValueError(f"count must be >= 1, got {count}")
+        raise InvalidValue(f"count must be >= 1, got {count}")
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.stack([torch.rand(len(FACTORS) + 1, generator=generator, dtype=torch.double) for _ in range(count)])
     low, high = torch.tensor(LOWEST).double(), torch.tensor(HIGHEST).double()

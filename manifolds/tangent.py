@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from freemcg.refusal import InvalidValue
+
 
 @dataclass(frozen=True)
 class TangentSpace:
@@ -43,7 +45,7 @@ def tangent_space_of(spanning: Tensor, *, tolerance: float = 1e-6) -> TangentSpa
     """
     _, sizes, directions = torch.linalg.svd(spanning.double(), full_matrices=False)
     if sizes[0] == 0:
-        raise ValueError("all spanning vectors are zero; they have no tangent space")
+        raise InvalidValue("all spanning vectors are zero; they have no tangent space")
     return TangentSpace(directions[sizes > tolerance * sizes[0]])
 
 

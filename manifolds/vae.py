@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
+from freemcg.refusal import InvalidValue
 from manifolds.tangent import TangentSpace, tangent_space_of
 
 Decode = Callable[[Tensor], Tensor]
@@ -30,9 +31,9 @@ def decoder_jacobian(decode: Decode, latents: Tensor, *, batch_size: int = 512) 
     Costs `k` forward-mode products an image; a backward pass per pixel would cost `C H W`.
     """
     if latents.ndim != 2 or not len(latents):
-        raise ValueError(f"latents must be (N, k) with N >= 1, got {tuple(latents.shape)}")
+        raise InvalidValue(f"latents must be (N, k) with N >= 1, got {tuple(latents.shape)}")
     if batch_size < 1:
-        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+        raise InvalidValue(f"batch_size must be >= 1, got {batch_size}")
     size = latents.shape[1]
 
     def columns(latent: Tensor, directions: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from freemcg.blackbox.receipt import Receipt
 from freemcg.blackbox.scores import SCORE_KINDS, spread_top_k
 from freemcg.blackbox.unwrap import as_tensor, unwrapped
 from freemcg.identity import identity
+from freemcg.refusal import InvalidType, InvalidValue, Refusal
 
 Charge = Callable[[int, bool], None]
 """`charge(images, retry)` before images are sent; with `-images` where they did not leave this machine after all."""
@@ -32,7 +33,7 @@ class Remote(Protocol):
 Predict = Callable[[Tensor], Any] | Remote
 
 
-class QueryBudgetExceeded(RuntimeError):  # noqa: N818  (a budget that ends is no error)
+class QueryBudgetExceeded(Refusal, RuntimeError):
     """The next question would pass the budget. Nothing of it was asked, but where it ended within retries.
 
     Attributes:
@@ -102,21 +103,21 @@ class BlackBox:
         cache: QueryCache | None = None,
     ) -> None:
         if not callable(predict) and not isinstance(predict, Remote):
-            raise TypeError(f"predict must be callable (images in, scores out), got {type(predict).__name__}")
+            raise InvalidType(f"predict must be callable (images in, scores out), got {type(predict).__name__}")
         if scores not in SCORE_KINDS:
-            raise ValueError(f"scores must be one of {', '.join(SCORE_KINDS)}, got {scores!r}")
+            raise InvalidValue(f"scores must be one of {', '.join(SCORE_KINDS)}, got {scores!r}")
         if batch_size < 1:
-            raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+            raise InvalidValue(f"batch_size must be >= 1, got {batch_size}")
         if budget is not None and budget < 0:
-            raise ValueError(f"budget must be >= 0, got {budget}")
+            raise InvalidValue(f"budget must be >= 0, got {budget}")
         if channels not in (None, 1, 3):
-            raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
+            raise InvalidValue(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
         if (mean is None) != (std is None):
-            raise ValueError("give both mean and std, or neither")
+            raise InvalidValue("give both mean and std, or neither")
         if mean is not None and std is not None and (len(mean) != len(std) or min(std) <= 0):
-            raise ValueError(f"mean and std hold one number a channel, std > 0; got {list(mean)} and {list(std)}")
+            raise InvalidValue(f"mean and std hold one number a channel, std > 0; got {list(mean)} and {list(std)}")
         if class_names is not None and num_classes not in (None, len(class_names)):
-            raise ValueError(f"num_classes is {num_classes} but there are {len(class_names)} class_names")
+            raise InvalidValue(f"num_classes is {num_classes} but there are {len(class_names)} class_names")
         self.predict = predict
         self.scores = scores
         self.image_size = (image_size, image_size) if isinstance(image_size, int) else image_size
@@ -128,9 +129,9 @@ class BlackBox:
         self.class_names = None if class_names is None else tuple(class_names)
         self.num_classes = num_classes if class_names is None else len(class_names)
         if self.num_classes is not None and self.num_classes < 2:
-            raise ValueError(f"num_classes must be >= 2, got {self.num_classes}")
+            raise InvalidValue(f"num_classes must be >= 2, got {self.num_classes}")
         if scores in ("label", "top_k") and self.num_classes is None:
-            raise ValueError(
+            raise InvalidValue(
                 f"a black box that answers {'labels' if scores == 'label' else scores} needs class_names or num_classes"
             )
         remote = isinstance(predict, Remote) and not isinstance(predict, nn.Module)
@@ -154,7 +155,7 @@ class BlackBox:
     def cache(self, cache: QueryCache | None) -> None:
         own = getattr(self.predict, "identity", None)
         if cache is not None and not isinstance(self.predict, nn.Module) and not isinstance(own, str):
-            raise ValueError(
+            raise InvalidValue(
                 "a cache keeps answers by the model's identity; give predict an attribute identity, a text that "
                 "changes when the model does"
             )
@@ -210,11 +211,11 @@ class BlackBox:
         if isinstance(target, str):
             if self.class_names is None or target not in self.class_names:
                 known = "the black box has no class_names" if self.class_names is None else _listed(self.class_names)
-                raise ValueError(f"there is no class {target!r}; {known}")
+                raise InvalidValue(f"there is no class {target!r}; {known}")
             return self.class_names.index(target)
         if target < 0 or (self.num_classes is not None and target >= self.num_classes):
             top = "" if self.num_classes is None else f"; classes are 0..{self.num_classes - 1}"
-            raise ValueError(f"there is no class {target}{top}")
+            raise InvalidValue(f"there is no class {target}{top}")
         return int(target)
 
     @torch.no_grad()
@@ -272,7 +273,7 @@ class BlackBox:
         if remaining is not None and len(missing) > remaining:
             raise QueryBudgetExceeded(len(missing), remaining, self.budget or 0)
         if isinstance(self.predict, nn.Module) and self.predict.training:
-            raise ValueError(
+            raise InvalidValue(
                 "the model is in training mode, where answers depend on the batch; call model.eval() first"
             )
         self.cached += len(images) - len(missing)
@@ -327,7 +328,7 @@ class BlackBox:
         answer = as_tensor(unwrapped(answer, count, wanted))
         if answer.ndim != wanted or len(answer) != count:
             shape = f"({count},)" if wanted == 1 else f"({count}, classes)"
-            raise ValueError(
+            raise InvalidValue(
                 f"the black box answered shape {tuple(answer.shape)} for {count} images; it must be {shape}"
             )
         rows: Tensor = answer.double().cpu().reshape(count, -1)
@@ -340,7 +341,7 @@ class BlackBox:
             finite |= rows.isnan()
         if not finite.all():
             first = int((~finite).any(dim=1).nonzero()[0])
-            raise ValueError(f"the black box answered NaN or infinity for image {first} of {count}")
+            raise InvalidValue(f"the black box answered NaN or infinity for image {first} of {count}")
         self._understood(rows)  # refuses what is not as declared
         return rows
 
@@ -354,9 +355,9 @@ class BlackBox:
         if self.num_classes is None:
             self.num_classes = count
         if count != self.num_classes:
-            raise ValueError(f"the black box answered {count} classes; it has {self.num_classes}")
+            raise InvalidValue(f"the black box answered {count} classes; it has {self.num_classes}")
         if count < 2:
-            raise ValueError("the black box answered one column of scores; it must have at least 2 classes")
+            raise InvalidValue("the black box answered one column of scores; it must have at least 2 classes")
 
     def prepare(self, images: Tensor) -> Tensor:
         """Images as the classifier wants them: channels, size, normalisation, device."""

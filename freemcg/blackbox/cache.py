@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from freemcg.refusal import InvalidValue
+
 APPLICATION_ID = 0x464D4347  # "FMCG", in the header of the file
 LONGEST_WAIT = 60.0
 AT_ONCE = 500
@@ -54,7 +56,7 @@ class QueryCache:
             self._open()
         except sqlite3.DatabaseError as error:
             self.close()
-            raise ValueError(f"{path} is no query cache ({error})") from None
+            raise InvalidValue(f"{path} is no query cache ({error})") from None
 
     def __repr__(self) -> str:
         return f"QueryCache({str(self.path)!r})"

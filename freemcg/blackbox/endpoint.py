@@ -22,6 +22,7 @@ from freemcg.blackbox.encoding import eight_bit, encode
 from freemcg.blackbox.environment import Environment
 from freemcg.blackbox.replies import Rows, read_json, read_labelled, read_labels, read_scores
 from freemcg.blackbox.transport import Reply, Transport
+from freemcg.refusal import InvalidValue, MissingExtra
 
 IMAGE, CLASS_NAMES = "{image}", "{class_names}"
 HOLDS_A_SECRET = re.compile("auth|cookie|key|password|secret|token", re.IGNORECASE)
@@ -65,9 +66,9 @@ class EndpointDescription(BaseModel):
     @classmethod
     def _no_secret_in_the_url(cls, value: str) -> str:
         if not value.startswith(("http://", "https://", "${")):
-            raise ValueError("url must begin with http:// or https://")
+            raise InvalidValue("url must begin with http:// or https://")
         if not value.startswith("$") and "@" in urlsplit(value).netloc:
-            raise ValueError("url must not hold a user or password; use a header with ${FREEMCG_NAME}")
+            raise InvalidValue("url must not hold a user or password; use a header with ${FREEMCG_NAME}")
         return value
 
     @field_validator("headers")
@@ -75,28 +76,28 @@ class EndpointDescription(BaseModel):
     def _no_secret_in_a_header(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
             if HOLDS_A_SECRET.search(name) and "${" not in text:
-                raise ValueError(f"the header {name} must not hold its secret; write ${{FREEMCG_NAME}} in its place")
+                raise InvalidValue(f"the header {name} must not hold its secret; write ${{FREEMCG_NAME}} in its place")
         return value
 
     @model_validator(mode="after")
     def _fits_together(self) -> EndpointDescription:
         if self.send == "json" and not _holds_image(self.body):
-            raise ValueError("body must hold {image} where the image goes, for send: json")
+            raise InvalidValue("body must hold {image} where the image goes, for send: json")
         if self.send != "json" and self.body is not None:
-            raise ValueError(f"body is for send: json, not for {self.send}")
+            raise InvalidValue(f"body is for send: json, not for {self.send}")
         if self.send != "json" and self.encoding == "numbers":
-            raise ValueError(f"encoding: numbers is for send: json, not for {self.send}")
+            raise InvalidValue(f"encoding: numbers is for send: json, not for {self.send}")
         if self.encoding == "numbers" and any(
             IMAGE in each != IMAGE for each in _nodes(self.body) if isinstance(each, str)
         ):
-            raise ValueError("{image} must stand alone in its text for encoding: numbers, which are lists")
+            raise InvalidValue("{image} must stand alone in its text for encoding: numbers, which are lists")
         if self.batch_size > 1 and (self.send != "json" or not _repeats(self.body)):
-            raise ValueError(
+            raise InvalidValue(
                 f"batch_size is {self.batch_size} but a request holds one image; for several, "
                 "the body needs a list of one element that holds {image}"
             )
         if self.means in ("labels", "top_k", "label") and self.class_names is None:
-            raise ValueError(f"class_names must be given for means: {self.means}")
+            raise InvalidValue(f"class_names must be given for means: {self.means}")
         return self
 
 
@@ -169,13 +170,13 @@ class Endpoint:
         try:
             found = self._search(read_json(reply.content))
             if found is None:
-                raise ValueError(f"holds nothing at {described.answer!r}")
+                raise InvalidValue(f"holds nothing at {described.answer!r}")
             if described.means in ("labels", "top_k"):
                 return read_labelled(found, count, names, all_classes=described.means == "labels")
             return read_labels(found, count, names) if described.means == "label" else read_scores(found, count)
         except ValueError as error:
             problem = f"the answer is {error}" if str(error) == "not JSON" else f"the answer {error}"
-            raise ValueError(
+            raise InvalidValue(
                 self.transport.hide(f"{self._url}: {problem}: ") + self.transport.shown(reply.content)
             ) from None
 
@@ -202,13 +203,13 @@ def _compiled(expression: str) -> Any:
     try:
         import jmespath  # noqa: PLC0415  (an extra)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise MissingExtra(
             f"an endpoint's answer needs {error.name}, which is not installed: pip install 'freemcg[http]'"
         ) from error
     try:
         return jmespath.compile(expression).search
     except jmespath.exceptions.JMESPathError:
-        raise ValueError(f"answer is {expression!r}, which is no JMESPath expression") from None
+        raise InvalidValue(f"answer is {expression!r}, which is no JMESPath expression") from None
 
 
 def _filled(node: Any, environment: Environment, class_names: str) -> Any:

@@ -6,6 +6,8 @@ import os
 import re
 from urllib.parse import quote
 
+from freemcg.refusal import InvalidValue
+
 PREFIX = "FREEMCG_"
 VARIABLE = re.compile(r"\$\{(.*?)\}")
 SHORTEST_SECRET = 4
@@ -36,7 +38,7 @@ class Environment:
         """
         url = self.fill(text)
         if not url.startswith(("http://", "https://")) or not url.isascii() or not url.isprintable() or " " in url:
-            raise ValueError(f"url is {text!r}, which is no http:// or https:// address once it is filled in")
+            raise InvalidValue(f"url is {text!r}, which is no http:// or https:// address once it is filled in")
         return url
 
     def fill_header(self, name: str, text: str) -> str:
@@ -47,7 +49,7 @@ class Environment:
         """
         value = self.fill(text)
         if not value.isascii() or not value.isprintable():
-            raise ValueError(f"the header {name} would hold a character that is not printable ASCII")
+            raise InvalidValue(f"the header {name} would hold a character that is not printable ASCII")
         return value
 
     def hide(self, text: str) -> str:
@@ -64,9 +66,9 @@ class Environment:
     def _value(self, match: re.Match[str]) -> str:
         name = match[1]
         if not re.fullmatch(PREFIX + "[A-Z0-9_]+", name):
-            raise ValueError(f"${{{name}}} is not read; only variables named {PREFIX}... are, in capitals")
+            raise InvalidValue(f"${{{name}}} is not read; only variables named {PREFIX}... are, in capitals")
         value = os.environ.get(name, "")
         if not value:
-            raise ValueError(f"the environment variable {name} is not set")
+            raise InvalidValue(f"the environment variable {name} is not set")
         self._filled[name] = value
         return value

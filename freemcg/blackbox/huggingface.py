@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freemcg.blackbox.box import BlackBox
+from freemcg.refusal import InvalidValue, MissingExtra
 
 RESAMPLING = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}
 GREY_LEVELS = 255
@@ -46,7 +47,7 @@ class HuggingFaceClassifier(nn.Module):
         if steps.get("do_resize"):
             self._read_size(steps["size"], steps.get("crop_pct"))
             if steps["resample"] not in RESAMPLING:
-                raise ValueError(
+                raise InvalidValue(
                     f"resample is {steps['resample']}; it must be 0 (nearest), 2 (bilinear) or 3 (bicubic)"
                 )
             self.resample = RESAMPLING[steps["resample"]]
@@ -68,7 +69,7 @@ class HuggingFaceClassifier(nn.Module):
         elif set(size) == {"shortest_edge"}:
             self.size = (size["shortest_edge"],) * 2
         else:
-            raise ValueError(f"size is {size}; it must hold height and width, or shortest_edge")
+            raise InvalidValue(f"size is {size}; it must hold height and width, or shortest_edge")
 
     def prepare(self, images: Tensor) -> Tensor:
         """What the network gets for images `(N, C, H, W)` in [0, 1]."""
@@ -118,7 +119,7 @@ def load_huggingface(
     try:
         import transformers  # noqa: PLC0415  (an extra)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise MissingExtra(
             f"Hugging Face classifiers need {error.name}, which is not installed: pip install 'freemcg[huggingface]'"
         ) from error
     name = str(name)
@@ -133,14 +134,14 @@ def load_huggingface(
         raise FileNotFoundError(f"{name} cannot be loaded: {' '.join(str(error).split())}") from error
     if found["missing_keys"]:
         missing = ", ".join(sorted(found["missing_keys"])[:3])
-        raise ValueError(f"{name} holds no weights for {missing}; is it a classifier, and not only its trunk?")
+        raise InvalidValue(f"{name} holds no weights for {missing}; is it a classifier, and not only its trunk?")
     config = network.config
     if config.problem_type == "multi_label_classification":
-        raise ValueError(f"{name} gives an image several labels; it must decide for one")
+        raise InvalidValue(f"{name} gives an image several labels; it must decide for one")
     try:
         model = HuggingFaceClassifier(network, processor.to_dict())
     except ValueError as error:
-        raise ValueError(f"{name} has an image processor that is not known here: {error}") from None
+        raise InvalidValue(f"{name} has an image processor that is not known here: {error}") from None
     channels = getattr(config, "num_channels", 3)
     _check_steps(name, model, processor, channels)
     return BlackBox(
@@ -171,7 +172,7 @@ def _check_steps(name: str, model: HuggingFaceClassifier, processor: Any, channe
     same = ours.shape == theirs.shape
     if not same or ((ours - theirs) * model.std / model.scale * GREY_LEVELS).abs().max() > ALLOWED_DIFFERENCE:
         kind = type(processor).__name__
-        raise ValueError(
+        raise InvalidValue(
             f"{name} has an image processor, {kind}, that does more than resize, crop, rescale and normalise; "
             "call it in a function of your own, and name that as file.py:function"
         )

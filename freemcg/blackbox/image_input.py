@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freemcg.blackbox.encoding import encode
+from freemcg.refusal import InvalidValue
 
 COLOURS = (1, 3)
 
@@ -46,29 +47,31 @@ def read_input(described: Mapping[str, Any], layout: str | None, place: str) -> 
     stated = f"{place} takes {datatype} of shape {shape}"
     if datatype == "BYTES":
         if len(shape) > 2 or any(side not in (-1, 1) for side in shape):
-            raise ValueError(f"{stated}; encoded images have shape [-1]")
+            raise InvalidValue(f"{stated}; encoded images have shape [-1]")
         return ImageInput(name, datatype, "N" if len(shape) < 2 else "N1", None, None, shape[0] == 1)
     if datatype not in ("UINT8", "FP16", "FP32", "FP64"):
-        raise ValueError(f"{stated}; images go as UINT8, FP16, FP32, FP64 or BYTES")
+        raise InvalidValue(f"{stated}; images go as UINT8, FP16, FP32, FP64 or BYTES")
     if len(shape) == 2:
         side = math.isqrt(max(shape[1], 0))
         if shape[0] not in (-1, 1) or side == 0 or side * side != shape[1]:
-            raise ValueError(f"{stated}; a flat image must be grey and square, [-1, side * side]")
+            raise InvalidValue(f"{stated}; a flat image must be grey and square, [-1, side * side]")
         return ImageInput(name, datatype, "ND", (side, side), 1, shape[0] == 1)
     able = {4: ("NCHW", "NHWC"), 3: ("NHW",) if shape[0] == -1 else ("CHW", "HWC")}.get(len(shape), ())
     if not able:
-        raise ValueError(f"{stated}; an image has 3 axes, a batch of them 4")
+        raise InvalidValue(f"{stated}; an image has 3 axes, a batch of them 4")
     if len(able) > 1:
         fits = [each for each in able if shape[each.index("C")] in COLOURS]
         if layout is not None:
             fits = [each for each in able if each in (layout, layout[1:]) and shape[each.index("C")] in (*COLOURS, -1)]
         if len(fits) != 1:
-            raise ValueError(f"{stated}; say layout='NCHW' or layout='NHWC'" + (f", not {layout!r}" if layout else ""))
+            raise InvalidValue(
+                f"{stated}; say layout='NCHW' or layout='NHWC'" + (f", not {layout!r}" if layout else "")
+            )
         able = (fits[0],)
     chosen = able[0]
     sides = dict(zip(chosen, shape, strict=True))
     if sides.get("N", 1) not in (-1, 1):
-        raise ValueError(f"{stated}; it must take one image, or any number of them")
+        raise InvalidValue(f"{stated}; it must take one image, or any number of them")
     size = (sides["H"], sides["W"])
     return ImageInput(
         name,

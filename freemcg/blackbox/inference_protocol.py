@@ -24,6 +24,7 @@ from freemcg.blackbox.image_input import arrange, read_input
 from freemcg.blackbox.replies import Rows, class_index, read_json
 from freemcg.blackbox.tensors import HEADER_LENGTH, NUMBERS, raw, read_outputs
 from freemcg.blackbox.transport import Reply, Transport
+from freemcg.refusal import InvalidValue
 
 BINARY_EXTENSION = "binary_tensor_data"
 PREPARED_AT_ONCE = 512
@@ -65,7 +66,7 @@ class InferenceProtocol:
         self.url, self._url = url, environment.fill_url(url).rstrip("/")
         before, found, path = self._url.partition("/v2/models/")
         if not found or not path:
-            raise ValueError(f"url is {url!r}; the address of a model ends in /v2/models/NAME")
+            raise InvalidValue(f"url is {url!r}; the address of a model ends in /v2/models/NAME")
         filled = {name: environment.fill_header(name, text) for name, text in (headers or {}).items()}
         self.transport = Transport(headers=filled, hide=environment.hide, **{"batch_size": 8, **transport})
         server, self._metadata = self._get(f"{before}/v2"), self._get(self._url)
@@ -74,7 +75,7 @@ class InferenceProtocol:
         self.output = _chosen(self._metadata.get("outputs"), output_name, "output", environment.hide(self._url))["name"]
         self.input = read_input(described, layout, environment.hide(self._url))
         if self.input.datatype == "FP16" and not self.binary:
-            raise ValueError(f"{url} takes FP16, which JSON cannot hold, and has no binary extension")
+            raise InvalidValue(f"{url} takes FP16, which JSON cannot hold, and has no binary extension")
         if self.input.one_at_a_time:
             self.transport.batch_size = 1
         self.class_names = None if class_names is None else tuple(class_names)
@@ -123,12 +124,12 @@ class InferenceProtocol:
         try:
             outputs = read_outputs(reply.content, reply.headers)
             if self.output not in outputs:
-                raise ValueError(f"lacks the output {self.output!r}")
+                raise InvalidValue(f"lacks the output {self.output!r}")
             rows = outputs[self.output]
             if self.input.layout in ("CHW", "HWC") and rows.shape[:1] != (1,):
                 rows = rows[None]
             if rows.ndim == 0 or len(rows) != count:
-                raise ValueError(f"has shape {rows.shape} for {count} images")
+                raise InvalidValue(f"has shape {rows.shape} for {count} images")
             if rows.dtype == object:
                 names = self.class_names or ()
                 return np.array([class_index(label, names) for label in rows.reshape(count)], dtype=np.float64)
@@ -137,7 +138,7 @@ class InferenceProtocol:
             return rows.astype(np.float64)
         except ValueError as error:
             problem = self.transport.hide(f"{self._url}: the answer {error}: ")
-            raise ValueError(problem + self.transport.shown(reply.content)) from None
+            raise InvalidValue(problem + self.transport.shown(reply.content)) from None
 
     def _get(self, url: str) -> dict[str, Any]:
         content = self.transport.get(url).content
@@ -146,7 +147,7 @@ class InferenceProtocol:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise ValueError(
+            raise InvalidValue(
                 self.transport.hide(f"{url} does not speak the Open Inference Protocol v2: ")
                 + self.transport.shown(content)
             )
@@ -182,11 +183,11 @@ def inference_black_box(
     model = InferenceProtocol(url, class_names=class_names, **options)
     given = (image_size, image_size) if isinstance(image_size, int) else image_size
     if model.input.image_size is not None and given not in (None, model.input.image_size):
-        raise ValueError(f"image_size is {image_size} but {url} takes {'x'.join(map(str, model.input.image_size))}")
+        raise InvalidValue(f"image_size is {image_size} but {url} takes {'x'.join(map(str, model.input.image_size))}")
     if model.input.channels is not None and channels not in (None, model.input.channels):
-        raise ValueError(f"channels is {channels} but {url} takes {model.input.channels}")
+        raise InvalidValue(f"channels is {channels} but {url} takes {model.input.channels}")
     if mean is not None and model.input.datatype in ("UINT8", "BYTES"):
-        raise ValueError(f"{url} takes 8-bit images ({model.input.datatype}); leave out mean and std")
+        raise InvalidValue(f"{url} takes 8-bit images ({model.input.datatype}); leave out mean and std")
     return BlackBox(
         model,
         scores,
@@ -205,10 +206,10 @@ def inference_black_box(
 
 def _chosen(offered: Any, name: str | None, what: str, place: str) -> dict[str, Any]:
     if not isinstance(offered, list) or not offered:
-        raise ValueError(f"{place} does not tell its {what}s; state them in the settings of the model")
+        raise InvalidValue(f"{place} does not tell its {what}s; state them in the settings of the model")
     names = ", ".join(str(each.get("name")) for each in offered)
     found = [each for each in offered if name in (None, each.get("name"))]
     if len(found) != 1:
         instead = "" if name is None else f", not {name!r}"
-        raise ValueError(f"{place} has the {what}s {names}; name one of them with {what}_name{instead}")
+        raise InvalidValue(f"{place} has the {what}s {names}; name one of them with {what}_name{instead}")
     return dict(found[0])

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from freemcg.blackbox.box import BlackBox
+from freemcg.refusal import InvalidValue, MissingExtra
 
 DATATYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -43,15 +44,15 @@ class OnnxModel:
         self.identity = f"{path.name}:{hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()}"
         inputs, outputs = session.get_inputs(), {each.name: each for each in session.get_outputs()}
         if len(inputs) != 1:
-            raise ValueError(f"{path} takes {len(inputs)} inputs ({_names(inputs)}); it must take images alone")
+            raise InvalidValue(f"{path} takes {len(inputs)} inputs ({_names(inputs)}); it must take images alone")
         if output is None and len(outputs) > 1:
-            raise ValueError(f"{path} has {len(outputs)} outputs; say output= one of {', '.join(outputs)}")
+            raise InvalidValue(f"{path} has {len(outputs)} outputs; say output= one of {', '.join(outputs)}")
         if output is not None and output not in outputs:
-            raise ValueError(f"{path} has no output {output!r}; it has {', '.join(outputs)}")
+            raise InvalidValue(f"{path} has no output {output!r}; it has {', '.join(outputs)}")
         self.input, self.output = inputs[0].name, output or next(iter(outputs))
         if inputs[0].type not in DATATYPES:
             kinds = ", ".join(DATATYPES)
-            raise ValueError(f"{path} takes images as {inputs[0].type}; it must take one of {kinds}")
+            raise InvalidValue(f"{path} takes images as {inputs[0].type}; it must take one of {kinds}")
         self.datatype = DATATYPES[inputs[0].type]
         shape = [side if isinstance(side, int) else None for side in inputs[0].shape]
         self.layout = _layout(path, shape, layout)
@@ -79,9 +80,9 @@ class OnnxModel:
             (answer,) = self.session.run([self.output], {self.input: full})
         except Exception as error:  # onnxruntime's own kinds share no base but this one
             shape = "x".join(str(side) for side in full.shape)
-            raise ValueError(f"{self.path} refused images of shape {shape}: {str(error).splitlines()[0]}") from error
+            raise InvalidValue(f"{self.path} refused images of shape {shape}: {str(error).splitlines()[0]}") from error
         if np.ndim(answer) == 0 or len(answer) != batch:
-            raise ValueError(
+            raise InvalidValue(
                 f"{self.path} answered shape {np.shape(answer)} for {batch} images; it must be ({batch}, classes)"
             )
         return np.asarray(answer)[: len(array)]
@@ -126,10 +127,10 @@ def load_onnx(
     graph, session = _read(path)
     model = OnnxModel(path, session, output=output, layout=layout)
     if model.datatype is np.uint8 and (mean is not None or std is not None):
-        raise ValueError(f"{path} takes 8-bit images, which are not normalised; leave out mean and std")
+        raise InvalidValue(f"{path} takes 8-bit images, which are not normalised; leave out mean and std")
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     if None not in (size, model.size) and size != model.size:
-        raise ValueError(f"{path} takes images of size {model.size}, not {size}; leave out image_size")
+        raise InvalidValue(f"{path} takes images of size {model.size}, not {size}; leave out image_size")
     scores = scores or _scores(path, graph, model.output)
     if scores != "label" and num_classes is None and class_names is None:
         fixed = len(model.answer) == 2 and isinstance(model.answer[1], int)
@@ -154,7 +155,7 @@ def _read(path: Path) -> tuple[Any, Any]:
         import onnx  # noqa: PLC0415  (an extra)
         import onnxruntime  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise MissingExtra(
             f"ONNX files need {error.name}, which is not installed: pip install 'freemcg[onnx]'"
         ) from error
     able = onnxruntime.get_available_providers()
@@ -163,14 +164,14 @@ def _read(path: Path) -> tuple[Any, Any]:
         graph = onnx.load(str(path), load_external_data=False).graph
         return graph, onnxruntime.InferenceSession(str(path), providers=providers)
     except Exception as error:  # protobuf's and onnxruntime's own kinds
-        raise ValueError(f"{path} cannot be read as an ONNX file: {str(error).splitlines()[0]}") from error
+        raise InvalidValue(f"{path} cannot be read as an ONNX file: {str(error).splitlines()[0]}") from error
 
 
 def _layout(path: Path, shape: Sequence[int | None], layout: str | None) -> str:
     if layout not in (None, *LAYOUTS):
-        raise ValueError(f"layout must be NCHW or NHWC, got {layout!r}")
+        raise InvalidValue(f"layout must be NCHW or NHWC, got {layout!r}")
     if len(shape) != 4:
-        raise ValueError(f"{path} takes an input of {len(shape)} axes; images are a batch with 4")
+        raise InvalidValue(f"{path} takes an input of {len(shape)} axes; images are a batch with 4")
     able = [each for each in LAYOUTS if shape[each.index("C")] in (1, 3)]
     if layout is not None and shape[layout.index("C")] in (1, 3, None):
         return layout
@@ -178,8 +179,8 @@ def _layout(path: Path, shape: Sequence[int | None], layout: str | None) -> str:
         return able[0]
     stated = ", ".join("?" if side is None else str(side) for side in shape)
     if layout is None and (able or None in (shape[1], shape[3])):
-        raise ValueError(f"{path} takes images of shape ({stated}); say layout='NCHW' or layout='NHWC'")
-    raise ValueError(
+        raise InvalidValue(f"{path} takes images of shape ({stated}); say layout='NCHW' or layout='NHWC'")
+    raise InvalidValue(
         f"{path} takes images of shape ({stated}), which have no 1 or 3 channels as {layout or 'any layout'}"
     )
 
@@ -192,7 +193,9 @@ def _scores(path: Path, graph: Any, output: str) -> str:
         node = makers.get(node.input[0])
     last = "no node" if node is None else node.op_type
     if last not in SCORES_OF_LAST_NODE:
-        raise ValueError(f"{path} ends in {last}, which does not tell what it answers; say scores='logits' or another")
+        raise InvalidValue(
+            f"{path} ends in {last}, which does not tell what it answers; say scores='logits' or another"
+        )
     return SCORES_OF_LAST_NODE[last]
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from freemcg.images import as_file
+from freemcg.refusal import InvalidType, InvalidValue
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -41,7 +42,7 @@ def prepared(
         images = as_file(images)
     if mean is not None and std is not None:
         if len(mean) != images.shape[1]:
-            raise ValueError(f"mean and std have {len(mean)} channels but the images {images.shape[1]}")
+            raise InvalidValue(f"mean and std have {len(mean)} channels but the images {images.shape[1]}")
         images = (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
     return images
 
@@ -55,11 +56,11 @@ def check_images(images: Tensor) -> None:
     """
     if not isinstance(images, Tensor) or not images.is_floating_point():
         kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise TypeError(f"images must be a float tensor in [0, 1], got {kind}; divide 8-bit images by 255")
+        raise InvalidType(f"images must be a float tensor in [0, 1], got {kind}; divide 8-bit images by 255")
     if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
-        raise ValueError(f"images must be (N, C, H, W) with C = 1 or 3, got shape {tuple(images.shape)}")
+        raise InvalidValue(f"images must be (N, C, H, W) with C = 1 or 3, got shape {tuple(images.shape)}")
     if not images.isfinite().all():
-        raise ValueError("images hold NaN or infinity; they must be in [0, 1]")
+        raise InvalidValue("images hold NaN or infinity; they must be in [0, 1]")
     low, high = images.min().item(), images.max().item()
     if low < 0 or high > 1:
-        raise ValueError(f"images must be in [0, 1], got values in [{low:.4g}, {high:.4g}]; rescale them first")
+        raise InvalidValue(f"images must be in [0, 1], got values in [{low:.4g}, {high:.4g}]; rescale them first")

@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from freemcg.refusal import InvalidValue
+
 KIND = "Receipt"
 KEY_BYTES = 20
 
@@ -93,9 +95,9 @@ class Receipt:
                 header = stored.metadata() or {}
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a dict)
         except SafetensorError as error:
-            raise ValueError(f"{path} is no receipt ({error})") from error
+            raise InvalidValue(f"{path} is no receipt ({error})") from error
         if header.get("kind") != KIND:
-            raise ValueError(f"{path} is no receipt")
+            raise InvalidValue(f"{path} is no receipt")
         receipt = cls(**json.loads(header["receipt"]))
         start = 0
         for count, charged in tensors["questions"].tolist():

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from freemcg.blackbox.box import BlackBox, QueryBudgetExceeded
 from freemcg.blackbox.receipt import Receipt
+from freemcg.refusal import InvalidValue
 
 
 class ReplayedBlackBox(BlackBox):
@@ -35,7 +36,7 @@ class ReplayedBlackBox(BlackBox):
         keys = self._keys(images)
         if not self._left or list(self._left[0].keys) != keys:
             held = f"{len(self._left[0].keys)} other images" if self._left else "nothing"
-            raise ValueError(
+            raise InvalidValue(
                 f"the receipt does not hold what is asked: question {self._asked} is about {len(keys)} images, and "
                 f"the receipt has {held} there; replay with the versions, the denoiser and the device that made it"
             )
@@ -53,4 +54,4 @@ class _Absent:
         self.identity = identity
 
     def __call__(self, images: Tensor) -> Any:
-        raise ValueError(f"a replay asks nobody, so not {self.identity} either")
+        raise InvalidValue(f"a replay asks nobody, so not {self.identity} either")

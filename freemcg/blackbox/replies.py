@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from freemcg.refusal import InvalidValue
+
 Rows = NDArray[np.float64]
 
 
@@ -21,7 +23,7 @@ def read_json(content: bytes) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
-        raise ValueError("not JSON") from None
+        raise InvalidValue("not JSON") from None
 
 
 def read_scores(found: Any, count: int) -> Rows:
@@ -33,13 +35,13 @@ def read_scores(found: Any, count: int) -> Rows:
     rows = [found] if count == 1 and _is_list_of(found, int | float) else found
     _check_count(rows, count, "rows")
     if not all(_is_list_of(row, int | float) for row in rows):
-        raise ValueError("holds no rows of numbers")
+        raise InvalidValue("holds no rows of numbers")
     lengths = sorted({len(row) for row in rows})
     if len(lengths) > 1:
-        raise ValueError(f"holds rows of {lengths[0]} and of {lengths[-1]} numbers")
+        raise InvalidValue(f"holds rows of {lengths[0]} and of {lengths[-1]} numbers")
     scores = np.array(rows, dtype=np.float64)
     if np.isnan(scores).any():
-        raise ValueError(f"holds NaN for image {int(np.isnan(scores).any(axis=1).argmax())} of {count}")
+        raise InvalidValue(f"holds NaN for image {int(np.isnan(scores).any(axis=1).argmax())} of {count}")
     return scores
 
 
@@ -57,17 +59,17 @@ def read_labelled(found: Any, count: int, class_names: Sequence[str], *, all_cla
     rows = np.full((count, len(class_names)), np.nan)
     for row, listed in zip(rows, lists, strict=True):
         if not _is_list_of(listed, dict) or not all({"label", "score"} <= set(each) for each in listed):
-            raise ValueError("holds no list of labels with scores, {label: ..., score: ...}")
+            raise InvalidValue("holds no list of labels with scores, {label: ..., score: ...}")
         for each in listed:
             index, score = class_index(each["label"], class_names), each["score"]
             if not isinstance(score, int | float) or not np.isfinite(score):
-                raise ValueError(f"holds the score {score!r} for class {class_names[index]!r}; it must be a number")
+                raise InvalidValue(f"holds the score {score!r} for class {class_names[index]!r}; it must be a number")
             if not np.isnan(row[index]):
-                raise ValueError(f"lists class {class_names[index]!r} twice")
+                raise InvalidValue(f"lists class {class_names[index]!r} twice")
             row[index] = score
         if all_classes and np.isnan(row).any():
             missing = class_names[int(np.isnan(row).argmax())]
-            raise ValueError(f"does not list class {missing!r}; where it lists only some classes, say means: top_k")
+            raise InvalidValue(f"does not list class {missing!r}; where it lists only some classes, say means: top_k")
     return rows
 
 
@@ -94,7 +96,7 @@ def class_index(label: Any, class_names: Sequence[str]) -> int:
         return label
     alike = [i for i, name in enumerate(class_names) if isinstance(label, str) and _plain(name) == _plain(label)]
     if len(alike) != 1:
-        raise ValueError(f"names the class {str(label)[:60]!r}, which is not among class_names")
+        raise InvalidValue(f"names the class {str(label)[:60]!r}, which is not among class_names")
     return alike[0]
 
 
@@ -108,6 +110,6 @@ def _is_list_of(value: Any, kind: Any) -> bool:
 
 def _check_count(rows: Any, count: int, what: str) -> None:
     if not isinstance(rows, list):
-        raise ValueError(f"holds no list of {what}")
+        raise InvalidValue(f"holds no list of {what}")
     if len(rows) != count:
-        raise ValueError(f"holds {len(rows)} {what} for {count} image{'s' if count > 1 else ''}")
+        raise InvalidValue(f"holds {len(rows)} {what} for {count} image{'s' if count > 1 else ''}")

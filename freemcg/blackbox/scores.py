@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from freemcg.refusal import InvalidType, InvalidValue
+
 PROBABILITY_FLOOR = 1e-12  # a higher one hides how far a confident classifier is from changing its mind
 LABEL_CERTAINTY = 0.99
 TOLERANCE = 0.02  # by which probabilities may miss 1 in all: services round them
@@ -20,7 +22,7 @@ def _from_probabilities(answer: Tensor, classes: int) -> Tensor:
     wrong = ((answer.sum(dim=1) - 1).abs() > TOLERANCE) | (answer.amin(dim=1) < -1e-6)
     if wrong.any():
         row = int(wrong.nonzero()[0])
-        raise ValueError(
+        raise InvalidValue(
             f"the black box was declared to answer probabilities, but a row lies in [{answer[row].min():.4g}, "
             f"{answer[row].max():.4g}] and sums to {answer[row].sum():.4g}; is it scores='logits'?"
         )
@@ -31,7 +33,7 @@ def _from_log_probabilities(answer: Tensor, classes: int) -> Tensor:
     total = answer.logsumexp(dim=1)
     if total.abs().max() > TOLERANCE:
         worst = total[total.abs().argmax()].exp()
-        raise ValueError(
+        raise InvalidValue(
             f"the black box was declared to answer log-probabilities, but exp(row) sums to {worst:.4g}; "
             "is it scores='logits'?"
         )
@@ -43,7 +45,7 @@ def _from_label(answer: Tensor, classes: int) -> Tensor:
     labels = answer.long()
     if (labels != answer).any() or labels.min() < 0 or labels.max() >= classes:
         wrong = answer[(labels != answer) | (labels < 0) | (labels >= classes)][0].item()
-        raise ValueError(f"the black box answered the label {wrong:g}; labels are whole numbers 0..{classes - 1}")
+        raise InvalidValue(f"the black box answered the label {wrong:g}; labels are whole numbers 0..{classes - 1}")
     rest = (1 - LABEL_CERTAINTY) / (classes - 1)
     probabilities = torch.full((len(labels), classes), rest, device=answer.device)
     probabilities.scatter_(1, labels[:, None], LABEL_CERTAINTY)
@@ -72,11 +74,11 @@ def _from_top_k(answer: Tensor, classes: int) -> Tensor:
 def _refuse_top_k(scores: Tensor, total: Tensor, count: Tensor, classes: int) -> None:
     rows = len(scores)
     if (count == 0).any():
-        raise ValueError(f"the black box listed no class for image {_first(count == 0)} of {rows}")
+        raise InvalidValue(f"the black box listed no class for image {_first(count == 0)} of {rows}")
     outside = (scores < -1e-6) | (scores > 1 + 1e-6)
     if outside.any():
         row = _first(outside.any(dim=1))
-        raise ValueError(
+        raise InvalidValue(
             f"the black box listed a score of {scores[row][outside[row]][0]:.4g} for image {row} of {rows}; "
             "scores of top_k are probabilities, in [0, 1]"
         )
@@ -84,7 +86,7 @@ def _refuse_top_k(scores: Tensor, total: Tensor, count: Tensor, classes: int) ->
     if wrong.any():
         row = _first(wrong)
         bound = "at most 1" if total[row] > 1 else f"1, since all {classes} classes are listed"
-        raise ValueError(
+        raise InvalidValue(
             f"the black box listed scores that sum to {total[row]:.4g} for image {row} of {rows}; "
             f"they must sum to {bound}"
         )
@@ -98,23 +100,23 @@ def spread_top_k(labels: Tensor, scores: Tensor, classes: int) -> Tensor:
         ValueError: the two differ in shape, a score is NaN, or a label is out of range or listed twice.
     """
     if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise TypeError(
+        raise InvalidType(
             f"the black box answered labels of type {labels.dtype}; top_k takes a pair of labels (whole numbers) and "
             "scores, in this order"
         )
     if labels.shape != scores.shape or labels.ndim != 2:
-        raise ValueError(
+        raise InvalidValue(
             f"the black box answered labels of shape {tuple(labels.shape)} and scores of shape {tuple(scores.shape)}; "
             "both must be (images, k)"
         )
     rows, labels = len(labels), labels.long()
     if scores.isnan().any():
-        raise ValueError(
+        raise InvalidValue(
             f"the black box answered NaN among the scores of image {_first(scores.isnan().any(dim=1))} of {rows}"
         )
     outside = (labels < 0) | (labels >= classes)
     if outside.any():
-        raise ValueError(
+        raise InvalidValue(
             f"the black box listed class {labels[outside][0]} for image {_first(outside.any(dim=1))} of {rows}; "
             f"classes are 0..{classes - 1}"
         )
@@ -122,7 +124,7 @@ def spread_top_k(labels: Tensor, scores: Tensor, classes: int) -> Tensor:
     twice = ordered[:, 1:] == ordered[:, :-1]
     if twice.any():
         row = _first(twice.any(dim=1))
-        raise ValueError(f"the black box listed class {ordered[:, 1:][twice][0]} twice for image {row} of {rows}")
+        raise InvalidValue(f"the black box listed class {ordered[:, 1:][twice][0]} twice for image {row} of {rows}")
     spread = scores.new_full((rows, classes), float("nan"))
     return spread.scatter_(1, labels, scores)
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from freemcg.refusal import InvalidValue
+
 HEADER_LENGTH = "inference-header-content-length"
 NUMBERS = {
     "BOOL": "?", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8",
@@ -41,12 +43,12 @@ def read_outputs(content: bytes, headers: Mapping[str, str]) -> dict[str, NDArra
             if binary is None:
                 flat = _from_json(output["data"], kind)
             elif binary > len(rest):
-                raise ValueError
+                raise InvalidValue
             else:
                 flat, rest = _from_raw(bytes(rest[:binary]), kind), rest[binary:]
             found[str(output["name"])] = flat.reshape(shape)
     except (ValueError, TypeError, KeyError, AttributeError, struct.error, RecursionError):
-        raise ValueError("is no inference response of protocol v2") from None
+        raise InvalidValue("is no inference response of protocol v2") from None
     return found
 
 

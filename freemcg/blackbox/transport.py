@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from freemcg.blackbox.box import Charge
+from freemcg.refusal import InvalidValue, MissingExtra
 
 PAYLOAD_TOO_LARGE, TOO_MANY_REQUESTS, GATEWAY_TIMEOUT = 413, 429, 504
 LONGEST_BACKOFF = 30.0
@@ -84,10 +85,10 @@ class Transport:
         smallest = {"batch_size": (batch_size, 1), "concurrency": (concurrency, 1), "retries": (retries, 0)}
         for name, (value, least) in smallest.items():
             if value < least:
-                raise ValueError(f"{name} must be >= {least}, got {value}")
+                raise InvalidValue(f"{name} must be >= {least}, got {value}")
         for name, number in {"timeout": timeout, "requests_per_second": requests_per_second}.items():
             if number is not None and not number > 0:
-                raise ValueError(f"{name} must be > 0, got {number}")
+                raise InvalidValue(f"{name} must be > 0, got {number}")
         self._httpx2 = _import_httpx2()
         limits = self._httpx2.Limits(
             max_connections=concurrency, max_keepalive_connections=concurrency, keepalive_expiry=30
@@ -296,11 +297,11 @@ def _close(client: Any, hidden: _HiddenInLogs) -> None:
     logging.getLogger("httpx2").removeFilter(hidden)
 
 
-class _Stopped(Exception):  # noqa: N818  (the work was given up elsewhere)
+class _Stopped(Exception):
     pass
 
 
-class _TooLarge(Exception):  # noqa: N818  (half of it may do)
+class _TooLarge(Exception):
     pass
 
 
@@ -357,7 +358,7 @@ def _import_httpx2() -> ModuleType:
     try:
         import httpx2  # noqa: PLC0415  (an extra)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise MissingExtra(
             f"a model behind an address needs {error.name}, which is not installed: pip install 'freemcg[http]'"
         ) from error
     return httpx2

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from freemcg.refusal import InvalidType
+
 
 def unwrapped(answer: Any, images: int, axes: int) -> Any:
     """The scores within what classifiers commonly wrap them in; the answer itself where nothing is known of it."""
@@ -34,7 +36,7 @@ def as_tensor(answer: Any) -> Tensor:
         named += f" ({', '.join(str(key) for key in answer)})"
     elif isinstance(answer, tuple):
         named += f" ({', '.join(_kind(part) for part in answer)})"
-    raise TypeError(f"the black box answered {named}; it must answer a tensor or an array")
+    raise InvalidType(f"the black box answered {named}; it must answer a tensor or an array")
 
 
 def _kind(part: Any) -> str:

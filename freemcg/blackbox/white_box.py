@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from freemcg.blackbox.box import BlackBox
 from freemcg.blackbox.unwrap import unwrapped
+from freemcg.refusal import InvalidValue
 
 
 class WhiteBox(nn.Module):
@@ -29,7 +30,9 @@ class WhiteBox(nn.Module):
     def __init__(self, black_box: BlackBox) -> None:
         super().__init__()
         if not has_gradients(black_box):
-            raise ValueError(f"{black_box.identity} can only be asked; a torch.nn.Module that answers logits is wanted")
+            raise InvalidValue(
+                f"{black_box.identity} can only be asked; a torch.nn.Module that answers logits is wanted"
+            )
         network: Any = black_box.predict
         self.black_box = black_box
         self.network = network

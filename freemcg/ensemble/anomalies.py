@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from freemcg.refusal import InvalidValue
+
 
 def anomalies(rows: Tensor) -> Tensor:
     """`(rows - mean) / sqrt(K - 1)` for rows `(K, D)`, so that `A.T @ A` is the sample covariance.
@@ -16,7 +18,7 @@ def anomalies(rows: Tensor) -> Tensor:
     """
     count = len(rows)
     if count < 2:
-        raise ValueError(f"an ensemble needs at least 2 particles, got {count}")
+        raise InvalidValue(f"an ensemble needs at least 2 particles, got {count}")
     return (rows - rows.mean(dim=0)) / math.sqrt(count - 1)
 
 

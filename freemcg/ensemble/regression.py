@@ -7,6 +7,7 @@ from torch import Tensor
 
 from freemcg.ensemble.anomalies import anomalies, weighted_anomalies
 from freemcg.ensemble.estimate import Estimate
+from freemcg.refusal import InvalidValue
 
 
 def regression(particles: Tensor, scores: Tensor, weights: Tensor, *, ridge: float = 1e-6) -> Estimate:
@@ -30,7 +31,7 @@ def regression(particles: Tensor, scores: Tensor, weights: Tensor, *, ridge: flo
         ValueError: fewer than two particles, or a ridge that is not positive.
     """
     if ridge <= 0:
-        raise ValueError(f"ridge must be > 0, got {ridge}")
+        raise InvalidValue(f"ridge must be > 0, got {ridge}")
     count = len(particles)
     kind = particles.dtype  # the Gram matrix is near singular where particles outnumber dimensions, so solve in float64
     deviations, along = anomalies(particles.double()), weighted_anomalies(scores.double(), weights.double())

@@ -32,6 +32,7 @@ from freemcg.jobs import SETTINGS, check_made_with, check_one_counts, job_settin
 from freemcg.networks import ConvVAE
 from freemcg.output import write_csv, write_text
 from freemcg.plan import most_queries
+from freemcg.refusal import InvalidValue
 from freemcg.spending import price_text, say_spent, spend_shown
 
 TABLE, GRID = "comparison.csv", "grid.png"
@@ -139,7 +140,7 @@ def _check_image(name: str, image: Tensor, explainer: FreeMCG, tangents: Tangent
     tangents.check(image[None])
     pixels = image[0].numel()
     if not 1 <= steps <= pixels:
-        raise ValueError(f"steps must be in 1..{pixels}, the pixels of {name}, got {steps}")
+        raise InvalidValue(f"steps must be in 1..{pixels}, the pixels of {name}, got {steps}")
 
 
 def _tangents(explainer: FreeMCG, vae: ConvVAE | None) -> Tangents:

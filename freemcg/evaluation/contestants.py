@@ -14,6 +14,7 @@ from freemcg.blackbox import BlackBox
 from freemcg.blackbox.white_box import WhiteBox, has_gradients
 from freemcg.explainer import FreeMCG
 from freemcg.plan import most_queries
+from freemcg.refusal import InvalidValue
 from freemcg.results import BUDGET_EXHAUSTED
 
 FREEMCG = "freemcg"
@@ -68,14 +69,14 @@ def method_names(methods: Sequence[str] | None, black_box: BlackBox) -> tuple[st
     if methods is None:
         return WITH_GRADIENTS if open_ else ASKING
     if not methods:
-        raise ValueError(f"name at least one method; known are {', '.join((FREEMCG, *METHODS))}")
+        raise InvalidValue(f"name at least one method; known are {', '.join((FREEMCG, *METHODS))}")
     for name in methods:
         if name != FREEMCG and name not in METHODS:
             raise unknown("method", name, (FREEMCG, *METHODS))
     closed = [name for name in methods if name != FREEMCG and METHODS[name].needs_weights]
     if closed and not open_:
         asking = [FREEMCG, *(name for name, method in METHODS.items() if not method.needs_weights)]
-        raise ValueError(
+        raise InvalidValue(
             f"{', '.join(closed)} must differentiate a torch.nn.Module that answers logits, and this model can only be "
             f"asked; methods that ask are {', '.join(asking)}"
         )
@@ -112,7 +113,7 @@ def make_contestants(names: Sequence[str], explainer: FreeMCG, given: dict[str, 
         except ModuleNotFoundError as error:
             missing = str(error)
         except ValueError as error:
-            raise ValueError(str(error) if name in str(error) else f"{name}: {error}") from None
+            raise InvalidValue(str(error) if name in str(error) else f"{name}: {error}") from None
         made.append(Contestant(name, model, unit, budget if settings else 1, attribute, missing))
     return made
 
@@ -123,7 +124,7 @@ def _whole_maps(explainer: FreeMCG) -> Callable[[Tensor, int], Tensor]:
     def attribute(images: Tensor, target: int) -> Tensor:
         results = [explainer.explain(image, target) for image in images]
         if explainer.settings.tolerance is None and any(result.status == BUDGET_EXHAUSTED for result in results):
-            raise ValueError("the budget ended before the map was whole")
+            raise InvalidValue("the budget ended before the map was whole")
         return torch.stack([result.values for result in results])
 
     return attribute

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from freemcg.refusal import InvalidValue
+
 
 def spearman(maps: Tensor, others: Tensor) -> Tensor:
     """Spearman's correlation (1904) of each of `maps` `(N, ...)` with its counterpart, `(N,)` in [-1, 1].
@@ -16,7 +18,7 @@ def spearman(maps: Tensor, others: Tensor) -> Tensor:
         ValueError: the shapes differ.
     """
     if maps.shape != others.shape:
-        raise ValueError(f"maps to correlate must have one shape, got {tuple(maps.shape)} and {tuple(others.shape)}")
+        raise InvalidValue(f"maps to correlate must have one shape, got {tuple(maps.shape)} and {tuple(others.shape)}")
     first, second = (_ranks(each.flatten(1)) for each in (maps, others))
     lengths = first.norm(dim=1) * second.norm(dim=1)
     correlation: Tensor = torch.where(lengths > 0, (first * second).sum(dim=1) / lengths.clamp(min=1e-12), 0.0)

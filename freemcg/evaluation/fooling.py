@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from freemcg.refusal import InvalidValue
+
 
 def fool_gradient(
     model: nn.Module,
@@ -43,9 +45,9 @@ def fool_gradient(
         ValueError: the model is in training mode, or there are not as many targets and wanted maps as images.
     """
     if model.training:
-        raise ValueError("the model is in training mode, where answers depend on the batch; call model.eval() first")
+        raise InvalidValue("the model is in training mode, where answers depend on the batch; call model.eval() first")
     if wanted.shape != images.shape or targets.shape != images.shape[:1]:
-        raise ValueError(
+        raise InvalidValue(
             f"for images {tuple(images.shape)} give as many targets and maps of the same shape, got "
             f"{tuple(targets.shape)} and {tuple(wanted.shape)}"
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from freemcg.blackbox import BlackBox, check_images
 from freemcg.blur import gaussian_blur
+from freemcg.refusal import InvalidValue
 from freemcg.seeding import generator_for
 
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -86,16 +87,16 @@ def insertion_deletion(
     check_images(images)
     count, _, height, width = images.shape
     if attributions.shape != images.shape or targets.shape != (count,):
-        raise ValueError(
+        raise InvalidValue(
             f"for images {tuple(images.shape)} give attributions of the same shape and {count} targets, got "
             f"{tuple(attributions.shape)} and {tuple(targets.shape)}"
         )
     if not attributions.isfinite().all():
-        raise ValueError("attributions hold NaN or infinity, which have no rank")
+        raise InvalidValue("attributions hold NaN or infinity, which have no rank")
     if not 1 <= steps <= height * width:
-        raise ValueError(f"steps must be in 1..{height * width}, the pixels of an image, got {steps}")
+        raise InvalidValue(f"steps must be in 1..{height * width}, the pixels of an image, got {steps}")
     if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+        raise InvalidValue(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
     ranks = saliency_ranks(REDUCTIONS[reduction](attributions), seed=seed)
     exchanged = torch.tensor([round(step * height * width / steps) for step in range(steps + 1)])
     insertion, deletion = [], []

@@ -10,6 +10,7 @@ from freemcg.bundle import load_bundle
 from freemcg.denoiser import Denoiser
 from freemcg.images import read_image
 from freemcg.items import list_items
+from freemcg.refusal import InvalidValue
 
 
 def read_pictures(images: Path, out: Path, denoiser: Denoiser) -> dict[str, Tensor]:
@@ -35,5 +36,5 @@ def bundled_digits(count: int, denoiser: Denoiser) -> dict[str, Tensor]:
     """
     images = load_bundle("digits").images
     if not 1 <= count <= len(images):
-        raise ValueError(f"images must be 1..{len(images)}, the bundled digits, got {count}")
+        raise InvalidValue(f"images must be 1..{len(images)}, the bundled digits, got {count}")
     return {f"digit-{index:03}": images[index].to(denoiser.device) for index in range(count)}

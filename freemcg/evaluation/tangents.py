@@ -11,6 +11,7 @@ from freemcg.denoiser import Denoiser
 from freemcg.estimator import draw_particles
 from freemcg.identity import identity
 from freemcg.networks import ConvVAE
+from freemcg.refusal import InvalidValue
 from manifolds import TangentSpace, decoder_tangent_space, ensemble_tangent_space
 
 EXPLAINED = 0.9  # share of the particles' variance that their tangent space holds
@@ -66,7 +67,7 @@ class VaeTangents:
             made = None
         if made != images.shape:
             shape = "x".join(str(size) for size in images.shape[1:])
-            raise ValueError(f"the VAE does not take images of {shape}; name one of such images, or none")
+            raise InvalidValue(f"the VAE does not take images of {shape}; name one of such images, or none")
 
 
 class EnsembleTangents:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from freemcg.refusal import InvalidValue
+
 
 def attack(
     model: nn.Module, images: Tensor, labels: Tensor, *, radius: float, steps: int, generator: torch.Generator
@@ -29,7 +31,7 @@ def attack(
         ValueError: `radius` or `steps` is not positive.
     """
     if radius <= 0 or steps < 1:
-        raise ValueError(f"radius must be > 0 and steps >= 1, got {radius} and {steps}")
+        raise InvalidValue(f"radius must be > 0 and steps >= 1, got {radius} and {steps}")
     training = model.training
     model.eval()
     try:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from freemcg.digits import load_scans, render
 from freemcg.networks import NETWORKS, save_network
+from freemcg.refusal import InvalidValue
 from freemcg.training.adversarial import attack
 from freemcg.training.data import ImageSet, load_training_images
 from freemcg.training.loop import Training, train
@@ -50,7 +51,7 @@ def train_classifier(settings: ClassifierTraining, out: Path) -> dict[str, Any]:
         progress=accelerator.is_main_process,
     )
     if images.labels is None:
-        raise ValueError(f"{settings.data} has no classes; a classifier needs one subfolder a class")
+        raise InvalidValue(f"{settings.data} has no classes; a classifier needs one subfolder a class")
     if settings.data == "digits":
         scans, labels = load_scans("test")
         held_out = ImageSet(render(scans), labels, images.class_names)

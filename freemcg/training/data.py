@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from freemcg.digits import CLASS_NAMES, load_scans, render
 from freemcg.images import list_images, read_image
+from freemcg.refusal import InvalidValue
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,14 @@ def load_training_images(data: str, *, channels: int, image_size: int, progress:
     """
     if data == "digits":
         if (channels, image_size) != (1, 32):
-            raise ValueError(f"digits are 1x32x32 images; the config asks for {channels}x{image_size}x{image_size}")
+            raise InvalidValue(f"digits are 1x32x32 images; the config asks for {channels}x{image_size}x{image_size}")
         scans, labels = load_scans("train")
         return ImageSet(render(scans), labels, CLASS_NAMES)
     folder = Path(data)
     paths = list_images(folder)
     class_names = tuple(sorted({path.relative_to(folder).parts[0] for path in paths if path.parent != folder}))
     if class_names and any(path.parent == folder for path in paths):
-        raise ValueError(
+        raise InvalidValue(
             f"{folder} holds pictures both beside and inside class folders; move them all into class folders"
         )
     images = torch.empty(len(paths), channels, image_size, image_size, dtype=torch.uint8)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from freemcg.refusal import InvalidValue
 from freemcg.seeding import generator_for
 from freemcg.training.data import Augmentation, ImageSet
 from freemcg.version import versions
@@ -72,7 +73,7 @@ def train(
     if checkpoint.is_file():
         state = torch.load(checkpoint, map_location=accelerator.device, weights_only=True)
         if state["settings"] != made_with:
-            raise ValueError(
+            raise InvalidValue(
                 f"{checkpoint} was made with other settings; give another --out, or delete it to start anew"
             )
         kept.load_state_dict(state["network"])
