@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 import torch
+from tolerance import assert_same_map
 
 from freemcg import Attribution, BlackBox, Counterfactual, Denoiser, FreeMCG, jobs
 from freemcg.estimator import ESTIMATES
@@ -336,8 +337,8 @@ def test_two_processes_answer_as_one(make_explainer, pipeline, tmp_path):
     run_job(make_explainer(), place / "pics", place / "one", task="attribution")
     for name in ("a", "b", "deep/c"):
         one, two = (Attribution.load(place / out / name / "result.safetensors") for out in ("one", "two"))
-        torch.testing.assert_close(one.values, two.values, rtol=1e-6, atol=1e-6 * one.values.abs().max().item())
-        torch.testing.assert_close(one.standard_error, two.standard_error, rtol=1e-5, atol=1e-7)
+        assert_same_map(one.values, two.values)
+        assert_same_map(one.standard_error, two.standard_error)
         assert one.queries == two.queries
 
 
