@@ -247,8 +247,8 @@ class FreeMCG:
     def _targets(self, target: Target, count: int) -> list[int | str | None]:
         if isinstance(target, Tensor):
             target = target.reshape(-1).tolist()
-        if target is None or isinstance(target, int | str):
-            return [target] * count
+        if target is None or isinstance(target, str) or not isinstance(target, Sequence):
+            return [None if target is None else self.black_box.class_index(target)] * count
         if len(target) != count:
             raise InvalidValue(f"there are {count} images but {len(target)} targets")
         for each in target:

@@ -16,17 +16,25 @@ SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Every picture below `folder`, sorted by path.
+    """Every picture below `folder`, sorted by path; those that are hidden by a dot, or lie in such a folder, are not.
 
     Raises:
         FileNotFoundError: there is no such folder, or no picture in it.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not _is_hidden(path.relative_to(folder))
+    )
     if not paths:
         raise FileNotFoundError(f"{folder} holds no picture ({', '.join(SUFFIXES)})")
     return paths
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") and not part.startswith("..") for part in path.parts)
 
 
 def read_image(path: Path, *, channels: int, size: tuple[int, int] | None = None) -> Tensor:

@@ -10,10 +10,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from freemcg.images import list_images
 from freemcg.refusal import InvalidValue
 
 RESULT, RECEIPT, RECORD = "result.safetensors", "receipt.safetensors", "record.json"
+OWN_NAMES = {
+    *(RESULT, RECEIPT, RECORD, "figure.png", "counterfactual.png", "settings.json", "summary.csv"),
+    *("grid.png", "comparison.csv", "answers.sqlite", "answers.sqlite-wal", "answers.sqlite-shm"),
+}
 
 
 @dataclass(frozen=True)
@@ -26,13 +32,14 @@ class Item:
 
     @property
     def explained(self) -> bool:
-        """Whether a result is there, whole, and for this very picture."""
-        return (self.folder / RESULT).is_file() and self._record().get("picture") == self.picture
+        """Whether a result and its receipt are there, whole, and for this very picture."""
+        whole = all(_is_whole(self.folder / name) for name in (RESULT, RECEIPT))
+        return whole and self._record().get("picture") == self.picture
 
     @property
     def done(self) -> bool:
         """Whether there is nothing to do: it is explained, and that did not end with the budget of a job."""
-        return self.explained and not self._record()["unfinished"]
+        return self.explained and self._record().get("unfinished") is False
 
     @cached_property
     def picture(self) -> str:
@@ -40,9 +47,28 @@ class Item:
         return hashlib.sha256(self.image.read_bytes()).hexdigest()[:16]
 
     def _record(self) -> dict[str, Any]:
-        path = self.folder / RECORD
-        record: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-        return record
+        """What was noted of the result; nothing where that cannot be read."""
+        try:
+            record = json.loads((self.folder / RECORD).read_text())
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a safetensors file is there and as long as its header says."""
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except (OSError, SafetensorError):
+        return False
+
+
+def _folder_of(path: Path) -> Path:
+    """Where a picture's results go: its path without the suffix, or with it where that is no name of their own."""
+    name = path.stem
+    taken = name in OWN_NAMES or name.endswith(".partial") or name.strip(".") == ""
+    return path if taken else path.with_suffix("")
 
 
 def list_items(images: Path, out: Path) -> list[Item]:
@@ -67,7 +93,7 @@ def list_items(images: Path, out: Path) -> list[Item]:
         raise FileNotFoundError(f"there is no picture or folder {images}")
     full: set[Path] = set()
     while True:
-        folders = {path: path if path in full else path.with_suffix("") for path in paths}
+        folders = {path: path if path in full else _folder_of(path) for path in paths}
         count = Counter(folders.values())
         clashing = {path for path, folder in folders.items() if count[folder] > 1}
         if not clashing:

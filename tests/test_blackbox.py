@@ -174,6 +174,18 @@ def test_a_model_in_training_mode_is_refused(images):
     assert black_box.queries == 0
 
 
+def test_a_model_with_a_part_in_training_mode_is_refused(images):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(), torch.nn.Linear(72, 3)).eval()
+    network[1].train()
+    black_box = BlackBox(network)
+    with raises(
+        ValueError,
+        "the part '1' of the model is in training mode, where answers depend on the batch; call model.eval() first",
+    ):
+        black_box(images)
+    assert black_box.queries == 0
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_the_classifier_gets_float32(dtype, images):
     spy = Spy()
@@ -694,6 +706,25 @@ NAMES = [f"class{index}" for index in range(14)]
 @pytest.mark.parametrize(("target", "index"), [("class0", 0), ("class13", 13), (0, 0), (13, 13)])
 def test_a_class_goes_by_name_or_index(target, index):
     assert BlackBox(brightness, class_names=NAMES).class_index(target) == index
+
+
+@pytest.mark.parametrize("target", [np.int64(2), np.uint8(2), torch.tensor(2)])
+def test_a_whole_number_of_any_kind_is_an_index(target):
+    index = BlackBox(brightness).class_index(target)
+    assert (index, type(index)) == (2, int)
+
+
+@pytest.mark.parametrize("target", [2.7, True, torch.tensor(2.0), [2]])
+def test_what_is_no_whole_number_is_no_class(target):
+    with pytest.raises(TypeError, match=r"^a class is named by its index \(a whole number\) or its name, got "):
+        BlackBox(brightness).class_index(target)
+
+
+def test_a_name_that_two_classes_have_is_refused():
+    black_box = BlackBox(brightness, class_names=["crane", "dog", "crane"])
+    with raises(ValueError, "2 classes are named 'crane'; name one by its index: 0, 2"):
+        black_box.class_index("crane")
+    assert black_box.class_index("dog") == 1
 
 
 @pytest.mark.parametrize(

@@ -208,3 +208,10 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
         list_images(tmp_path)
     with pytest.raises(FileNotFoundError, match=f"^{re.escape(f'there is no folder {tmp_path}/x')}$"):
         list_images(tmp_path / "x")
+
+
+def test_hidden_pictures_and_folders_are_left_out(tmp_path):
+    (tmp_path / ".thumbnails").mkdir()
+    for name in ("a.png", "._a.png", ".thumbnails/b.png", "..c.png"):
+        write_image(torch.zeros(1, 2, 2), tmp_path / name)
+    assert [path.name for path in list_images(tmp_path)] == ["..c.png", "a.png"]

@@ -47,6 +47,34 @@ def written(out):
     return {path: path.stat().st_mtime_ns for path in out.rglob("result.safetensors")}
 
 
+@pytest.mark.parametrize("name", ["...png", "..png", "summary.csv.png", "settings.json.png", "answers.sqlite.png"])
+def test_a_result_lies_below_the_folder_of_results_and_under_no_name_of_the_job(make_explainer, tmp_path, name):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "results" / "out"
+    (images / "a.png").rename(images / name)
+    run_job(make_explainer(), images, out, task="attribution")
+    assert [path.parent for path in tmp_path.rglob("result.safetensors")] == [out / name]
+    assert sorted(path.name for path in out.iterdir()) == sorted([name, "settings.json", "summary.csv"])
+
+
+@pytest.mark.parametrize("name", ["result.safetensors", "receipt.safetensors", "record.json"])
+@pytest.mark.parametrize("damage", ["emptied", "halved", "removed"])
+def test_a_damaged_result_is_made_again_and_stops_nothing(make_explainer, tmp_path, name, damage):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png")), tmp_path / "out"
+    run_job(make_explainer(), images, out, task="attribution")
+    before, values = written(out), Attribution.load(out / "b" / "result.safetensors").values
+    path = out / "b" / name
+    content = path.read_bytes()
+    path.unlink()  # loaded tensors look into the old file
+    if damage != "removed":
+        path.write_bytes(content[: len(content) // 2] if damage == "halved" else b"")
+    again = make_explainer()
+    rows = run_job(again, images, out, task="attribution")
+    assert [row["image"] for row in rows] == ["a.png", "b.png"]
+    assert again.black_box.queries == 9
+    assert written(out)[out / "a" / "result.safetensors"] == before[out / "a" / "result.safetensors"]
+    torch.testing.assert_close(Attribution.load(out / "b" / "result.safetensors").values, values)
+
+
 @pytest.mark.parametrize("task", ["attribution", "counterfactual"])
 def test_a_second_start_does_only_what_is_missing(make_explainer, tmp_path, task):
     images, out = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png", "deep/c.png")), tmp_path / "out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -15,6 +16,7 @@ from freemcg.blackbox.preparation import check_images, prepared
 from freemcg.blackbox.receipt import Receipt
 from freemcg.blackbox.scores import SCORE_KINDS, spread_top_k
 from freemcg.blackbox.unwrap import as_tensor, unwrapped
+from freemcg.eval_mode import refuse_training
 from freemcg.identity import identity
 from freemcg.refusal import InvalidType, InvalidValue, Refusal
 
@@ -202,21 +204,28 @@ class BlackBox:
         spent = f"{self.queries} queries" + ("" if self.budget is None else f" of {self.budget}")
         return f"BlackBox({self.identity}, scores={self.scores!r}, {spent})"
 
-    def class_index(self, target: int | str) -> int:
-        """The index of a class given by index or name.
+    def class_index(self, target: int | str | Any) -> int:
+        """The index of a class given by name or by index: a whole number of any kind, numpy's and torch's too.
 
         Raises:
-            ValueError: there is no such class.
+            TypeError: it is neither.
+            ValueError: there is no such class, or several have the name.
         """
         if isinstance(target, str):
-            if self.class_names is None or target not in self.class_names:
-                known = "the black box has no class_names" if self.class_names is None else _listed(self.class_names)
+            names = self.class_names or ()
+            found = [index for index, name in enumerate(names) if name == target]
+            if len(found) > 1:
+                indices = ", ".join(str(index) for index in found)
+                raise InvalidValue(f"{len(found)} classes are named {target!r}; name one by its index: {indices}")
+            if not found:
+                known = "the black box has no class_names" if self.class_names is None else _listed(names)
                 raise InvalidValue(f"there is no class {target!r}; {known}")
-            return self.class_names.index(target)
-        if target < 0 or (self.num_classes is not None and target >= self.num_classes):
+            return found[0]
+        index = _whole(target)
+        if index < 0 or (self.num_classes is not None and index >= self.num_classes):
             top = "" if self.num_classes is None else f"; classes are 0..{self.num_classes - 1}"
-            raise InvalidValue(f"there is no class {target}{top}")
-        return int(target)
+            raise InvalidValue(f"there is no class {index}{top}")
+        return index
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -272,10 +281,8 @@ class BlackBox:
         remaining = self.remaining
         if remaining is not None and len(missing) > remaining:
             raise QueryBudgetExceeded(len(missing), remaining, self.budget or 0)
-        if isinstance(self.predict, nn.Module) and self.predict.training:
-            raise InvalidValue(
-                "the model is in training mode, where answers depend on the batch; call model.eval() first"
-            )
+        if isinstance(self.predict, nn.Module):
+            refuse_training(self.predict, "model")
         self.cached += len(images) - len(missing)
         for start in range(0, len(missing), self.batch_size):
             self._ask(images, missing[start : start + self.batch_size], name, keys, found)
@@ -373,6 +380,16 @@ class BlackBox:
             first = next(self.predict.parameters(), None)
             images = images if first is None else images.to(first.device)
         return images.clone(memory_format=torch.contiguous_format)
+
+
+def _whole(target: Any) -> int:
+    """A class index; booleans and numbers with a fraction are none."""
+    try:
+        if isinstance(target, bool):
+            raise TypeError
+        return operator.index(target)
+    except TypeError:
+        raise InvalidType(f"a class is named by its index (a whole number) or its name, got {target!r}") from None
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,0 +1,24 @@
+"""A network whose answers depend on chance or on the batch is in training mode, in whole or in part."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from freemcg.refusal import InvalidValue
+
+
+def refuse_training(network: nn.Module, called: str) -> None:
+    """Refuse a network that is in training mode, or a part of which is.
+
+    Args:
+        called: what the user calls it: model, denoiser.
+
+    Raises:
+        ValueError: it is; the message names the first such part.
+    """
+    part = next((name for name, each in network.named_modules() if each.training), None)
+    if part is not None:
+        where = f"the {called}" if part == "" else f"the part {part!r} of the {called}"
+        raise InvalidValue(
+            f"{where} is in training mode, where answers depend on the batch; call {called}.eval() first"
+        )
