@@ -1,34 +1,44 @@
 """The command line: every command is a few lines over the Python API.
 
-What a user can get wrong is said in one sentence on the error stream, with exit status 2.
+What went wrong is said in one sentence on the error stream; `freemcg.errors` holds the exit statuses.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import sysconfig
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from freemcg.errors import (
+    INTERRUPTED,
+    MODEL_FAILED,
+    SLIP,
+    STATUSES,
+    UNFINISHED,
+    FailedElsewhere,
+    sentence_of,
+    show_traceback,
+    status_of,
+)
+from freemcg.output import say
 from freemcg.refusal import InvalidValue
 
 if TYPE_CHECKING:
     from freemcg.blackbox import BlackBox
     from freemcg.jobs import Task
 
-UNFINISHED = 1
-REFUSED = 2
-INTERRUPTED = 130
+
+def _listed(title: str, *lines: str) -> str:
+    """What help shows below the options, line by line as it stands."""
+    return "\b\n" + "\n".join((title, *(f"  {line}" for line in lines)))
 
 
 def _examples(*lines: str) -> str:
-    """What help shows below the options, line by line as it stands."""
-    return "\b\n" + "\n".join(("Examples:", *(f"  {line}" for line in lines)))
+    return _listed("Examples:", *lines)
 
 
 app = typer.Typer(
@@ -40,7 +50,9 @@ app = typer.Typer(
         "freemcg demo",
         "freemcg attribute photos/ --model mine.py:predict --scores probabilities \\",
         "    --denoiser google/ddpm-celebahq-256 --out results",
-    ),
+    )
+    + "\n\n"
+    + _listed("Exit status:", *(f"{status:3}  {meaning}" for status, meaning in STATUSES.items())),
 )
 train = typer.Typer(
     rich_markup_mode=None,
@@ -104,7 +116,7 @@ Data = Annotated[str | None, typer.Option(help="Folder of pictures, in place of 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (that of the process, by default) and return the exit status.
 
-    With `FREEMCG_DEBUG=1` in the environment, errors keep their traceback.
+    `freemcg.errors` says which. With `FREEMCG_DEBUG=1` in the environment, errors keep their traceback.
     """
     os.environ.setdefault(
         "OMP_WAIT_POLICY", "PASSIVE"
@@ -113,13 +125,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = app(arguments, prog_name="freemcg", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
-    except Exception as error:
-        if os.environ.get("FREEMCG_DEBUG") == "1" or not _is_refusal(error):
+    except (Exception, SystemExit) as error:
+        if os.environ.get("FREEMCG_DEBUG") == "1":
             raise
-        typer.echo(f"freemcg: {_sentence(error)}", err=True)
-        return REFUSED
+        status = status_of(error)
+        if isinstance(error, SystemExit) and status != MODEL_FAILED:
+            return status  # another process says why
+        if status == SLIP and not isinstance(error, FailedElsewhere):
+            show_traceback(error)
+        else:
+            say(f"freemcg: {sentence_of(error)}", err=True)
+        return status
     if status == INTERRUPTED:
-        typer.echo("freemcg: interrupted; finished results are kept, and the same command goes on from them", err=True)
+        say("freemcg: interrupted; finished results are kept, and the same command goes on from them", err=True)
     return int(status or 0)
 
 
@@ -135,7 +153,7 @@ def _start(
     if version:
         from freemcg.version import __version__  # noqa: PLC0415
 
-        typer.echo(f"freemcg {__version__}")
+        say(f"freemcg {__version__}")
     elif context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -281,7 +299,7 @@ def _plan(
     settings = make(Settings, for_scores(values, black_box.scores))
     found = forecast(black_box, settings, wanted, pending, latency=latency, price_per_1000=price_per_1000)
     for line in describe_forecast(found):
-        typer.echo(line)
+        say(line)
 
 
 @app.command(
@@ -316,7 +334,7 @@ def _probe(
     pictures = [read_image(path, channels=black_box.channels or 3) for path in paths[:2]]
     other = pictures[1] if len(pictures) > 1 else pictures[0].flip(-1)
     for line in describe(black_box, probe(black_box, pictures[0], other), tuple(pictures[0].shape)):
-        typer.echo(line)
+        say(line)
 
 
 @app.command(
@@ -333,9 +351,9 @@ def _cache(
         raise FileNotFoundError(f"there is no file {file}")
     kept = QueryCache(file)
     if clear:
-        typer.echo(f"forgot {kept.clear()} answers")
+        say(f"forgot {kept.clear()} answers")
     for each in kept.models():
-        typer.echo(f"{each.answers} answers ({each.scores}) of {each.model}")
+        say(f"{each.answers} answers ({each.scores}) of {each.model}")
 
 
 @app.command(
@@ -460,7 +478,7 @@ def _replay(
     _, place = start_processes(device)
     different = False
     for each, fields in replay_folder(folder, denoiser, device=place):
-        typer.echo(f"{each}: " + (f"DIFFERENT in {', '.join(fields)}" if fields else "equal to the last digit"))
+        say(f"{each}: " + (f"DIFFERENT in {', '.join(fields)}" if fields else "equal to the last digit"))
         different |= bool(fields)
     if different:
         raise typer.Exit(UNFINISHED)
@@ -618,7 +636,7 @@ def _say_trained(out: Path, headline: str) -> None:
     from accelerate import PartialState  # noqa: PLC0415
 
     if PartialState().is_main_process:
-        typer.echo(f"{headline}; the model and its training.json are in {out}")
+        say(f"{headline}; the model and its training.json are in {out}")
 
 
 def _class(target: str | None, names: Sequence[str] | None) -> int | str | None:
@@ -626,36 +644,6 @@ def _class(target: str | None, names: Sequence[str] | None) -> int | str | None:
     if target is None or target in (names or ()):
         return target
     return int(target) if target.removeprefix("-").isdecimal() else target
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether an exception tells a user what to do otherwise, and is no slip of this program."""
-    if hasattr(error, "format_message"):
-        return True
-    from freemcg.blackbox import QueryBudgetExceeded  # noqa: PLC0415
-
-    return isinstance(error, ValueError | TypeError | OSError | ModuleNotFoundError | QueryBudgetExceeded)
-
-
-def _sentence(error: Exception) -> str:
-    """The message on one line; where the user's own code raised it, with file and line."""
-    if hasattr(error, "format_message"):
-        message = str(error.format_message())
-    elif isinstance(error, OSError) and error.filename is not None:
-        message = f"{error.filename}: {error.strerror}"
-    else:
-        message = str(error)
-    return _user_line(error) + " ".join(message.split())
-
-
-def _user_line(error: Exception) -> str:
-    libraries = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), "<")
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename.startswith(str(Path(__file__).parent)):
-            return ""
-        if not frame.filename.startswith(libraries):
-            return f"{frame.filename}, line {frame.lineno}: {type(error).__name__}: "
-    return ""
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import typer
 from torch import Tensor
 
 from freemcg.blackbox import BlackBox
@@ -14,7 +13,7 @@ from freemcg.bundle import Bundle, load_bundle
 from freemcg.digits import CLASS_NAMES
 from freemcg.explainer import FreeMCG
 from freemcg.images import write_image
-from freemcg.output import print_table
+from freemcg.output import print_table, say
 from freemcg.plot import plot_grid, write_figure
 from freemcg.refusal import InvalidValue
 from freemcg.seeding import generator_for
@@ -48,7 +47,7 @@ def run_demo(out: Path, *, images: int = 4, seed: int = 0) -> list[dict[str, Any
     pairs = []
     for index in chosen:
         image, name = bundle.images[index], bundle.class_names[int(bundle.labels[index])]
-        typer.echo(f"explaining a {name} ({len(rows) + 1} of {len(chosen)})", err=True)
+        say(f"explaining a {name} ({len(rows) + 1} of {len(chosen)})", err=True)
         attribution, counterfactual = explainer.explain(image), explainer.counterfactual(image)
         pairs.append((attribution, counterfactual))
         folder = out / f"digit-{name}"
@@ -72,7 +71,7 @@ def run_demo(out: Path, *, images: int = 4, seed: int = 0) -> list[dict[str, Any
         )
     write_figure(plot_grid(pairs), out / "demo.png")
     print_table(rows)
-    typer.echo(_explanation(out, rows[0]))
+    say(*_explanation(out, rows[0]).splitlines())
     return rows
 
 

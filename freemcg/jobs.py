@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import typer
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded
+from freemcg.errors import REFUSED, SLIP, FailedElsewhere, sentence_of, show_traceback, status_of
 from freemcg.explainer import FreeMCG
 from freemcg.images import read_image, write_image
 from freemcg.items import RECEIPT, RECORD, RESULT, Item, list_items
-from freemcg.output import print_table, write_csv, write_text
+from freemcg.output import print_table, say, write_csv, write_text
 from freemcg.plan import most_queries
 from freemcg.plot import class_name, write_figure
 from freemcg.refusal import InvalidValue
@@ -121,14 +121,14 @@ def run_job(
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
         each = most_queries(explainer.settings, task, may_change=explainer.black_box.may_change)
-        typer.echo(
+        say(
             f"images: {len(items)}; done before: {len(items) - len(pending)}; "
             f"to do: {len(pending)}, at most {each} queries each" + price_text(len(pending) * each, price_per_1000),
             err=True,
         )
         if resized:
             height, width = explainer.denoiser.image_size or (0, 0)
-            typer.echo(f"resized to the denoiser's {height}x{width}: {resized} of them", err=True)
+            say(f"resized to the denoiser's {height}x{width}: {resized} of them", err=True)
 
     ended: QueryBudgetExceeded | None = None
 
@@ -154,13 +154,11 @@ def run_job(
         _advise(rows, task)
         say_spent(explainer.black_box.spent, price_per_1000)
         rest = len(rows) - SHOWN_ROWS
-        typer.echo(
-            f"{f'{rest} more rows and ' if rest > 0 else ''}the results are in {out}, this table in {out / SUMMARY}"
-        )
+        say(f"{f'{rest} more rows and ' if rest > 0 else ''}the results are in {out}, this table in {out / SUMMARY}")
     done = sum(item.done for item in items)
     if done < len(items):
         partly = f", {len(explained) - done} in part" if len(explained) > done else ""
-        typer.echo(
+        say(
             f"the budget ended: {done} of {len(items)} images are explained{partly}; a second start goes on from them",
             err=True,
         )
@@ -172,14 +170,14 @@ def _advise(rows: list[dict[str, Any]], task: Task) -> None:
     silent = sum(row["status"] == NO_SIGNAL for row in rows)
     if silent:
         level = "noise" if task == "attribution" else "search.strength"
-        typer.echo(
+        say(
             f"no_signal: {silent} of {len(rows)}; no answer told the target from the rest. Raise {level} in --config, "
             "then --queries",
             err=True,
         )
     changed = sum(row["status"] == MODEL_CHANGED for row in rows)
     if changed:
-        typer.echo(
+        say(
             f"model_changed: {changed} of {len(rows)}; asked about the image once more, the model answered otherwise. "
             "Delete their folders and any cache, and start again",
             err=True,
@@ -260,19 +258,23 @@ def _counterfactual_row(result: Counterfactual) -> dict[str, Any]:
 
 
 def together(state: PartialState, act: Callable[[], None]) -> None:
-    """Act on every process and wait for all; where one refuses, none goes on, and the main process says why."""
-    own: Exception | None = None
+    """Act on every process and wait for all; where one fails, none goes on, and the main process says why."""
+    own: Exception | SystemExit | None = None
     try:
         act()
-    except (ValueError, TypeError, OSError, QueryBudgetExceeded) as error:
+    except (Exception, SystemExit) as error:
         own = error
-    problems = [each for each in gather_object([None if own is None else str(own)]) if each is not None]
-    if problems and not state.is_main_process:
-        raise SystemExit(2)
+    failed = None if own is None else (status_of(own), sentence_of(own))
+    failures = [each for each in gather_object([failed]) if each is not None]
+    if failures and not state.is_main_process:
+        if own is not None and status_of(own) == SLIP:
+            show_traceback(own)
+        raise SystemExit(failures[0][0])
     if own is not None:
         raise own
-    if problems:
-        raise InvalidValue(problems[0])
+    if failures:
+        status, sentence = failures[0]
+        raise InvalidValue(sentence) if status == REFUSED else FailedElsewhere(status, sentence)
 
 
 def check_made_with(out: Path, now: dict[str, Any]) -> None:

@@ -177,7 +177,7 @@ def _run(path: Path) -> ModuleType:
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         sys.modules.pop(path.stem)
         raise InvalidValue(
             f"{path} cannot be imported: {_where(error, path)}{type(error).__name__}: {error}"
@@ -189,7 +189,7 @@ def _run(path: Path) -> ModuleType:
     return module
 
 
-def _where(error: Exception, path: Path) -> str:
+def _where(error: BaseException, path: Path) -> str:
     if isinstance(error, SyntaxError):
         return ""  # its message ends with file and line
     frames = traceback.extract_tb(error.__traceback__)

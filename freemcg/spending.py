@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import typer
-
 from freemcg.blackbox import BlackBox
+from freemcg.output import say
 
 SHOWN_EVERY = 0.5
 
@@ -39,7 +38,7 @@ def say_spent(spent: dict[str, int], price_per_1000: float | None) -> None:
     """What this start cost, where that is not simply a query an answer, or has a price."""
     if spent["sent"] != spent["answered"] or spent["from the cache"] or price_per_1000 is not None:
         said = ", ".join(f"{count} {name}" for name, count in spent.items())
-        typer.echo(f"queries of this start: {said}{price_text(spent['sent'], price_per_1000)}")
+        say(f"queries of this start: {said}{price_text(spent['sent'], price_per_1000)}")
 
 
 def price_text(queries: int, price_per_1000: float | None) -> str:

@@ -11,8 +11,9 @@ import tiny
 import torch
 import yaml
 
-from freemcg import Attribution, Counterfactual
+from freemcg import Attribution, Counterfactual, jobs
 from freemcg.cli import main
+from freemcg.errors import STATUSES
 
 
 @pytest.fixture
@@ -39,11 +40,11 @@ def explain(place, pipeline):
     return run
 
 
-def refusal(capsys, status):
+def refusal(capsys, found, status=2):
     """The one sentence that a refused command says."""
     printed = capsys.readouterr()
     said = [line for line in printed.err.splitlines() if "freemcg: " in line]
-    assert status == 2
+    assert found == status
     assert len(said) == 1
     assert printed.err.endswith(said[0] + "\n")
     assert said[0].startswith("freemcg: ")
@@ -165,21 +166,53 @@ def test_a_wrong_answer_ends_the_job_at_the_first_query(explain, place, capsys, 
     assert tiny.asked(place) == [1]
 
 
-def test_an_error_of_the_users_own_code_is_named_with_file_and_line(explain, place, capsys):
-    line = tiny.MODEL.splitlines().index('    raise ValueError("the lamp is off")') + 1
-    said = refusal(capsys, explain(model="mine.py:refuses"))
-    assert said.endswith(f"mine.py, line {line}: ValueError: the lamp is off")
+OWN_ERRORS = {
+    "refuses": ('raise ValueError("the lamp is off")', "ValueError: the lamp is off"),
+    "breaks": ('raise KeyError("a slip")', "KeyError: 'a slip'"),
+    "leaves": ('raise SystemExit("bye")', "SystemExit: bye"),
+    "divides": ("return images.reshape(7)", "RuntimeError: shape '[7]' is invalid for input of size 64"),
+}
+
+
+@pytest.mark.parametrize("name", OWN_ERRORS)
+def test_an_error_of_the_users_own_code_is_named_with_file_and_line(explain, place, capsys, name):
+    source, message = OWN_ERRORS[name]
+    line = tiny.MODEL.splitlines().index(f"    {source}") + 1
+    said = refusal(capsys, explain(model=f"mine.py:{name}"), status=3)
+    assert said.endswith(f"mine.py, line {line}: {message}")
 
 
 def test_a_lost_connection_is_said_in_one_sentence(explain, place, capsys):
     (place / "remote.py").write_text("def predict(images):\n    raise ConnectionResetError('the server hung up')\n")
-    said = refusal(capsys, explain(model="remote.py:predict"))
+    said = refusal(capsys, explain(model="remote.py:predict"), status=3)
     assert said.endswith("remote.py, line 2: ConnectionResetError: the server hung up")
 
 
-def test_a_slip_keeps_its_traceback(explain):
-    with pytest.raises(KeyError, match="a slip"):
-        explain(model="mine.py:breaks")
+@pytest.mark.parametrize("error", [ValueError, TypeError, KeyError])
+def test_a_slip_of_ours_shows_its_traceback_and_asks_for_a_report(explain, capsys, monkeypatch, error):
+    inside = "def most_queries(*arguments, **options):\n    raise error('a slip')\n"
+    names = {"error": error}
+    exec(compile(inside, jobs.__file__, "exec"), names)
+    monkeypatch.setattr(jobs, "most_queries", names["most_queries"])
+    assert explain() == 70
+    said = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in said
+    assert "this is a fault of freemcg, not yours; finished results are kept. Please report it" in said
+
+
+def test_names_cannot_move_the_cursor_of_a_terminal(explain, place, capsys):
+    (place / "pics" / "a.png").rename(place / "pics" / "a\x1b[2Jb\n.png")
+    assert explain(images="pics") == 0
+    printed = "".join(capsys.readouterr())
+    assert "a\\x1b[2Jb\\n.png" in printed
+    assert "\x1b[2J" not in printed
+
+
+def test_help_lists_the_exit_statuses(capsys):
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for status, meaning in STATUSES.items():
+        assert f"{status}  {meaning}" in shown
 
 
 def test_debugging_keeps_every_traceback(explain, monkeypatch):

@@ -399,7 +399,7 @@ def test_a_picture_that_another_process_cannot_read_stops_this_one_before_the_fi
     images = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png", "c.png"))
     state = SimpleNamespace(process_index=rank, num_processes=3, is_main_process=rank == 0)
     monkeypatch.setattr(jobs, "PartialState", lambda: state)
-    monkeypatch.setattr(jobs, "gather_object", lambda own: [*own, None, "c.png cannot be decoded"])
+    monkeypatch.setattr(jobs, "gather_object", lambda own: [*own, None, (2, "c.png cannot be decoded")])
     explainer = make_explainer()
     with pytest.raises(error) as caught:
         run_job(explainer, images, tmp_path / "out", task="attribution")

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import typer
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
@@ -30,13 +29,13 @@ from freemcg.evaluation.tangents import EnsembleTangents, Tangents, VaeTangents
 from freemcg.explainer import FreeMCG
 from freemcg.jobs import SETTINGS, check_made_with, check_one_counts, job_settings, together
 from freemcg.networks import ConvVAE
-from freemcg.output import write_csv, write_text
+from freemcg.output import say, write_csv, write_text
 from freemcg.plan import most_queries
-from freemcg.refusal import InvalidValue
+from freemcg.refusal import InvalidValue, Refusal
 from freemcg.spending import price_text, say_spent, spend_shown
 
 TABLE, GRID = "comparison.csv", "grid.png"
-EXPECTED = (ValueError, TypeError, OSError, ModuleNotFoundError, QueryBudgetExceeded)
+EXPECTED = (Refusal, OSError)
 
 
 def compare(
@@ -179,7 +178,7 @@ def _announce(
     measuring = len(pending) * _measuring(steps)
     measured = f"{measuring} queries to measure the maps{price_text(most['queries'] + measuring, price_per_1000)}"
     done = len(images) * len(contestants) - len(pending)
-    typer.echo(
+    say(
         f"images: {len(images)}; methods: {len(contestants)}; maps done before: {done}; to do: {len(pending)}, "
         + (f"at most {costs}, and {measured}" if pending else "nothing to ask"),
         err=True,

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import typer
 from torch import Tensor
 
 from freemcg.blackbox import BlackBox
 from freemcg.evaluation.cells import Cell
 from freemcg.evaluation.intervals import mean_interval
 from freemcg.evaluation.tangents import Tangents
-from freemcg.output import print_table
+from freemcg.output import print_table, say
 from freemcg.plot import plot_comparison, write_figure
 from manifolds import random_alignment
 
@@ -76,13 +75,13 @@ def print_report(cells: list[Cell], names: Sequence[str], tangents: Tangents, gr
     random = ""
     if ranks:
         random = f"; a random map has {random_alignment(round(sum(ranks) / len(ranks)), sizes[0]):.3f}"
-    typer.echo(
-        f"best first by insertion (higher is better; deletion: lower); means with 95 % intervals over images\n"
-        f"alignment: with the {tangents.description}{random}\n"
-        f"maps side by side in {grid}, every figure in {table}"
+    say(
+        "best first by insertion (higher is better; deletion: lower); means with 95 % intervals over images",
+        f"alignment: with the {tangents.description}{random}",
+        f"maps side by side in {grid}, every figure in {table}",
     )
     for each in failures:
-        typer.echo(each, err=True)
+        say(each, err=True)
 
 
 def _mean(values: Sequence[float | None]) -> str | None:
