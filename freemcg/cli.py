@@ -78,7 +78,8 @@ Scores = Annotated[
     str | None,
     typer.Option(
         help="What file.py:name or file.onnx answers: logits, probabilities, log_probabilities, top_k (those of some "
-        "classes, NaN or not listed for the others) or label.  [default: logits, or as the ONNX file shows; to "
+        "classes, NaN or not listed for the others), label, binary (the probability of the positive class of two) or "
+        "binary_logit.  [default: logits, or as the ONNX file shows; to "
         "be said for http://...]"
     ),
 ]

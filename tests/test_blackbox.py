@@ -513,13 +513,15 @@ def test_a_classifier_that_normalises_in_place_leaves_the_callers_images_alone(i
             "logits",
             torch.zeros(3),
             ValueError,
-            "the black box answered shape (3,) for 3 images; it must be (3, classes)",
+            "the black box answered shape (3,) for 3 images; it must be (3, classes); "
+            "for the probability of the positive class of two say scores='binary', for its logit scores='binary_logit'",
         ),
         (
             "logits",
             torch.zeros(3, 1),
             ValueError,
-            "the black box answered one column of scores; it must have at least 2 classes",
+            "the black box answered one column of scores; it must have at least 2; for the probability of the positive "
+            "class of two say scores='binary', for its logit scores='binary_logit'",
         ),
         (
             "logits",
@@ -575,6 +577,21 @@ def test_a_classifier_that_normalises_in_place_leaves_the_callers_images_alone(i
             "a row lies in [-0.25, 1.25] and sums to 1; is it scores='logits'?",
         ),
         (
+            "probabilities",
+            torch.tensor([[0.5, 0.5], [0.875, 0.75], [0.0, 1.0]]),
+            ValueError,
+            "the black box was declared to answer probabilities, but a row lies in [0.75, 0.875] and sums to 1.625; it "
+            "looks like independent labels (a sigmoid each): explain one of them with scores='binary' on its column; "
+            "or like rounded probabilities: divide each row by its sum",
+        ),
+        (
+            "probabilities",
+            torch.tensor([[0.5, 0.5], [25.0, 75.5], [0.0, 1.0]]),
+            ValueError,
+            "the black box was declared to answer probabilities, but "
+            "a row lies in [25, 75.5] and sums to 100.5; it looks like percent: divide the answers by 100",
+        ),
+        (
             "log_probabilities",
             torch.tensor([[0.5, 0.5], [1.0, 2.0], [0.5, 0.5]]).log(),
             ValueError,
@@ -611,7 +628,7 @@ def test_a_classifier_that_normalises_in_place_leaves_the_callers_images_alone(i
             "the black box answered the label 0.5; labels are whole numbers 0..1",
         ),
         ("label", torch.tensor([0.0, NAN, 1.0]), ValueError, "the black box answered NaN or infinity for image 1 of 3"),
-        ("label", torch.zeros(3, 1), ValueError, "the black box answered shape (3, 1) for 3 images; it must be (3,)"),
+        ("label", torch.zeros(3, 2), ValueError, "the black box answered shape (3, 2) for 3 images; it must be (3,)"),
     ],
 )
 def test_a_bad_answer_is_refused_in_one_sentence(kind, answer, error, message):
@@ -681,7 +698,8 @@ def test_bad_images_are_refused_before_a_query_is_spent(bad, error, message):
         (
             {"scores": "logit"},
             ValueError,
-            "scores must be one of logits, probabilities, log_probabilities, top_k, label, got 'logit'",
+            "scores must be one of logits, probabilities, log_probabilities, top_k, label, binary, binary_logit, "
+            "got 'logit'",
         ),
         ({"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
         ({"budget": -1}, ValueError, "budget must be >= 0, got -1"),

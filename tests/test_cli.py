@@ -95,7 +95,10 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
         {"model": "mine.py:box", "scores": "logits"},
         "mine.py:box says itself what it takes and answers; leave out --scores",
     ),
-    ({"scores": "logit"}, "scores must be one of logits, probabilities, log_probabilities, top_k, label, got 'logit'"),
+    (
+        {"scores": "logit"},
+        "scores must be one of logits, probabilities, log_probabilities, top_k, label, binary, ",
+    ),
     ({"scores": "label"}, "a black box that answers labels needs class_names or num_classes"),
     ({"denoiser": "./nowhere"}, "there is no folder ./nowhere, and no bundled denoiser but digits"),
     ({"denoiser": "pics"}, "pics holds no model_index.json; a denoiser is a folder made by save_pretrained"),
@@ -156,7 +159,8 @@ def test_a_file_that_cannot_be_imported_is_named_with_exception_and_line(explain
 
 WRONG_ANSWERS = {
     "answers_nan": "the black box answered NaN or infinity for image 0 of 1",
-    "answers_one_number": "the black box answered shape (1,) for 1 images; it must be (1, classes)",
+    "answers_one_number": "the black box answered shape (1,) for 1 images; it must be (1, classes); "
+    "for the probability of the positive class of two say scores='binary', for its logit scores='binary_logit'",
 }
 
 

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from freemcg.blackbox.cache import QueryCache, image_key
 from freemcg.blackbox.preparation import check_images, prepared
 from freemcg.blackbox.receipt import Receipt
-from freemcg.blackbox.scores import SCORE_KINDS, spread_top_k
+from freemcg.blackbox.scores import ONE_NUMBER, SCORE_KINDS, TWO_CLASSES, spread_top_k
 from freemcg.blackbox.unwrap import as_tensor, unwrapped
 from freemcg.eval_mode import refuse_training
 from freemcg.identity import identity
 from freemcg.refusal import InvalidType, InvalidValue, Refusal
 
+ONE_COLUMN = "for the probability of the positive class of two say scores='binary', for its logit scores='binary_logit'"
 Charge = Callable[[int, bool], None]
 """`charge(images, retry)` before images are sent; with `-images` where they did not leave this machine after all."""
 
@@ -63,6 +64,8 @@ class BlackBox:
         scores: what it answers: `"logits"`, `"probabilities"` or `"log_probabilities"` `(N, num_classes)`; `"top_k"`,
             the probabilities of some classes, either `(N, num_classes)` with NaN for the others or a pair of labels
             and scores, both `(N, k)`; or `"label"` `(N,)`. The last two need `class_names` or `num_classes`.
+            `"binary"` is the probability of the positive class, `"binary_logit"` its logit, `(N,)` or `(N, 1)`: class 1
+            of two.
         image_size: `(H, W)` or a side the classifier wants; images of another size are resized (bilinear, antialiased).
         channels: 1 or 3, what the classifier wants; grey is repeated, RGB becomes luma (ITU-R 601).
         mean, std: a channel each; where given, the classifier is handed `(image - mean) / std`.
@@ -130,6 +133,10 @@ class BlackBox:
         self.budget = budget
         self.class_names = None if class_names is None else tuple(class_names)
         self.num_classes = num_classes if class_names is None else len(class_names)
+        if scores in TWO_CLASSES and self.num_classes not in (None, 2):
+            raise InvalidValue(f"scores='{scores}' has two classes, negative and positive, not {self.num_classes}")
+        if scores in TWO_CLASSES:
+            self.num_classes = 2
         if self.num_classes is not None and self.num_classes < 2:
             raise InvalidValue(f"num_classes must be >= 2, got {self.num_classes}")
         if scores in ("label", "top_k") and self.num_classes is None:
@@ -276,7 +283,7 @@ class BlackBox:
             known = self.cache.get(name, self.scores, list(first))
             found |= {index: known[key] for index, key in enumerate(keys) if key in known}
         for row in found.values():
-            self._check_classes(len(row) if self.scores != "label" else self.num_classes or 0)
+            self._check_classes(len(row) if self.scores not in ONE_NUMBER else self.num_classes or 0)
         missing = [i for i in range(len(images)) if i not in found and (not first or first[keys[i]] == i)]
         remaining = self.remaining
         if remaining is not None and len(missing) > remaining:
@@ -328,15 +335,18 @@ class BlackBox:
 
         Float64 holds every kind of number that a model answers, so nothing is lost before it is kept.
         """
-        wanted = 1 if self.scores == "label" else 2
+        wanted = 1 if self.scores in ONE_NUMBER else 2
         if self.scores == "top_k" and isinstance(answer, tuple | list) and len(answer) == 2:
             labels, scores = (as_tensor(each) for each in answer)
             answer = spread_top_k(labels, scores.double(), self.num_classes or 0)
         answer = as_tensor(unwrapped(answer, count, wanted))
+        while answer.ndim > wanted and answer.shape[-1] == 1:
+            answer = answer[..., 0]
         if answer.ndim != wanted or len(answer) != count:
             shape = f"({count},)" if wanted == 1 else f"({count}, classes)"
+            hint = f"; {ONE_COLUMN}" if wanted == 2 and answer.shape == (count,) else ""
             raise InvalidValue(
-                f"the black box answered shape {tuple(answer.shape)} for {count} images; it must be {shape}"
+                f"the black box answered shape {tuple(answer.shape)} for {count} images; it must be {shape}{hint}"
             )
         rows: Tensor = answer.double().cpu().reshape(count, -1)
         if wanted == 2:
@@ -354,9 +364,9 @@ class BlackBox:
 
     def _understood(self, rows: Tensor) -> Tensor:
         """The log-probabilities that scores mean; each row's depend on that row alone."""
-        scores = rows[:, 0] if self.scores == "label" else rows
-        meant: Tensor = SCORE_KINDS[self.scores](scores.float(), self.num_classes or 0)
-        return meant
+        scores = rows[:, 0] if self.scores in ONE_NUMBER else rows
+        scores = scores if self.scores in TWO_CLASSES else scores.float()  # 1 - p keeps its digits in float64
+        return SCORE_KINDS[self.scores](scores, self.num_classes or 0).float()
 
     def _check_classes(self, count: int) -> None:
         if self.num_classes is None:
@@ -364,7 +374,7 @@ class BlackBox:
         if count != self.num_classes:
             raise InvalidValue(f"the black box answered {count} classes; it has {self.num_classes}")
         if count < 2:
-            raise InvalidValue("the black box answered one column of scores; it must have at least 2 classes")
+            raise InvalidValue(f"the black box answered one column of scores; it must have at least 2; {ONE_COLUMN}")
 
     def prepare(self, images: Tensor) -> Tensor:
         """Images as the classifier wants them: channels, size, normalisation, device."""

@@ -20,7 +20,8 @@ from freemcg.blackbox.box import BlackBox, Charge
 from freemcg.blackbox.cache import QueryCache
 from freemcg.blackbox.encoding import eight_bit, encode
 from freemcg.blackbox.environment import Environment
-from freemcg.blackbox.replies import Rows, read_json, read_labelled, read_labels, read_scores
+from freemcg.blackbox.replies import Rows, read_json, read_labelled, read_labels, read_numbers, read_scores
+from freemcg.blackbox.scores import TWO_CLASSES
 from freemcg.blackbox.transport import Reply, Transport
 from freemcg.refusal import InvalidValue, MissingExtra
 
@@ -50,8 +51,11 @@ class EndpointDescription(BaseModel):
     layout: Literal["HWC", "CHW"] = Field("HWC", description="for numbers")
     value_range: tuple[float, float] = Field((0, 1), description="for numbers: black and white")
     answer: str = Field("@", description="JMESPath, from the reply to what is meant, for all images of the request")
-    means: Literal["probabilities", "logits", "log_probabilities", "labels", "top_k", "label"] = Field(
-        description="rows of scores; lists of {label, score} with all classes (labels) or some (top_k); or a class each"
+    means: Literal[
+        "probabilities", "logits", "log_probabilities", "labels", "top_k", "label", "binary", "binary_logit"
+    ] = Field(
+        description="rows of scores; lists of {label, score} with all classes (labels) or some (top_k); a class each; "
+        "or one number each, the probability (binary) or logit of the positive class"
     )
     class_names: str | tuple[str, ...] | None = Field(None, description="a list, or one text with commas")
     image_size: int | tuple[int, int] | None = Field(None, description="a side, or height and width")
@@ -173,6 +177,8 @@ class Endpoint:
                 raise InvalidValue(f"holds nothing at {described.answer!r}")
             if described.means in ("labels", "top_k"):
                 return read_labelled(found, count, names, all_classes=described.means == "labels")
+            if described.means in TWO_CLASSES:
+                return read_numbers(found, count)
             return read_labels(found, count, names) if described.means == "label" else read_scores(found, count)
         except ValueError as error:
             problem = f"the answer is {error}" if str(error) == "not JSON" else f"the answer {error}"

@@ -138,6 +138,11 @@ def load_huggingface(
     config = network.config
     if config.problem_type == "multi_label_classification":
         raise InvalidValue(f"{name} gives an image several labels; it must decide for one")
+    if config.num_labels == 1:
+        raise InvalidValue(
+            f"{name} answers one number; call it in a function of your own, name that as file.py:function, and say "
+            "scores='binary_logit' if the number is the logit of the positive class of two"
+        )
     try:
         model = HuggingFaceClassifier(network, processor.to_dict())
     except ValueError as error:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from freemcg.blackbox.box import BlackBox
+from freemcg.blackbox.box import ONE_COLUMN, BlackBox
+from freemcg.blackbox.scores import ONE_NUMBER
 from freemcg.refusal import InvalidValue, MissingExtra
 
 DATATYPES: dict[str, type[np.generic]] = {
@@ -132,9 +133,12 @@ def load_onnx(
     if None not in (size, model.size) and size != model.size:
         raise InvalidValue(f"{path} takes images of size {model.size}, not {size}; leave out image_size")
     scores = scores or _scores(path, graph, model.output)
-    if scores != "label" and num_classes is None and class_names is None:
-        fixed = len(model.answer) == 2 and isinstance(model.answer[1], int)
-        num_classes = model.answer[1] if fixed else None
+    if scores not in ONE_NUMBER:
+        stated = model.answer[1] if len(model.answer) > 1 and set(model.answer[2:]) <= {1} else None
+        if stated == 1:
+            raise InvalidValue(f"{path} answers one column of scores; {ONE_COLUMN}")
+        if isinstance(stated, int) and num_classes is None and class_names is None:
+            num_classes = stated
     return BlackBox(
         model,
         scores,

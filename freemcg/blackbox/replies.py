@@ -45,6 +45,17 @@ def read_scores(found: Any, count: int) -> Rows:
     return scores
 
 
+def read_numbers(found: Any, count: int) -> Rows:
+    """A number an image, `(count,)`, alone or in a list of one; the number of one image may come without a list.
+
+    Raises:
+        ValueError: another number of them, no numbers, or NaN.
+    """
+    numbers = found if isinstance(found, list) else [found]
+    _check_count(numbers, count, "numbers")
+    return read_scores([each if isinstance(each, list) else [each] for each in numbers], count)[:, 0]
+
+
 def read_labelled(found: Any, count: int, class_names: Sequence[str], *, all_classes: bool) -> Rows:
     """Lists of `{"label": ..., "score": ...}` in any order, as `(count, classes)`; NaN for a class that is not listed.
 

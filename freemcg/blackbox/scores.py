@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from freemcg.refusal import InvalidType, InvalidValue
@@ -21,12 +22,41 @@ def _from_logits(answer: Tensor, classes: int) -> Tensor:
 def _from_probabilities(answer: Tensor, classes: int) -> Tensor:
     wrong = ((answer.sum(dim=1) - 1).abs() > TOLERANCE) | (answer.amin(dim=1) < -1e-6)
     if wrong.any():
-        row = int(wrong.nonzero()[0])
+        row = answer[int(wrong.nonzero()[0])]
         raise InvalidValue(
-            f"the black box was declared to answer probabilities, but a row lies in [{answer[row].min():.4g}, "
-            f"{answer[row].max():.4g}] and sums to {answer[row].sum():.4g}; is it scores='logits'?"
+            f"the black box was declared to answer probabilities, but a row lies in [{row.min():.4g}, "
+            f"{row.max():.4g}] and sums to {row.sum():.4g}; {_looks_like(row)}"
         )
     return _floored(answer)
+
+
+def _looks_like(row: Tensor) -> str:
+    """What to do about numbers that are no probabilities of exclusive classes, by how they look."""
+    total = row.sum().item()
+    if row.min() >= 0 and abs(total - 100) <= 100 * TOLERANCE:
+        return "it looks like percent: divide the answers by 100"
+    if row.min() >= 0 and row.max() <= 1:
+        return (
+            "it looks like independent labels (a sigmoid each): explain one of them with scores='binary' on its "
+            "column; or like rounded probabilities: divide each row by its sum"
+        )
+    return "is it scores='logits'?"
+
+
+def _from_binary(answer: Tensor, classes: int) -> Tensor:
+    """The probability `(N,)` of the second of two classes."""
+    outside = (answer < -1e-6) | (answer > 1 + 1e-6)
+    if outside.any():
+        raise InvalidValue(
+            f"the black box was declared to answer the probability of the positive class, but answered "
+            f"{answer[outside][0]:.4g}, which is not in [0, 1]; is it scores='binary_logit'?"
+        )
+    return _floored(torch.stack([1 - answer, answer], dim=1))
+
+
+def _from_binary_logit(answer: Tensor, classes: int) -> Tensor:
+    """The logit `(N,)` of the second of two classes: its log-odds are the logit itself."""
+    return torch.stack([F.logsigmoid(-answer), F.logsigmoid(answer)], dim=1)
 
 
 def _from_log_probabilities(answer: Tensor, classes: int) -> Tensor:
@@ -145,4 +175,9 @@ SCORE_KINDS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "log_probabilities": _from_log_probabilities,
     "top_k": _from_top_k,
     "label": _from_label,
+    "binary": _from_binary,
+    "binary_logit": _from_binary_logit,
 }
+ONE_NUMBER = ("label", "binary", "binary_logit")
+"""Kinds of which an answer holds one number an image, `(N,)` or `(N, 1)`."""
+TWO_CLASSES = ("binary", "binary_logit")
