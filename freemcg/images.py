@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
-from freemcg.refusal import InvalidValue
+from freemcg.refusal import InvalidValue, Refusal
 
+MOST_PIXELS = 8192 * 8192
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
@@ -40,39 +42,118 @@ def _is_hidden(path: Path) -> bool:
 def read_image(path: Path, *, channels: int, size: tuple[int, int] | None = None) -> Tensor:
     """Read one picture as `(channels, H, W)`, float in [0, 1].
 
-    The EXIF orientation is applied; 16-bit grey keeps its depth; transparency is laid on white; grey and colour are
-    converted as asked. With `size = (H, W)` the picture is scaled to cover it and cropped at the centre.
+    It is decoded by `decode`; grey and colour are converted as asked. With `size = (H, W)` the picture is scaled to
+    cover it and cropped at the centre.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, ValueError: as `decode`.
+    """
+    picture, _ = decode(path)
+    if picture.mode == "F":
+        layers = [picture] * channels
+    else:
+        layers = list(picture.convert("L" if channels == 1 else "RGB").split())
+    if size is not None:
+        layers = [ImageOps.fit(layer, (size[1], size[0]), method=Image.Resampling.BICUBIC) for layer in layers]
+    arrays = [np.asarray(layer, dtype=np.float32) / (1 if layer.mode == "F" else 255) for layer in layers]
+    return torch.from_numpy(np.stack(arrays)).clamp(0, 1)
+
+
+def decode(path: Path) -> tuple[Image.Image, bool]:
+    """Decode the whole of one picture, and say whether some of it was transparent.
+
+    The EXIF orientation is applied, and transparency is laid on white. Grey of 16 bits or floats keeps its depth: it is
+    of mode F, in [0, 1].
 
     Raises:
         FileNotFoundError: nothing at `path`.
         IsADirectoryError: `path` is a folder.
-        ValueError: the file is no picture, or is cut short.
+        ValueError: the file is no picture, is cut short, is too large, holds several frames, or holds numbers that do
+            not say what is black, white or transparent.
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a picture")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
-        with Image.open(path) as opened:
-            opened.load()
-            picture = ImageOps.exif_transpose(opened)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                _check_header(path, opened)
+                opened.load()
+                picture = ImageOps.exif_transpose(opened)
+    except Refusal:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InvalidValue(_too_large(path)) from None
     except UnidentifiedImageError as error:
         raise InvalidValue(f"{path} is not a picture that Pillow can read") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # decoders raise all kinds at a damaged file
         raise InvalidValue(f"{path} cannot be decoded, is it cut short? ({error})") from error
+    if picture.mode == "F":
+        _check_range(path, np.asarray(picture))
+        return picture, False
     if picture.mode in SIXTEEN_BIT_MODES:
-        picture = Image.fromarray(np.asarray(picture, dtype=np.float32) / 65535)
-        layers = [picture] * channels
-    else:
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            white = Image.new("RGBA", picture.size, "white")
-            picture = Image.alpha_composite(white, picture)
-        layers = list(picture.convert("L" if channels == 1 else "RGB").split())
-    if size is not None:
-        layers = [ImageOps.fit(layer, (size[1], size[0]), method=Image.Resampling.BICUBIC) for layer in layers]
-    arrays = [np.asarray(layer, dtype=np.float32) / (1 if layer.mode == "F" else 255) for layer in layers]
-    return torch.from_numpy(np.stack(arrays)).clamp(0, 1)
+        values = np.array(picture, dtype=np.float32)
+        clear = values == picture.info.get("transparency", -1)
+        values[clear] = 65535
+        return Image.fromarray(values / 65535), bool(clear.any())
+    if picture.has_transparency_data:
+        picture = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
+        darkest, _ = picture.getchannel("A").getextrema()
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture), darkest != 255
+    return picture, False
+
+
+def _check_header(path: Path, opened: Image.Image) -> None:
+    """Refuse, before it is decoded, what would be read in part, otherwise than it was meant, or not at all."""
+    if opened.width * opened.height > MOST_PIXELS:
+        raise InvalidValue(_too_large(path))
+    frames = getattr(opened, "n_frames", 1)
+    if frames > 1 and opened.format != "MPO":  # a photograph, followed by previews of it
+        raise InvalidValue(f"{path} holds {frames} frames; save the one to explain as a picture of its own")
+    if isinstance(opened, TiffImagePlugin.TiffImageFile):
+        _check_tiff(path, opened.tag_v2)
+    elif opened.mode == "I" and opened.format not in ("PNG", "PPM"):  # those two scale their 16 bits
+        raise InvalidValue(_no_white(path, 32))
+
+
+def _check_tiff(path: Path, tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
+    depth, kinds, bands = max(tags.get(258, (1,))), tags.get(339, (1,)), tags.get(277, 1)
+    meaning, extra, planar = tags.get(262, 0), tags.get(338, ()), tags.get(284) == 2
+    if 2 in kinds:
+        raise InvalidValue(_no_white(path, depth, "signed "))
+    if 3 not in kinds and depth not in (1, 2, 4, 8, 16):
+        raise InvalidValue(_no_white(path, depth))
+    if meaning == 0 and depth > 8:
+        raise InvalidValue(f"{path} stores white as 0 in {depth} bits, which is not read; save it with black as 0")
+    colours = {2: 3, 5: 4, 6: 3, 8: 3}.get(meaning, 1)
+    if bands > colours and (bands > colours + 1 or extra not in ((1,), (2,))):
+        raise InvalidValue(
+            f"{path} has {bands} bands; save it with {colours}, or with one more that the file declares as transparency"
+        )
+    if planar and bands > 1 and (meaning, bands, depth) != (2, 3, 8):
+        raise InvalidValue(f"{path} stores its {bands} bands one after another; save them interleaved")
+
+
+def _check_range(path: Path, values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise InvalidValue(f"{path} holds NaN or infinity; save it with numbers in [0, 1]")
+    low, high = values.min(), values.max()
+    if low < 0 or high > 1:
+        raise InvalidValue(
+            f"{path} holds numbers from {low:.9g} to {high:.9g}; scale them into [0, 1], or save it with 8 or 16 bits"
+        )
+
+
+def _too_large(path: Path) -> str:
+    return f"{path} has more than {MOST_PIXELS:,} pixels; scale it down first"
+
+
+def _no_white(path: Path, depth: int, sign: str = "") -> str:
+    return (
+        f"{path} holds {sign}integers of {depth} bits, which do not say what is white; save it with 8 or 16, unsigned"
+    )
 
 
 def as_file(images: Tensor) -> Tensor:
