@@ -15,9 +15,9 @@ from safetensors import SafetensorError, safe_open
 from freemcg.images import list_images
 from freemcg.refusal import InvalidValue
 
-RESULT, RECEIPT, RECORD = "result.safetensors", "receipt.safetensors", "record.json"
+RESULT, RECEIPT, RECORD, FIGURE = "result.safetensors", "receipt.safetensors", "record.json", "figure.png"
 OWN_NAMES = {
-    *(RESULT, RECEIPT, RECORD, "figure.png", "counterfactual.png", "settings.json", "summary.csv"),
+    *(RESULT, RECEIPT, RECORD, FIGURE, "counterfactual.png", "settings.json", "summary.csv"),
     *("grid.png", "comparison.csv", "answers.sqlite", "answers.sqlite-wal", "answers.sqlite-shm"),
 }
 

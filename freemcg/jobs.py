@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -24,12 +24,12 @@ from freemcg.blackbox import BlackBox, QueryBudgetExceeded
 from freemcg.errors import REFUSED, SLIP, FailedElsewhere, sentence_of, show_traceback, status_of
 from freemcg.explainer import FreeMCG
 from freemcg.images import read_image, write_image
-from freemcg.items import RECEIPT, RECORD, RESULT, Item, list_items
+from freemcg.items import FIGURE, RECEIPT, RECORD, RESULT, Item, list_items
 from freemcg.output import print_table, say, write_csv, write_text
 from freemcg.plan import most_queries
 from freemcg.plot import class_name, write_figure
 from freemcg.refusal import InvalidValue
-from freemcg.results import BUDGET_EXHAUSTED, MODEL_CHANGED, NO_SIGNAL, Attribution, Counterfactual
+from freemcg.results import BUDGET_EXHAUSTED, MODEL_CHANGED, NO_SIGNAL, Attribution, Counterfactual, load_result
 from freemcg.spending import price_text, say_spent, spend_shown
 
 Task = Literal["attribution", "counterfactual"]
@@ -136,6 +136,7 @@ def run_job(
         nonlocal ended
         bar = tqdm(share, desc=f"{task}s", unit="image", disable=not state.is_main_process)
         with bar, spend_shown(explainer.black_box, bar, price_per_1000):
+            _draw_missing(items[state.process_index :: state.num_processes])
             try:
                 for item in bar:
                     _explain(explainer, item, task, wanted)
@@ -155,14 +156,19 @@ def run_job(
         say_spent(explainer.black_box.spent, price_per_1000)
         rest = len(rows) - SHOWN_ROWS
         say(f"{f'{rest} more rows and ' if rest > 0 else ''}the results are in {out}, this table in {out / SUMMARY}")
+    _say_what_is_left(items, len(explained))
+    return rows
+
+
+def _say_what_is_left(items: Sequence[Item], explained: int) -> None:
+    """Say how far a budget reached, where it ended before the last image."""
     done = sum(item.done for item in items)
     if done < len(items):
-        partly = f", {len(explained) - done} in part" if len(explained) > done else ""
+        partly = f", {explained - done} in part" if explained > done else ""
         say(
             f"the budget ended: {done} of {len(items)} images are explained{partly}; a second start goes on from them",
             err=True,
         )
-    return rows
 
 
 def _advise(rows: list[dict[str, Any]], task: Task) -> None:
@@ -209,19 +215,30 @@ def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | None) -> 
     before, picture = explainer.black_box.spent, item.picture
     with explainer.black_box.recording() as receipt:
         result = (explainer.explain if task == "attribution" else explainer.counterfactual)(image, target)
-    if isinstance(result, Attribution):
-        row = _attribution_row(result)
-    else:
-        row = _counterfactual_row(result)
-        write_image(result.image, item.folder / "counterfactual.png")
-    write_figure(result.plot(), item.folder / "figure.png")
+    row = _attribution_row(result) if isinstance(result, Attribution) else _counterfactual_row(result)
     spent = {name: count - before[name] for name, count in explainer.black_box.spent.items()}
     row = {"image": item.name, **row, "record": result.record, "spent": spent, "picture": picture}
     row["unfinished"] = result.status == BUDGET_EXHAUSTED and _fell_short(explainer, task, result.queries)
-    (item.folder / RESULT).unlink(missing_ok=True)
+    for name in (RESULT, FIGURE):
+        (item.folder / name).unlink(missing_ok=True)
     receipt.save(item.folder / RECEIPT)
     write_text(item.folder / RECORD, json.dumps(row, indent=2) + "\n")
     result.save(item.folder / RESULT)
+    _draw(result, item.folder)
+
+
+def _draw(result: Attribution | Counterfactual, folder: Path) -> None:
+    """The pictures beside a result, which is saved before them: what was paid for does not hang on a figure."""
+    if isinstance(result, Counterfactual):
+        write_image(result.image, folder / "counterfactual.png")
+    write_figure(result.plot(), folder / FIGURE)
+
+
+def _draw_missing(items: Sequence[Item]) -> None:
+    """Draw what is done and has no figure, since an earlier start broke off before it."""
+    for item in items:
+        if item.done and not (item.folder / FIGURE).is_file():
+            _draw(load_result(item.folder / RESULT), item.folder)
 
 
 def _fell_short(explainer: FreeMCG, task: Task, queries: int) -> bool:

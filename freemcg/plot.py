@@ -33,9 +33,9 @@ def plot_attribution(result: Attribution) -> Figure:
     left, middle, right = figure.subplots(1, 3)
     probability = result.log_probabilities[result.decision].exp().item()
     _draw_image(left, result.image)
-    left.set_title(f"decided {class_name(result, result.decision)} (p = {probability:.2f})")
+    left.set_title(f"decided {_named(result, result.decision)} (p = {probability:.2f})")
     _draw_overlay(middle, result)
-    middle.set_title(f"for {class_name(result, result.target)}: red, lighter helps")
+    middle.set_title(f"for {_named(result, result.target)}: red, lighter helps")
     drawn = _draw_overlay(right, result, visible=torch.where(significant(result), 1.0, FADED))
     right.set_title("beyond 1.96 standard errors")
     figure.colorbar(drawn, ax=[middle, right], shrink=0.8, label=_unit(result))
@@ -56,7 +56,7 @@ def plot_counterfactual(result: Counterfactual) -> Figure:
     drawn = _draw_signed(right, (result.image - result.original).mean(dim=0), scale=1.0)
     right.set_title(f"difference, L1 {result.l1:.3f}")
     top.colorbar(drawn, ax=right, shrink=0.8, label="change of brightness")
-    figure.suptitle(f"wanted {class_name(result, result.target)}: {_cost(result)}", fontsize="small")
+    figure.suptitle(f"wanted {_named(result, result.target)}: {_cost(result)}", fontsize="small")
     count = len(result.path)
     shown = torch.linspace(0, count - 1, min(PATH_STEPS, count)).round().int().tolist()
     for axes, step in zip(bottom.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
@@ -76,12 +76,12 @@ def plot_grid(pairs: Sequence[tuple[Attribution, Counterfactual]]) -> Figure:
     figure = Figure(figsize=(7.6, 2 * len(pairs) + 0.3), layout="constrained")
     grid = figure.subplots(len(pairs), 4, squeeze=False)
     for row, (attribution, counterfactual) in zip(grid, pairs, strict=True):
-        decided = class_name(attribution, attribution.decision)
-        became = class_name(counterfactual, counterfactual.decision)
+        decided = _named(attribution, attribution.decision)
+        became = _named(counterfactual, counterfactual.decision)
         _draw_image(row[0], attribution.image)
         row[0].set_title(f"decided {decided}", fontsize="medium")
         _draw_overlay(row[1], attribution)
-        row[1].set_title(f"what speaks for {class_name(attribution, attribution.target)}", fontsize="medium")
+        row[1].set_title(f"what speaks for {_named(attribution, attribution.target)}", fontsize="medium")
         _draw_image(row[2], counterfactual.image)
         row[2].set_title(f"decided {became}", fontsize="medium")
         _draw_signed(row[3], (counterfactual.image - counterfactual.original).mean(dim=0), scale=1.0)
@@ -107,7 +107,7 @@ def plot_comparison(rows: Sequence[tuple[str, Tensor, Sequence[Tensor | None]]],
         axes.set_title(textwrap.fill(name.replace("_", " "), 16), fontsize="small")
     for line, (title, image, maps) in zip(grid, rows, strict=True):
         _draw_image(line[0], image)
-        line[0].set_title(textwrap.fill(title, 18), fontsize="small")
+        line[0].set_title(textwrap.fill(title, 18).replace("$", r"\$"), fontsize="small")
         for axes, values in zip(line[1:], maps, strict=True):
             if values is None:
                 axes.text(0.5, 0.5, "failed", ha="center", va="center", fontsize="small", color="gray")
@@ -131,6 +131,11 @@ def class_name(result: Attribution | Counterfactual, index: int) -> str:
     return str(index) if names is None else str(names[index])
 
 
+def _named(result: Attribution | Counterfactual, index: int) -> str:
+    """The name as text: matplotlib would set what stands between dollars as a formula."""
+    return class_name(result, index).replace("$", r"\$")
+
+
 def significant(result: Attribution) -> Tensor:
     """Where the attribution, summed over channels, is at least 1.96 standard errors from zero: bool `(H, W)`.
 
@@ -141,7 +146,7 @@ def significant(result: Attribution) -> Tensor:
 
 
 def _decided(result: Counterfactual, log_probabilities: Tensor, decision: int) -> str:
-    return f"decided {class_name(result, decision)} (p = {log_probabilities[decision].exp().item():.2f})"
+    return f"decided {_named(result, decision)} (p = {log_probabilities[decision].exp().item():.2f})"
 
 
 def _cost(result: Attribution | Counterfactual) -> str:

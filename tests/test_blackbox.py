@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from freemcg import BlackBox, QueryBudgetExceeded
+from freemcg.identity import identity
 from freemcg.objective import log_odds
 
 NAN = float("nan")
@@ -803,3 +804,27 @@ def test_mean_and_std_that_do_not_fit_cost_nothing(images, mean, std, message):
     with pytest.raises(ValueError) as caught:
         BlackBox(lambda x: x.flatten(1), mean=mean, std=std)(images)
     assert str(caught.value) == message
+
+
+class Extra(torch.nn.Module):
+    """A module whose state holds what is no tensor."""
+
+    def __init__(self, extra):
+        super().__init__()
+        self.extra = extra
+
+    def get_extra_state(self):
+        return self.extra
+
+    def set_extra_state(self, state):
+        self.extra = state
+
+
+@pytest.mark.parametrize("extra", [{"scale": [torch.ones(2), 3]}, None, "text", torch.zeros(2).to_sparse()])
+def test_what_a_state_holds_beside_tensors_counts_too(extra):
+    assert identity(Extra(extra)) == identity(Extra(extra))
+    assert identity(Extra(extra)) != identity(Extra(object))
+
+
+def test_an_address_in_memory_does_not_count():
+    assert identity(Extra(object())) == identity(Extra(object()))

@@ -76,6 +76,32 @@ def test_a_damaged_result_is_made_again_and_stops_nothing(make_explainer, tmp_pa
 
 
 @pytest.mark.parametrize("task", ["attribution", "counterfactual"])
+def test_a_figure_that_cannot_be_drawn_loses_no_result_and_is_drawn_by_the_next_start(
+    make_explainer, tmp_path, monkeypatch, task
+):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "out"
+
+    def no_figure(figure, path):
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs, "write_figure", no_figure)
+        with pytest.raises(OSError, match="the disk is full"):
+            run_job(make_explainer(), images, out, task=task)
+    again = make_explainer()
+    run_job(again, images, out, task=task)
+    assert again.black_box.queries == 0
+    assert (out / "a" / "figure.png").is_file()
+
+
+def test_a_class_name_may_hold_dollars(make_explainer, tmp_path):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "out"
+    named = BlackBox(brighter_right, class_names=["$x^{$", "$", "a$b"])
+    run_job(make_explainer(named), images, out, task="counterfactual", target="$")
+    assert (out / "a" / "figure.png").is_file()
+
+
+@pytest.mark.parametrize("task", ["attribution", "counterfactual"])
 def test_a_second_start_does_only_what_is_missing(make_explainer, tmp_path, task):
     images, out = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png", "deep/c.png")), tmp_path / "out"
     rows = run_job(make_explainer(), images, out, task=task)
@@ -136,14 +162,14 @@ def test_what_a_budget_cut_short_is_made_whole_by_the_next_start(make_explainer,
 
 def test_what_broke_off_while_it_was_written_is_done_again(make_explainer, tmp_path, monkeypatch):
     images, out = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png")), tmp_path / "out"
-    write = jobs.write_figure
+    write = jobs.write_text
 
-    def fail_at_b(figure, path):
+    def fail_at_b(path, text):
         if path.parent.name == "b":
             raise OSError("disk full")
-        write(figure, path)
+        write(path, text)
 
-    monkeypatch.setattr(jobs, "write_figure", fail_at_b)
+    monkeypatch.setattr(jobs, "write_text", fail_at_b)
     with pytest.raises(OSError, match="disk full"):
         run_job(make_explainer(), images, out, task="attribution")
     assert list(written(out)) == [out / "a" / "result.safetensors"]
