@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import nn
+from torch.fx import GraphModule
 
 from freemcg.refusal import InvalidValue
 
@@ -10,12 +11,16 @@ from freemcg.refusal import InvalidValue
 def refuse_training(network: nn.Module, called: str) -> None:
     """Refuse a network that is in training mode, or a part of which is.
 
+    What `torch.export` made says that it is, and cannot be switched: how it behaves was settled when it was exported.
+
     Args:
         called: what the user calls it: model, denoiser.
 
     Raises:
         ValueError: it is; the message names the first such part.
     """
+    if isinstance(network, GraphModule):
+        return
     part = next((name for name, each in network.named_modules() if each.training), None)
     if part is not None:
         where = f"the {called}" if part == "" else f"the part {part!r} of the {called}"

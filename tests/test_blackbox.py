@@ -828,3 +828,46 @@ def test_what_a_state_holds_beside_tensors_counts_too(extra):
 
 def test_an_address_in_memory_does_not_count():
     assert identity(Extra(object())) == identity(Extra(object()))
+
+
+# --- what users hand over ---
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_module_gets_images_in_its_own_precision(dtype, images):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(72, 3)).eval()
+    wanted = BlackBox(network)(images)
+    answer = BlackBox(network.to(dtype))(images)
+    assert answer.dtype == torch.float32
+    torch.testing.assert_close(answer, wanted, rtol=0.05, atol=0.02)
+
+
+def test_an_exported_module_is_asked_as_it_is(images):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(72, 3)).eval()
+    exported = torch.export.export(network, (images,)).module()
+    torch.testing.assert_close(BlackBox(exported)(images), BlackBox(network)(images))
+
+
+def test_class_names_may_be_given_by_their_index():
+    assert BlackBox(brightness, class_names={1: "b", 0: "a"}).class_names == ("a", "b")
+    with raises(ValueError, "class_names must name each class from 0 to 1, got the indices [0, 2]"):
+        BlackBox(brightness, class_names={0: "a", 2: "b"})
+
+
+@pytest.mark.parametrize("mean", [0.5, np.float32(0.5), torch.tensor(0.5)])
+def test_one_mean_serves_all_channels(mean, images):
+    one, each = Spy(), Spy()
+    BlackBox(one, mean=mean, std=0.25)(images)
+    BlackBox(each, mean=np.array([0.5] * 3), std=[0.25] * 3)(images)
+    torch.testing.assert_close(one.asked[0], each.asked[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("size", [np.int64(20), (np.int64(20), 20), [20, 20], 20])
+def test_a_size_is_whole_numbers_of_any_kind(size):
+    assert BlackBox(brightness, image_size=size).image_size == (20, 20)
+
+
+@pytest.mark.parametrize("size", [0, 2.5, (20,), (20, 0), "20"])
+def test_another_size_is_refused(size):
+    with pytest.raises(ValueError, match=r"^image_size must be a side or \(height, width\), whole numbers from 1 up, "):
+        BlackBox(brightness, image_size=size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Protocol, runtime_checkable
 
@@ -68,11 +68,11 @@ class BlackBox:
             of two.
         image_size: `(H, W)` or a side the classifier wants; images of another size are resized (bilinear, antialiased).
         channels: 1 or 3, what the classifier wants; grey is repeated, RGB becomes luma (ITU-R 601).
-        mean, std: a channel each; where given, the classifier is handed `(image - mean) / std`.
+        mean, std: a channel each, or one for all; where given, the classifier is handed `(image - mean) / std`.
         eight_bit: round images to 8 bits, as a file would hold them, after resizing and before normalising.
         batch_size: images a call of `predict`. Changes memory and speed, not results.
         budget: the most images that may ever be asked about, those asked about again by a retry included.
-        class_names: names of the classes, in the order of the scores.
+        class_names: names of the classes, in the order of the scores, or by their index.
         may_change: whether it may answer otherwise later; an explanation then asks about its image once more at the
             end. By default a `Remote` may and what runs here may not.
         cache: a memory of answers. What is in it is not asked again and costs no query; nor is an image that comes
@@ -97,13 +97,13 @@ class BlackBox:
         *,
         image_size: int | tuple[int, int] | None = None,
         channels: int | None = None,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
         eight_bit: bool = False,
         batch_size: int = 64,
         budget: int | None = None,
         num_classes: int | None = None,
-        class_names: Sequence[str] | None = None,
+        class_names: Sequence[str] | Mapping[int, str] | None = None,
         may_change: bool | None = None,
         cache: QueryCache | None = None,
     ) -> None:
@@ -119,19 +119,22 @@ class BlackBox:
             raise InvalidValue(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
         if (mean is None) != (std is None):
             raise InvalidValue("give both mean and std, or neither")
-        if mean is not None and std is not None and (len(mean) != len(std) or min(std) <= 0):
-            raise InvalidValue(f"mean and std hold one number a channel, std > 0; got {list(mean)} and {list(std)}")
+        mean, std = _numbers(mean), _numbers(std)
+        class_names = _in_order(class_names)
+        if mean is not None and std is not None and (not _same_form(mean, std) or torch.tensor(std).min() <= 0):
+            shown = " and ".join(str(list(each) if isinstance(each, tuple) else each) for each in (mean, std))
+            raise InvalidValue(f"mean and std hold one number a channel, std > 0; got {shown}")
         if class_names is not None and num_classes not in (None, len(class_names)):
             raise InvalidValue(f"num_classes is {num_classes} but there are {len(class_names)} class_names")
         self.predict = predict
         self.scores = scores
-        self.image_size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.image_size = None if image_size is None else _height_and_width(image_size)
         self.channels = channels
         self.mean, self.std = mean, std
         self.eight_bit = eight_bit
         self.batch_size = batch_size
         self.budget = budget
-        self.class_names = None if class_names is None else tuple(class_names)
+        self.class_names = class_names
         self.num_classes = num_classes if class_names is None else len(class_names)
         if scores in TWO_CLASSES and self.num_classes not in (None, 2):
             raise InvalidValue(f"scores='{scores}' has two classes, negative and positive, not {self.num_classes}")
@@ -377,7 +380,7 @@ class BlackBox:
             raise InvalidValue(f"the black box answered one column of scores; it must have at least 2; {ONE_COLUMN}")
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Images as the classifier wants them: channels, size, normalisation, device."""
+        """Images as the classifier wants them: channels, size, normalisation, device, a module's own precision."""
         images = prepared(
             images,
             channels=self.channels,
@@ -387,9 +390,41 @@ class BlackBox:
             std=self.std,
         )
         if isinstance(self.predict, nn.Module):
-            first = next(self.predict.parameters(), None)
-            images = images if first is None else images.to(first.device)
+            first = next((each for each in self.predict.parameters() if each.is_floating_point()), None)
+            images = images if first is None else images.to(first.device, first.dtype)
         return images.clone(memory_format=torch.contiguous_format)
+
+
+def _numbers(values: float | Sequence[float] | None) -> float | tuple[float, ...] | None:
+    """Plain numbers, one for all channels or one each; arrays and tensors hold them too."""
+    found = None if values is None else torch.as_tensor(values, dtype=torch.float64).tolist()
+    return tuple(found) if isinstance(found, list) else found
+
+
+def _same_form(mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> bool:
+    return isinstance(mean, float) == isinstance(std, float) and torch.tensor(mean).shape == torch.tensor(std).shape
+
+
+def _height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
+    try:
+        sides = [operator.index(side) for side in (size if isinstance(size, Sequence) else (size, size))]
+    except TypeError:
+        sides = []
+    if len(sides) != 2 or min(sides) < 1:
+        raise InvalidValue(f"image_size must be a side or (height, width), whole numbers from 1 up, got {size!r}")
+    return sides[0], sides[1]
+
+
+def _in_order(names: Sequence[str] | Mapping[int, str] | None) -> tuple[str, ...] | None:
+    """Class names by index; a mapping, such as a model's `id2label`, must name each index from 0 up."""
+    if names is None or not isinstance(names, Mapping):
+        return None if names is None else tuple(names)
+    by_index = {int(index): name for index, name in names.items()}
+    if sorted(by_index) != list(range(len(names))):
+        raise InvalidValue(
+            f"class_names must name each class from 0 to {len(names) - 1}, got the indices {sorted(by_index)}"
+        )
+    return tuple(by_index[index] for index in range(len(names)))
 
 
 def _whole(target: Any) -> int:

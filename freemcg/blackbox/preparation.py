@@ -20,8 +20,8 @@ def prepared(
     channels: int | None,
     image_size: tuple[int, int] | None,
     eight_bit: bool,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
+    mean: float | Sequence[float] | None,
+    std: float | Sequence[float] | None,
 ) -> Tensor:
     """Images `(N, C, H, W)` in [0, 1] with the channels and size wanted, rounded, normalised: float32, in this order.
 
@@ -41,9 +41,9 @@ def prepared(
     if eight_bit:
         images = as_file(images)
     if mean is not None and std is not None:
-        if len(mean) != images.shape[1]:
+        if not isinstance(mean, float) and len(mean) != images.shape[1]:
             raise InvalidValue(f"mean and std have {len(mean)} channels but the images {images.shape[1]}")
-        images = (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
+        images = (images - images.new_tensor(mean).reshape(-1, 1, 1)) / images.new_tensor(std).reshape(-1, 1, 1)
     return images
 
 
