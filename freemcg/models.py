@@ -21,6 +21,7 @@ from freemcg.blackbox import (
     load_huggingface,
     load_onnx,
 )
+from freemcg.blackbox.environment import refuse_secret
 from freemcg.blackbox.huggingface import is_huggingface_folder
 from freemcg.bundle import BUNDLES, bundle_folder
 from freemcg.denoiser import Denoiser
@@ -58,6 +59,8 @@ def load_black_box(
     """
     options = {"scores": scores, "num_classes": num_classes, "image_size": image_size}
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if "://" in model:
+        refuse_secret(model)
     path, colon, name = model.rpartition(":")
     if colon and path.endswith(".py"):
         found = load_attribute(Path(path), name)

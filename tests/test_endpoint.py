@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import math
 import re
 import sys
 import traceback
+from urllib.parse import quote, quote_plus
 
 import misbehaving_server
 import numpy as np
@@ -15,15 +17,17 @@ import yaml
 from misbehaving_server import NAMES, probabilities
 
 from freemcg import BlackBox
-from freemcg.blackbox import SCORE_KINDS, EndpointDescription, RemoteError, endpoint_black_box
+from freemcg.blackbox import SCORE_KINDS, EndpointDescription, RemoteError, endpoint_black_box, inference_black_box
 from freemcg.blackbox.encoding import eight_bit, encode
 from freemcg.blackbox.endpoint import Endpoint
 from freemcg.blackbox.environment import Environment
+from freemcg.cli import main
 from freemcg.models import bundled_endpoints, load_black_box, load_endpoint
 
 SECRET = "sk-very/secret+1"
 PLAIN = {"body": {"images": ["{image}"]}, "answer": "probabilities", "means": "probabilities"}
 NAN = float("nan")
+IN_ITS_PLACE = "write '${FREEMCG_NAME}' in place of the secret, and set that environment variable"
 
 
 @pytest.fixture(scope="module")
@@ -292,6 +296,102 @@ def test_a_secret_that_is_cut_by_the_end_of_an_excerpt_is_hidden_too(server, key
     assert "x" * 110 + "${FREEMCG_" in str(caught.value)
 
 
+def plain(text):
+    return "".join(c if c.isalnum() else f"\\u{ord(c):04X}" for c in text)
+
+
+@pytest.mark.parametrize("secret", [SECRET, 'Sk-"very<1>\\&', "abcd", "key with space/é"])
+def test_a_secret_is_hidden_in_whatever_form_a_server_repeats_it(monkeypatch, secret):
+    monkeypatch.setenv("FREEMCG_KEY", secret)
+    environment = Environment()
+    environment.fill("${FREEMCG_KEY}")
+    forms = [
+        secret,
+        secret.upper(),
+        secret.lower(),
+        json.dumps(secret)[1:-1],
+        json.dumps(json.dumps(secret))[3:-3],
+        json.dumps(secret, ensure_ascii=False)[1:-1].replace("/", "\\/"),
+        plain(secret),
+        quote(secret),
+        quote(secret, safe=""),
+        quote(secret, safe="").lower(),
+        quote_plus(secret),
+        quote(quote(secret, safe=""), safe=""),
+        repr(secret)[1:-1],
+        html.escape(secret),
+    ]
+    for form in forms:
+        assert environment.hide(f"<{form}>") == "<${FREEMCG_KEY}>"
+    for before in ("", "u", "us", "user:"):
+        for encoded in (base64.b64encode, base64.urlsafe_b64encode):
+            whole = encoded(f"{before}{secret}:after".encode()).decode()
+            hidden = environment.hide(f"Basic {whole} end")
+            assert "${FREEMCG_KEY}" in hidden
+            assert len(hidden) <= len("Basic  end${FREEMCG_KEY}") + len(encoded(f"{before}:after".encode())) + 2
+    assert environment.hide("nothing of it, abc d") == "nothing of it, abc d"
+
+
+def test_a_password_within_an_address_of_the_environment_is_hidden_alone_too(monkeypatch):
+    monkeypatch.setenv("FREEMCG_URL", "http://me:p%40ssword@x/?v=1&token=abc123")
+    environment = Environment()
+    assert environment.fill_url("${FREEMCG_URL}") == "http://me:p%40ssword@x/?v=1&token=abc123"
+    for text in ("p%40ssword", "p@ssword", "abc123", "http://me:p%40ssword@x/?v=1&token=abc123"):
+        assert environment.hide(f"a {text} b") == "a ${FREEMCG_URL} b"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://me:hush@x/v2/models/a",
+        "http://hush@x/v2/models/a",
+        "http://me:hu#hush/@x/v2/models/a",
+        "HTTP://me:hush@x/v2/models/a",
+        "ftp://me:hush@x/v2/models/a",
+        "http://${FREEMCG_USER}:hush@x/v2/models/a.onnx",
+        *(
+            f"https://x/v2/models/a?v=1&{name}=hush"
+            for name in (
+                "key", "token", "api_key", "api-key", "apikey", "sig", "signature", "password", "secret",
+                "access_token", "client_secret", "X-Amz-Signature", "subscription-key", "code", "%6bey", "KEY",
+                "pwd", "auth",
+            )
+        ),
+        "https://x/v2/models/a#token=hush",
+        "${FREEMCG_URL}?key=hush",
+    ],
+)  # fmt: skip
+def test_an_address_with_a_secret_is_refused_before_anything_is_stored(tmp_path, monkeypatch, capfd, address):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FREEMCG_URL", "http://x/")
+    tried = [lambda: EndpointDescription(url=address, **PLAIN), lambda: inference_black_box(address, "logits")]
+    if not address.startswith("$"):
+        tried.append(lambda: load_black_box(address))
+        (tmp_path / "pics").mkdir()
+        eight = eight_bit(pictures(1))[0]
+        (tmp_path / "pics" / "a.png").write_bytes(encode(eight, "png"))
+        assert main(["attribute", "pics", "--model", address, "--denoiser", "digits", "--out", "out"]) == 2
+        assert [path.name for path in tmp_path.iterdir()] == ["pics"]
+    for attempt in tried:
+        with pytest.raises(ValueError, match=r"the address holds .*'\$\{FREEMCG_NAME\}' in place") as caught:
+            attempt()
+        assert "hush" not in str(caught.value)
+    assert "hush" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://x:80/v2/models/a@1?monk=1&max_tokens=5&author=me&key=&country_code=us",
+        "http://[::1]:80/a@b:c",
+        "http://me:${FREEMCG_KEY}@x/?key=${FREEMCG_KEY}&token=Bearer%20${FREEMCG_KEY}",
+        "${FREEMCG_URL}/classify@2",
+    ],
+)
+def test_an_address_without_a_secret_of_its_own_is_taken(address):
+    assert EndpointDescription(url=address, **PLAIN).url == address
+
+
 def test_identity_follows_what_an_answer_depends_on(monkeypatch):
     monkeypatch.setenv("FREEMCG_URL", "http://one/")
     first = box("${FREEMCG_URL}")
@@ -342,7 +442,13 @@ def test_a_header_that_cannot_be_sent_is_refused_without_its_value(monkeypatch):
         ({"url": None}, "url must be given: asked by POST"),
         ({"urls": "x"}, "unknown setting 'urls'; did you mean 'url'?"),
         ({"url": "file:///etc/passwd"}, "url must begin with http:// or https://"),
-        ({"url": "http://me:word@x/"}, "url must not hold a user or password; use a header with ${FREEMCG_NAME}"),
+        ({"url": "http://me:word@x/"}, "the address holds a user or password; " + IN_ITS_PLACE),
+        ({"url": "http://x/?v=1&api_key=word"}, "the address holds the parameter 'api_key'; " + IN_ITS_PLACE),
+        ({"url": "${FREEMCG_URL}?key=word"}, "the address holds the parameter 'key'; " + IN_ITS_PLACE),
+        (
+            {"headers": {"X-Signature": "abc"}},
+            "the header X-Signature must not hold its secret; write ${FREEMCG_NAME} in its place",
+        ),
         (
             {"headers": {"Authorization": "Bearer abc"}},
             "the header Authorization must not hold its secret; write ${FREEMCG_NAME} in its place",

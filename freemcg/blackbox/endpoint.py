@@ -9,7 +9,6 @@ import re
 from collections.abc import Generator, Iterator
 from functools import partial
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +18,14 @@ from torch import Tensor
 from freemcg.blackbox.box import BlackBox, Charge
 from freemcg.blackbox.cache import QueryCache
 from freemcg.blackbox.encoding import eight_bit, encode
-from freemcg.blackbox.environment import Environment
+from freemcg.blackbox.environment import NAMES_A_SECRET, Environment, refuse_secret
 from freemcg.blackbox.replies import Rows, read_json, read_labelled, read_labels, read_numbers, read_scores
 from freemcg.blackbox.scores import TWO_CLASSES
 from freemcg.blackbox.transport import Reply, Transport
 from freemcg.refusal import InvalidValue, MissingExtra
 
 IMAGE, CLASS_NAMES = "{image}", "{class_names}"
-HOLDS_A_SECRET = re.compile("auth|cookie|key|password|secret|token", re.IGNORECASE)
+HOLDS_A_SECRET = re.compile(f"auth|cookie|key|token|{NAMES_A_SECRET.pattern}", re.IGNORECASE)
 PREPARED_AT_ONCE = 512
 
 
@@ -36,7 +35,7 @@ class EndpointDescription(BaseModel):
     Such a variable is read from the environment when the endpoint is made; no other variable can be named.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     url: str = Field(description="asked by POST")
     headers: dict[str, str] = Field({}, description="a secret only as ${FREEMCG_NAME}")
@@ -69,10 +68,9 @@ class EndpointDescription(BaseModel):
     @field_validator("url")
     @classmethod
     def _no_secret_in_the_url(cls, value: str) -> str:
+        refuse_secret(value)
         if not value.startswith(("http://", "https://", "${")):
             raise InvalidValue("url must begin with http:// or https://")
-        if not value.startswith("$") and "@" in urlsplit(value).netloc:
-            raise InvalidValue("url must not hold a user or password; use a header with ${FREEMCG_NAME}")
         return value
 
     @field_validator("headers")

@@ -71,9 +71,12 @@ class InferenceProtocol:
         self.transport = Transport(headers=filled, hide=environment.hide, **{"batch_size": 8, **transport})
         server, self._metadata = self._get(f"{before}/v2"), self._get(self._url)
         self.binary = BINARY_EXTENSION in (server.get("extensions") or ())
-        described = _chosen(self._metadata.get("inputs"), input_name, "input", environment.hide(self._url))
-        self.output = _chosen(self._metadata.get("outputs"), output_name, "output", environment.hide(self._url))["name"]
-        self.input = read_input(described, layout, environment.hide(self._url))
+        try:
+            described = _chosen(self._metadata.get("inputs"), input_name, "input", self._url)
+            self.output = _chosen(self._metadata.get("outputs"), output_name, "output", self._url)["name"]
+            self.input = read_input(described, layout, self._url)
+        except ValueError as error:
+            raise InvalidValue(environment.hide(str(error))) from None
         if self.input.datatype == "FP16" and not self.binary:
             raise InvalidValue(f"{url} takes FP16, which JSON cannot hold, and has no binary extension")
         if self.input.one_at_a_time:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from freemcg.refusal import InvalidValue
 
 Rows = NDArray[np.float64]
+LONGEST_LABEL = 60
 
 
 def read_json(content: bytes) -> Any:
@@ -107,7 +108,9 @@ def class_index(label: Any, class_names: Sequence[str]) -> int:
         return label
     alike = [i for i, name in enumerate(class_names) if isinstance(label, str) and _plain(name) == _plain(label)]
     if len(alike) != 1:
-        raise InvalidValue(f"names the class {str(label)[:60]!r}, which is not among class_names")
+        name = str(label)  # whole or not at all: half a secret could not be hidden
+        named = f"the class {name!r}" if len(name) <= LONGEST_LABEL else f"a class in {len(name)} characters"
+        raise InvalidValue(f"names {named}, which is not among class_names")
     return alike[0]
 
 

@@ -25,6 +25,7 @@ from freemcg.refusal import InvalidValue, MissingExtra
 PAYLOAD_TOO_LARGE, TOO_MANY_REQUESTS, GATEWAY_TIMEOUT = 413, 429, 504
 LONGEST_BACKOFF = 30.0
 EXCERPT = 160
+LOOKED_AT = 2**16  # characters of either end of a body, in which secrets are looked for
 
 
 class RemoteError(ConnectionError):
@@ -238,7 +239,10 @@ class Transport:
 
     def shown(self, content: bytes) -> str:
         """A body on one line, quoted; of a long one the beginning, and the end, where a traceback says what failed."""
-        text = self.hide(" ".join(content.decode("utf-8", errors="replace").split()))
+        text = " ".join(content.decode("utf-8", errors="replace").split())
+        if len(text) > 2 * LOOKED_AT:
+            text = f"{text[:LOOKED_AT]} ... {text[-LOOKED_AT:]}"
+        text = self.hide(text)
         half = EXCERPT // 2
         return repr(text if len(text) <= EXCERPT else f"{text[:half]} ... {text[-half:]}")
 
