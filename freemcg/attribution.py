@@ -13,10 +13,11 @@ from torch import Tensor
 
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded
 from freemcg.blackbox.repeats import Repeats, ask_again
+from freemcg.blackbox.scores import VALUE
 from freemcg.denoiser import Denoiser
 from freemcg.ensemble import label_widening
 from freemcg.estimator import Ask
-from freemcg.objective import Objective, between
+from freemcg.objective import Objective, between, objective_of
 from freemcg.refusal import InvalidValue
 from freemcg.results import BUDGET_EXHAUSTED, COMPLETE, MODEL_CHANGED, NO_SIGNAL, Attribution
 from freemcg.settings import Settings
@@ -43,9 +44,10 @@ def attribute_image(
     if settings.tolerance is not None:
         return deque(stream_attributions(black_box, denoiser, image, target, settings), maxlen=1).pop()
     question = _Question.about(black_box, image, target)
+    objective = objective_of(settings.objective_function, black_box.scores)
     survey = Survey(denoiser, image, settings)
     short = _ask(survey, black_box, settings.queries, black_box)
-    return question.answered(survey, settings.objective_function, short=short, repeats=question.again(black_box))
+    return question.answered(survey, objective, short=short, repeats=question.again(black_box))
 
 
 def stream_attributions(
@@ -64,19 +66,20 @@ def stream_attributions(
     assert settings.tolerance is not None
     tolerance = settings.tolerance
     question = _Question.about(black_box, image, target)
+    objective = objective_of(settings.objective_function, black_box.scores)
     survey, batch, left = Survey(denoiser, image, settings), FIRST_BATCH, settings.queries
     while True:
         short = _ask(survey, black_box, min(batch, left), black_box)
         left, batch = settings.queries - survey.queries, BATCH * len(settings.noise)
-        result = question.answered(survey, settings.objective_function, short=False)
+        result = question.answered(survey, objective, short=False)
         while _starved(result, tolerance) and survey.particles < MOST_GROWTH * settings.particles:
             survey.grow()
-            result = question.answered(survey, settings.objective_function, short=False)
+            result = question.answered(survey, objective, short=False)
         reached = result.relative_error <= tolerance
         ended = short or _affordable(left, black_box) < len(settings.noise)
         if reached or ended or result.status == NO_SIGNAL:
             short, again = ended and not reached, question.again(black_box)
-            yield question.answered(survey, settings.objective_function, short=short, repeats=again)
+            yield question.answered(survey, objective, short=short, repeats=again)
             return
         yield result
 
@@ -114,7 +117,7 @@ def difference_map(
     """
     question, before = _Question.about(black_box, image, target), other.queries
     theirs = other(image[None])
-    classes, objective = len(question.log_probabilities), settings.objective_function
+    classes, objective = len(question.log_probabilities), objective_of(settings.objective_function, black_box.scores)
     if theirs.shape[1] != classes:
         raise InvalidValue(
             f"the models must answer the same classes; one answers {classes}, the other {theirs.shape[1]}"
@@ -145,6 +148,7 @@ class _Question:
     image: Tensor
     log_probabilities: Tensor
     target: int
+    decision: int
     began: float
     queries_before: int
     labels: bool
@@ -153,8 +157,13 @@ class _Question:
     def about(cls, black_box: BlackBox, image: Tensor, target: int | str | None) -> _Question:
         began, before = time.monotonic(), black_box.queries
         log_probabilities = black_box(image[None])[0]
-        explained = int(log_probabilities.argmax()) if target is None else black_box.class_index(target)
-        return cls(image, log_probabilities, explained, began, before, black_box.scores == "label")
+        decision = int(log_probabilities.argmax())
+        if black_box.scores == VALUE:
+            if target is None and len(log_probabilities) > 1:
+                raise InvalidValue(f"the model answers {len(log_probabilities)} numbers; say which one as target")
+            decision = 0 if target is None else black_box.class_index(target)  # there is none
+        explained = decision if target is None else black_box.class_index(target)
+        return cls(image, log_probabilities, explained, decision, began, before, black_box.scores == "label")
 
     def again(self, black_box: BlackBox) -> Repeats:
         return ask_again(black_box, self.image, self.log_probabilities, since=self.queries_before)
@@ -176,7 +185,7 @@ class _Question:
             image=self.image,
             log_probabilities=self.log_probabilities,
             target=self.target,
-            decision=int(self.log_probabilities.argmax()),
+            decision=self.decision,
             status=MODEL_CHANGED if repeats is not None and repeats.changed else status,
             queries=1 + survey.queries + (0 if repeats is None else repeats.queries),
             seconds=time.monotonic() - self.began,

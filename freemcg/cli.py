@@ -78,8 +78,9 @@ Scores = Annotated[
     str | None,
     typer.Option(
         help="What file.py:name or file.onnx answers: logits, probabilities, log_probabilities, top_k (those of some "
-        "classes, NaN or not listed for the others), label, binary (the probability of the positive class of two) or "
-        "binary_logit.  [default: logits, or as the ONNX file shows; to "
+        "classes, NaN or not listed for the others), label, binary (the probability of the positive class of two), "
+        "binary_logit, multi_label (a probability for each label), multi_label_logit or value (numbers that mean "
+        "themselves).  [default: logits, or as the ONNX file shows; to "
         "be said for http://...]"
     ),
 ]
@@ -88,7 +89,14 @@ Size = Annotated[int | None, typer.Option(help="Side in pixels that file.py:name
 DenoiserName = Annotated[
     str, typer.Option(help="The diffusion model: a folder, a repository on the hub, or the bundled digits.")
 ]
-Target = Annotated[str | None, typer.Option(help="A class, by name or index.", show_default=False)]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        help="A class, by name or index. A counterfactual of a value: a number to reach, up:1.5 or down:2, after NAME= "
+        "if there are several.",
+        show_default=False,
+    ),
+]
 Config = Annotated[str | None, typer.Option(help="Settings: a YAML file, or the bundled 'paper'.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of all noise.  [default: 0]")]
 Budget = Annotated[

@@ -12,9 +12,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from freemcg.attribution import attribute_image, contrast_maps, difference_map, stream_attributions
+from freemcg.between import taken_back
 from freemcg.blackbox import BlackBox, check_images
+from freemcg.blackbox.scores import MULTI_LABEL, VALUE
 from freemcg.counterfactual import find_counterfactual, find_diverse_counterfactuals
 from freemcg.denoiser import Denoiser
+from freemcg.goal import ValueGoal, goal_of
 from freemcg.record import made_by
 from freemcg.refusal import InvalidValue
 from freemcg.results import Attribution, Counterfactual
@@ -198,14 +201,28 @@ class FreeMCG:
         result = difference_map(self.black_box, black_box, self.denoiser, prepared, target, self.settings)
         return self._finished(result, image)
 
-    def counterfactual(self, image: Tensor, target: int | str | None = None) -> Counterfactual:
+    def counterfactual(self, image: Tensor, target: float | str | None = None) -> Counterfactual:
         """A realistic image close to `image` `(C, H, W)` that is decided as `target`; `None` takes the runner-up.
 
-        Costs at most `search.budget` queries, 50 by default.
+        Of independent labels, `target` is the label that is turned on or off. Of values it is a number to reach within
+        a tenth of the way there, or `"up:1.5"`, `"down:2"`, after `"NAME="` where there are several. The result is then
+        one of two classes, no and yes: `freemcg.goal`.
+
+        Costs at most `search.budget` queries, 50 by default, and 8 more where a number to reach was passed.
         """
-        prepared = self._one(image, target)
-        result = find_counterfactual(self.black_box, self.denoiser, prepared, target, self.settings)
-        return self._finished(result, image, target_named=target is not None)
+        goal = goal_of(self.black_box, target)
+        if goal is None:
+            wanted = None if target is None else self.black_box.class_index(target)
+            prepared = self._one(image, wanted)
+            result = find_counterfactual(self.black_box, self.denoiser, prepared, wanted, self.settings)
+            return self._finished(result, image, target_named=target is not None)
+        prepared = self._one(image, None)
+        with self.black_box.read_as(goal.reading):
+            result = find_counterfactual(self.black_box, self.denoiser, prepared, goal.target, self.settings)
+            if isinstance(goal, ValueGoal):
+                result = taken_back(self.black_box, self.denoiser, result, goal, seed=self.settings.seed)
+        told = goal.told(result.original_log_probabilities, result.log_probabilities)
+        return self._finished(result, image, target_named=True, class_names=goal.names, **told)
 
     def counterfactuals(self, image: Tensor, target: int | str | None = None, *, n: int = 4) -> list[Counterfactual]:
         """Up to `n` counterfactuals of one image, each decided as `target`, and far from one another.
@@ -220,13 +237,28 @@ class FreeMCG:
         """
         if n < 1:
             raise InvalidValue(f"n must be >= 1, got {n}")
+        if self.black_box.scores in (*MULTI_LABEL, VALUE):
+            raise InvalidValue("several counterfactuals need classes that exclude one another; ask for one")
         if not isinstance(self.settings.search, SharedSearch):
             raise InvalidValue("the paper's search answers one image; several need search.method 'shared'")
         prepared = self._one(image, target)
         results = find_diverse_counterfactuals(self.black_box, self.denoiser, prepared, target, self.settings, n)
         return [self._finished(result, image, target_named=target is not None) for result in results]
 
-    def _finished(self, result: Result, image: Tensor, settings: Settings | None = None, **more: bool) -> Result:
+    def known_target(self, target: float | str | None, task: str) -> int | str | None:
+        """A target as JSON can hold it: the index of a class or label, or the goal of a counterfactual of values.
+
+        Raises:
+            ValueError: there is no such class, or it is no goal.
+        """
+        if task == "counterfactual" and self.black_box.scores == VALUE:
+            goal_of(self.black_box, target)
+            return str(target)
+        if task == "counterfactual":
+            goal_of(self.black_box, target)
+        return None if target is None else self.black_box.class_index(target)
+
+    def _finished(self, result: Result, image: Tensor, settings: Settings | None = None, **more: Any) -> Result:
         record = {**made_by(self.black_box, self.denoiser, (settings or self.settings).record()), **more}
         return replace(result.to(image.device), record=record)
 

@@ -21,6 +21,7 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded
+from freemcg.blackbox.scores import VALUE
 from freemcg.errors import REFUSED, SLIP, FailedElsewhere, sentence_of, show_traceback, status_of
 from freemcg.explainer import FreeMCG
 from freemcg.images import read_image, write_image
@@ -77,7 +78,7 @@ def run_job(
     out: Path,
     *,
     task: Task,
-    target: int | str | None = None,
+    target: float | str | None = None,
     price_per_1000: float | None = None,
 ) -> list[dict[str, Any]]:
     """Explain every image, or what is missing of them; print a table and write `summary.csv` on the main process.
@@ -85,7 +86,8 @@ def run_job(
     Args:
         images: a picture, or a folder that is searched for pictures with its subfolders.
         out: image `a/b.png` goes to the folder `out/a/b`.
-        target: class index or name; `None` explains each decision, or seeks the runner-up.
+        target: class index or name; `None` explains each decision, or seeks the runner-up. Of values, what
+            `FreeMCG.counterfactual` takes.
         price_per_1000: price of a thousand queries, in any currency; shown beside the queries.
 
     Returns:
@@ -102,7 +104,7 @@ def run_job(
     """
     state = PartialState()
     check_one_counts(explainer.black_box, state)
-    wanted = None if target is None else explainer.black_box.class_index(target)
+    wanted = explainer.known_target(target, task)
     items = list_items(images, out)
     pending = [item for item in items if not item.done]
     share = pending[state.process_index :: state.num_processes]
@@ -190,7 +192,7 @@ def _advise(rows: list[dict[str, Any]], task: Task) -> None:
         )
 
 
-def job_settings(explainer: FreeMCG, task: Task, target: int | None) -> dict[str, Any]:
+def job_settings(explainer: FreeMCG, task: Task, target: int | str | None) -> dict[str, Any]:
     """All that the results of a job depend on, beside the images: what a second start must agree with."""
     settings = explainer.settings.record()
     if task == "attribution":
@@ -209,7 +211,7 @@ def job_settings(explainer: FreeMCG, task: Task, target: int | None) -> dict[str
     }
 
 
-def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | None) -> None:
+def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | str | None) -> None:
     image = _read(explainer, item)
     item.folder.mkdir(parents=True, exist_ok=True)
     before, picture = explainer.black_box.spent, item.picture
@@ -251,7 +253,7 @@ def _fell_short(explainer: FreeMCG, task: Task, queries: int) -> bool:
 def _attribution_row(result: Attribution) -> dict[str, Any]:
     return {
         "decision": class_name(result, result.decision),
-        "probability": round(result.log_probabilities[result.decision].exp().item(), 4),
+        **_answered(result),
         "target": class_name(result, result.target),
         "status": result.status,
         "signal to noise": _finite(result.signal_to_noise),
@@ -260,12 +262,26 @@ def _attribution_row(result: Attribution) -> dict[str, Any]:
     }
 
 
+def _answered(result: Attribution) -> dict[str, float]:
+    """What the black box answers for the image: a value as it is, else the probability of the decision."""
+    answer = result.log_probabilities[result.decision]
+    if result.record.get("scores") == VALUE:
+        return {"value": float(f"{answer.item():.5g}")}
+    return {"probability": round(answer.exp().item(), 4)}
+
+
+def _reached(result: Counterfactual) -> dict[str, float]:
+    if "value" in result.record:
+        return {name: float(f"{result.record[name]:.5g}") for name in ("value before", "value")}
+    return {"probability": round(result.target_probability, 4)}
+
+
 def _counterfactual_row(result: Counterfactual) -> dict[str, Any]:
     return {
         "decision": class_name(result, result.original_decision),
         "target": class_name(result, result.target),
         "flipped": result.flipped,
-        "probability": round(result.target_probability, 4),
+        **_reached(result),
         "status": result.status,
         "l1": _finite(result.l1),
         "realism": _finite(result.realism),

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from freemcg.blackbox.scores import MULTI_LABEL, VALUE
 
 Objective = Callable[[Tensor, int], Tensor]
 
@@ -36,6 +39,29 @@ def margin(log_probabilities: Tensor, target: int) -> Tensor:
 def between(other: int) -> Objective:
     """`log p_t - log p_o`: what speaks for the target against one `other` class."""
     return lambda log_probabilities, target: log_probabilities[:, target] - log_probabilities[:, other]
+
+
+def label_log_odds(log_probabilities: Tensor) -> Tensor:
+    """`log p - log (1 - p)` of independent labels, from `log p` of any shape; exact at both ends."""
+    return log_probabilities - (-torch.expm1(log_probabilities)).log()
+
+
+def two_classes(log_odds: Tensor) -> Tensor:
+    """Log-probabilities `(N, 2)` of no and yes, from the log-odds `(N,)` of yes."""
+    return torch.stack([F.logsigmoid(-log_odds), F.logsigmoid(log_odds)], dim=1)
+
+
+def objective_of(objective: Objective, scores: str) -> Objective:
+    """The objective as it is meant for answers of this kind.
+
+    Labels that do not exclude one another: that of a label against its absence. Numbers: one of the named objectives
+    is the number itself, since a number has no probability.
+    """
+    if scores in MULTI_LABEL:
+        return lambda answers, target: objective(two_classes(label_log_odds(answers[:, target])), 1)
+    if scores == VALUE and objective in OBJECTIVES.values():
+        return lambda answers, target: answers[:, target]
+    return objective
 
 
 def _without(log_probabilities: Tensor, target: int) -> Tensor:

@@ -5,6 +5,7 @@ Figures are `matplotlib.figure.Figure` objects of their own: nothing is shown, a
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from freemcg.blackbox.scores import VALUE
 from freemcg.refusal import InvalidValue
 from freemcg.results import Attribution, Counterfactual
 
@@ -31,9 +33,12 @@ def plot_attribution(result: Attribution) -> Figure:
     """The image, the attribution over it, and the same with faded what is less than 1.96 standard errors from zero."""
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    probability = result.log_probabilities[result.decision].exp().item()
     _draw_image(left, result.image)
-    left.set_title(f"decided {_named(result, result.decision)} (p = {probability:.2f})")
+    answer = result.log_probabilities[result.decision].item()
+    if result.record.get("scores") == VALUE:
+        left.set_title(f"answered {_named(result, result.decision)} = {answer:.4g}")
+    else:
+        left.set_title(f"decided {_named(result, result.decision)} (p = {math.exp(answer):.2f})")
     _draw_overlay(middle, result)
     middle.set_title(f"for {_named(result, result.target)}: red, lighter helps")
     drawn = _draw_overlay(right, result, visible=torch.where(significant(result), 1.0, FADED))
@@ -146,6 +151,9 @@ def significant(result: Attribution) -> Tensor:
 
 
 def _decided(result: Counterfactual, log_probabilities: Tensor, decision: int) -> str:
+    if "value" in result.record:
+        first = log_probabilities is result.original_log_probabilities
+        return f"answered {result.record['value before' if first else 'value']:.4g}"
     return f"decided {_named(result, decision)} (p = {log_probabilities[decision].exp().item():.2f})"
 
 

@@ -48,7 +48,8 @@ def replay(result: Result, receipt: Receipt, denoiser: Denoiser) -> Result:
     if isinstance(result, Attribution):
         again = explainer.explain(result.image, result.target)
     else:
-        again = explainer.counterfactual(result.original, result.target if record["target_named"] else None)
+        target = record.get("goal", result.target) if record["target_named"] else None
+        again = explainer.counterfactual(result.original, target)
     if black_box.unasked:
         raise InvalidValue(f"the receipt holds {black_box.unasked} more questions than were asked")
     return again

@@ -26,5 +26,5 @@ class Linear(nn.Module):
 
 def make(classifier, denoiser, budget=None, **settings) -> FreeMCG:
     """An explainer with small settings."""
-    box = BlackBox(classifier, budget=budget)
+    box = classifier if isinstance(classifier, BlackBox) else BlackBox(classifier, budget=budget)
     return FreeMCG(box, denoiser, **{"particles": 64, "queries": 16, "search": SEARCH, **settings})

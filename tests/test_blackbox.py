@@ -515,14 +515,16 @@ def test_a_classifier_that_normalises_in_place_leaves_the_callers_images_alone(i
             torch.zeros(3),
             ValueError,
             "the black box answered shape (3,) for 3 images; it must be (3, classes); "
-            "for the probability of the positive class of two say scores='binary', for its logit scores='binary_logit'",
+            "for the probability of the positive class of two say scores='binary', for its logit "
+            "scores='binary_logit', for a number that means itself scores='value'",
         ),
         (
             "logits",
             torch.zeros(3, 1),
             ValueError,
             "the black box answered one column of scores; it must have at least 2; for the probability of the positive "
-            "class of two say scores='binary', for its logit scores='binary_logit'",
+            "class of two say scores='binary', for its logit scores='binary_logit', "
+            "for a number that means itself scores='value'",
         ),
         (
             "logits",
@@ -582,8 +584,8 @@ def test_a_classifier_that_normalises_in_place_leaves_the_callers_images_alone(i
             torch.tensor([[0.5, 0.5], [0.875, 0.75], [0.0, 1.0]]),
             ValueError,
             "the black box was declared to answer probabilities, but a row lies in [0.75, 0.875] and sums to 1.625; it "
-            "looks like independent labels (a sigmoid each): explain one of them with scores='binary' on its column; "
-            "or like rounded probabilities: divide each row by its sum",
+            "looks like independent labels, a sigmoid each: say scores='multi_label'; or like rounded probabilities: "
+            "divide each row by its sum",
         ),
         (
             "probabilities",
@@ -700,7 +702,7 @@ def test_bad_images_are_refused_before_a_query_is_spent(bad, error, message):
             {"scores": "logit"},
             ValueError,
             "scores must be one of logits, probabilities, log_probabilities, top_k, label, binary, binary_logit, "
-            "got 'logit'",
+            "multi_label, multi_label_logit, value, got 'logit'",
         ),
         ({"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
         ({"budget": -1}, ValueError, "budget must be >= 0, got -1"),

@@ -160,7 +160,8 @@ def test_a_file_that_cannot_be_imported_is_named_with_exception_and_line(explain
 WRONG_ANSWERS = {
     "answers_nan": "the black box answered NaN or infinity for image 0 of 1",
     "answers_one_number": "the black box answered shape (1,) for 1 images; it must be (1, classes); "
-    "for the probability of the positive class of two say scores='binary', for its logit scores='binary_logit'",
+    "for the probability of the positive class of two say scores='binary', for its logit scores='binary_logit', "
+    "for a number that means itself scores='value'",
 }
 
 
@@ -278,6 +279,26 @@ def test_a_target_is_a_name_or_an_index(explain, place):
     named, numbered = (Attribution.load(place / out / "a" / "result.safetensors") for out in ("out", "other"))
     assert named.target == 1
     torch.testing.assert_close(named.values, numbered.values, rtol=0, atol=0)
+
+
+def test_a_value_is_explained_and_moved(explain, place):
+    assert explain(images="pics/a.png", model="mine.py:brightness_left", scores="value") == 0
+    row = json.loads((place / "out" / "a" / "record.json").read_text())
+    start = Attribution.load(place / "out" / "a" / "result.safetensors").log_probabilities.item()
+    assert row["value"] == pytest.approx(start, rel=1e-4)
+    moving = {"task": "counterfactual", "images": "pics/a.png", "model": "mine.py:brightness_left", "scores": "value"}
+    assert explain(**moving, target="up:0.01", out="changed") == 0
+    row = json.loads((place / "changed" / "a" / "record.json").read_text())
+    assert row["value before"] == pytest.approx(start, rel=1e-4)
+    assert row["flipped"] == (row["value"] >= row["value before"] + 0.01)
+    assert main(["replay", "changed"]) == 0
+
+
+def test_a_goal_that_is_none_is_refused_before_the_first_query(explain, place, capsys):
+    moving = {"task": "counterfactual", "model": "mine.py:brightness_left", "scores": "value"}
+    said = refusal(capsys, explain(**moving, target="higher"))
+    assert said.startswith("the goal for a value is a number to reach, up:AMOUNT or down:AMOUNT")
+    assert tiny.asked(place) == []
 
 
 def test_a_counterfactual_is_written_as_the_image_that_was_judged(explain, place):

@@ -191,10 +191,21 @@ def test_a_trunk_without_a_head_is_refused(tmp_path):
         load_huggingface(tmp_path)
 
 
-def test_several_labels_an_image_are_refused(tmp_path):
-    save(tmp_path, vit(problem_type="multi_label_classification"), size={"height": SIDE, "width": SIDE})
-    with raises(ValueError, f"{tmp_path} gives an image several labels; it must decide for one"):
-        load_huggingface(tmp_path)
+@pytest.mark.parametrize(
+    ("options", "scores"),
+    [
+        ({"problem_type": "multi_label_classification"}, "multi_label_logit"),
+        ({"problem_type": "regression"}, "value"),
+        ({"num_labels": 1}, "value"),
+        ({"problem_type": "single_label_classification"}, "logits"),
+    ],
+)
+def test_the_kind_of_answer_is_read_from_the_problem_type(tmp_path, options, scores):
+    network = vit(**options)
+    save(tmp_path, network, size={"height": SIDE, "width": SIDE})
+    box = load_huggingface(tmp_path)
+    assert (box.scores, box.num_classes) == (scores, network.config.num_labels)
+    assert box(pictures(size=(SIDE, SIDE)) / 255).shape[1] == network.config.num_labels
 
 
 def test_what_is_not_there_is_named(tmp_path):

@@ -147,6 +147,13 @@ def test_scores_are_read_from_the_last_node(path, weights, images, last, kind):
     torch.testing.assert_close(black_box(images), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_sigmoid_at_the_end_means_independent_labels(path, weights, images):
+    black_box = load_onnx(linear(path, weights / 10, last="Sigmoid"))
+    assert black_box.scores == "multi_label"
+    expected = (images.flatten(1) @ weights / 10).sigmoid()
+    torch.testing.assert_close(black_box(images).exp(), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_a_softmax_is_seen_through_what_changes_no_score(path, weights, images):
     nodes = [
         helper.make_node("Flatten", ["images"], ["flat"]),
@@ -167,9 +174,9 @@ def test_the_users_word_on_scores_goes_first(path, weights, images):
 
 
 def test_another_last_node_does_not_tell_what_it_answers(path, weights):
-    linear(path, weights, last="Sigmoid")
+    linear(path, weights, last="Tanh")
     with raises(
-        ValueError, f"{path} ends in Sigmoid, which does not tell what it answers; say scores='logits' or another"
+        ValueError, f"{path} ends in Tanh, which does not tell what it answers; say scores='logits' or another"
     ):
         load_onnx(path)
     assert load_onnx(path, "logits").scores == "logits"

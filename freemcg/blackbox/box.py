@@ -14,13 +14,16 @@ from torch import Tensor, nn
 from freemcg.blackbox.cache import QueryCache, image_key
 from freemcg.blackbox.preparation import check_images, prepared
 from freemcg.blackbox.receipt import Receipt
-from freemcg.blackbox.scores import ONE_NUMBER, SCORE_KINDS, TWO_CLASSES, spread_top_k
+from freemcg.blackbox.scores import MULTI_LABEL, ONE_NUMBER, SCORE_KINDS, TWO_CLASSES, VALUE, spread_top_k
 from freemcg.blackbox.unwrap import as_tensor, unwrapped
 from freemcg.eval_mode import refuse_training
 from freemcg.identity import identity
 from freemcg.refusal import InvalidType, InvalidValue, Refusal
 
-ONE_COLUMN = "for the probability of the positive class of two say scores='binary', for its logit scores='binary_logit'"
+ONE_COLUMN = (
+    "for the probability of the positive class of two say scores='binary', for its logit scores='binary_logit', for a "
+    "number that means itself scores='value'"
+)
 Charge = Callable[[int, bool], None]
 """`charge(images, retry)` before images are sent; with `-images` where they did not leave this machine after all."""
 
@@ -65,7 +68,9 @@ class BlackBox:
             the probabilities of some classes, either `(N, num_classes)` with NaN for the others or a pair of labels
             and scores, both `(N, k)`; or `"label"` `(N,)`. The last two need `class_names` or `num_classes`.
             `"binary"` is the probability of the positive class, `"binary_logit"` its logit, `(N,)` or `(N, 1)`: class 1
-            of two.
+            of two. `"multi_label"` is a probability `(N, labels)` for each label, whatever the others are;
+            `"multi_label_logit"`, its logit. `"value"` is one or several numbers that mean themselves, `(N,)` or
+            `(N, outputs)`; a "class" is one of them then.
         image_size: `(H, W)` or a side the classifier wants; images of another size are resized (bilinear, antialiased).
         channels: 1 or 3, what the classifier wants; grey is repeated, RGB becomes luma (ITU-R 601).
         mean, std: a channel each, or one for all; where given, the classifier is handed `(image - mean) / std`.
@@ -107,6 +112,8 @@ class BlackBox:
         may_change: bool | None = None,
         cache: QueryCache | None = None,
     ) -> None:
+        if isinstance(predict, BlackBox):
+            raise InvalidType("predict is a BlackBox already; hand it over as it is")
         if not callable(predict) and not isinstance(predict, Remote):
             raise InvalidType(f"predict must be callable (images in, scores out), got {type(predict).__name__}")
         if scores not in SCORE_KINDS:
@@ -140,8 +147,8 @@ class BlackBox:
             raise InvalidValue(f"scores='{scores}' has two classes, negative and positive, not {self.num_classes}")
         if scores in TWO_CLASSES:
             self.num_classes = 2
-        if self.num_classes is not None and self.num_classes < 2:
-            raise InvalidValue(f"num_classes must be >= 2, got {self.num_classes}")
+        if self.num_classes is not None and self.num_classes < self._least_classes:
+            raise InvalidValue(f"num_classes must be >= {self._least_classes}, got {self.num_classes}")
         if scores in ("label", "top_k") and self.num_classes is None:
             raise InvalidValue(
                 f"a black box that answers {'labels' if scores == 'label' else scores} needs class_names or num_classes"
@@ -152,6 +159,7 @@ class BlackBox:
         self.queries = self.answered = self.retried = self.cached = 0
         self.on_answer: Callable[[], None] | None = None
         self._receipt: Receipt | None = None
+        self._read_as: Callable[[Tensor], Tensor] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -231,15 +239,17 @@ class BlackBox:
                 known = "the black box has no class_names" if self.class_names is None else _listed(names)
                 raise InvalidValue(f"there is no class {target!r}; {known}")
             return found[0]
-        index = _whole(target)
-        if index < 0 or (self.num_classes is not None and index >= self.num_classes):
-            top = "" if self.num_classes is None else f"; classes are 0..{self.num_classes - 1}"
+        index, classes = _whole(target), self.num_classes if self._read_as is None else 2
+        if index < 0 or (classes is not None and index >= classes):
+            top = "" if classes is None else f"; classes are 0..{classes - 1}"
             raise InvalidValue(f"there is no class {index}{top}")
         return index
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Ask about images `(N, C, H, W)` in [0, 1]: log-probabilities `(N, num_classes)`, float32, without a graph.
+
+        Of independent labels they are not normalised; of values they are the values themselves.
 
         Costs N queries, less those whose answer is in the cache, and more where a remote model has to be asked again.
         """
@@ -255,7 +265,20 @@ class BlackBox:
         finally:
             if self._receipt is not None:
                 self._receipt.add(keys, found, self.queries - before)
-        return self._understood(torch.stack([found[index] for index in range(len(images))])).to(images.device)
+        understood = self._understood(torch.stack([found[index] for index in range(len(images))]))
+        return understood.to(images.device)
+
+    @contextmanager
+    def read_as(self, reading: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Within the block, answers are what `reading` makes of them: `(N, num_classes)` to log-probabilities `(N, 2)`.
+
+        What is asked, kept and noted stays as it is.
+        """
+        self._read_as = reading
+        try:
+            yield
+        finally:
+            self._read_as = None
 
     @contextmanager
     def recording(self) -> Iterator[Receipt]:
@@ -343,6 +366,8 @@ class BlackBox:
             labels, scores = (as_tensor(each) for each in answer)
             answer = spread_top_k(labels, scores.double(), self.num_classes or 0)
         answer = as_tensor(unwrapped(answer, count, wanted))
+        if self.scores in (*MULTI_LABEL, VALUE) and answer.ndim == 1:
+            answer = answer[:, None]
         while answer.ndim > wanted and answer.shape[-1] == 1:
             answer = answer[..., 0]
         if answer.ndim != wanted or len(answer) != count:
@@ -362,13 +387,33 @@ class BlackBox:
         if not finite.all():
             first = int((~finite).any(dim=1).nonzero()[0])
             raise InvalidValue(f"the black box answered NaN or infinity for image {first} of {count}")
-        self._understood(rows)  # refuses what is not as declared
+        self._meant(rows)  # refuses what is not as declared
         return rows
 
+    @property
+    def answers_values(self) -> bool:
+        """Whether a call answers numbers that mean themselves, and no log-probabilities."""
+        return self.scores == VALUE and self._read_as is None
+
+    def comparable(self, answers: Tensor) -> Tensor:
+        """Answers `(N, S)` on a scale of 1: probabilities, or values in units of the largest of the first answer."""
+        if not self.answers_values:
+            return answers.exp()
+        return answers / answers[0].abs().max().clamp(min=1e-12)
+
+    @property
+    def _least_classes(self) -> int:
+        return 1 if self.scores in (*MULTI_LABEL, VALUE) else 2
+
     def _understood(self, rows: Tensor) -> Tensor:
+        """What the caller gets for scores: what they mean, or what a `read_as` makes of that."""
+        meant = self._meant(rows)
+        return meant if self._read_as is None else self._read_as(meant)
+
+    def _meant(self, rows: Tensor) -> Tensor:
         """The log-probabilities that scores mean; each row's depend on that row alone."""
         scores = rows[:, 0] if self.scores in ONE_NUMBER else rows
-        scores = scores if self.scores in TWO_CLASSES else scores.float()  # 1 - p keeps its digits in float64
+        scores = scores if self.scores in (*TWO_CLASSES, *MULTI_LABEL) else scores.float()  # 1 - p keeps its digits
         return SCORE_KINDS[self.scores](scores, self.num_classes or 0).float()
 
     def _check_classes(self, count: int) -> None:
@@ -376,7 +421,7 @@ class BlackBox:
             self.num_classes = count
         if count != self.num_classes:
             raise InvalidValue(f"the black box answered {count} classes; it has {self.num_classes}")
-        if count < 2:
+        if count < self._least_classes:
             raise InvalidValue(f"the black box answered one column of scores; it must have at least 2; {ONE_COLUMN}")
 
     def prepare(self, images: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from freemcg.blackbox.cache import QueryCache
 from freemcg.blackbox.encoding import eight_bit, encode
 from freemcg.blackbox.environment import NAMES_A_SECRET, Environment, refuse_secret
 from freemcg.blackbox.replies import Rows, read_json, read_labelled, read_labels, read_numbers, read_scores
-from freemcg.blackbox.scores import TWO_CLASSES
+from freemcg.blackbox.scores import TWO_CLASSES, VALUE
 from freemcg.blackbox.transport import Reply, Transport
 from freemcg.refusal import InvalidValue, MissingExtra
 
@@ -51,10 +51,21 @@ class EndpointDescription(BaseModel):
     value_range: tuple[float, float] = Field((0, 1), description="for numbers: black and white")
     answer: str = Field("@", description="JMESPath, from the reply to what is meant, for all images of the request")
     means: Literal[
-        "probabilities", "logits", "log_probabilities", "labels", "top_k", "label", "binary", "binary_logit"
+        "probabilities",
+        "logits",
+        "log_probabilities",
+        "labels",
+        "top_k",
+        "label",
+        "binary",
+        "binary_logit",
+        "multi_label",
+        "multi_label_logit",
+        "value",
     ] = Field(
         description="rows of scores; lists of {label, score} with all classes (labels) or some (top_k); a class each; "
-        "or one number each, the probability (binary) or logit of the positive class"
+        "one number each, the probability (binary) or logit of the positive class; a probability or logit for each of "
+        "several labels; or numbers that mean themselves (value)"
     )
     class_names: str | tuple[str, ...] | None = Field(None, description="a list, or one text with commas")
     image_size: int | tuple[int, int] | None = Field(None, description="a side, or height and width")
@@ -175,7 +186,7 @@ class Endpoint:
                 raise InvalidValue(f"holds nothing at {described.answer!r}")
             if described.means in ("labels", "top_k"):
                 return read_labelled(found, count, names, all_classes=described.means == "labels")
-            if described.means in TWO_CLASSES:
+            if described.means in TWO_CLASSES or (described.means == VALUE and not _has_rows(found)):
                 return read_numbers(found, count)
             return read_labels(found, count, names) if described.means == "label" else read_scores(found, count)
         except ValueError as error:
@@ -201,6 +212,10 @@ def endpoint_black_box(
         class_names=endpoint.class_names,
         cache=cache,
     )
+
+
+def _has_rows(found: Any) -> bool:
+    return isinstance(found, list) and len(found) > 0 and all(isinstance(each, list) for each in found)
 
 
 def _compiled(expression: str) -> Any:

@@ -101,7 +101,8 @@ def load_huggingface(
 ) -> BlackBox:
     """Make a black box of a Hugging Face image classifier. Asks it nothing.
 
-    Size, crop, range, mean and std come from its image processor, class names from its `id2label`. The processor itself
+    Size, crop, range, mean and std come from its image processor, class names from its `id2label`, and the kind of its
+    answers from its `problem_type`. The processor itself
     is asked about one 8-bit picture, and one that makes something else of it than `HuggingFaceClassifier` is refused.
     No code of a repository is run.
 
@@ -113,7 +114,7 @@ def load_huggingface(
     Raises:
         ModuleNotFoundError: transformers is not installed.
         FileNotFoundError: there is no such folder or repository, or it lacks a file.
-        ValueError: it is no classifier of one class an image, its head has no weights, or its image processor takes
+        ValueError: its head has no weights, or its image processor takes
             other steps.
     """
     try:
@@ -136,13 +137,8 @@ def load_huggingface(
         missing = ", ".join(sorted(found["missing_keys"])[:3])
         raise InvalidValue(f"{name} holds no weights for {missing}; is it a classifier, and not only its trunk?")
     config = network.config
-    if config.problem_type == "multi_label_classification":
-        raise InvalidValue(f"{name} gives an image several labels; it must decide for one")
-    if config.num_labels == 1:
-        raise InvalidValue(
-            f"{name} answers one number; call it in a function of your own, name that as file.py:function, and say "
-            "scores='binary_logit' if the number is the logit of the positive class of two"
-        )
+    problem = config.problem_type or ("regression" if config.num_labels == 1 else None)  # as transformers reads it
+    scores = {"multi_label_classification": "multi_label_logit", "regression": "value"}.get(str(problem), "logits")
     try:
         model = HuggingFaceClassifier(network, processor.to_dict())
     except ValueError as error:
@@ -151,7 +147,7 @@ def load_huggingface(
     _check_steps(name, model, processor, channels)
     return BlackBox(
         model.eval().requires_grad_(False).to(device),
-        "logits",
+        scores,
         channels=channels,
         batch_size=batch_size,
         budget=budget,

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from freemcg.blackbox.box import ONE_COLUMN, BlackBox
-from freemcg.blackbox.scores import ONE_NUMBER
+from freemcg.blackbox.scores import MULTI_LABEL, ONE_NUMBER, VALUE
 from freemcg.refusal import InvalidValue, MissingExtra
 
 DATATYPES: dict[str, type[np.generic]] = {
@@ -23,6 +23,7 @@ LAYOUTS = ("NCHW", "NHWC")
 SCORES_OF_LAST_NODE = {
     "Softmax": "probabilities",
     "LogSoftmax": "log_probabilities",
+    "Sigmoid": "multi_label",
     **dict.fromkeys(("Add", "Conv", "Gemm", "GlobalAveragePool", "MatMul"), "logits"),
 }
 CHANGES_NO_SCORE = ("Cast", "DequantizeLinear", "Flatten", "Identity", "QuantizeLinear", "Reshape", "Squeeze")
@@ -111,7 +112,8 @@ def load_onnx(
 
     Args:
         scores: what it answers, as `BlackBox` takes it; `None` reads it from the node that the output comes from, where
-            that is plain: a softmax, a log-softmax, or a linear layer for logits.
+            that is plain: a softmax, a log-softmax, a sigmoid (independent labels; `binary` where there is one), or a
+            linear layer for logits.
         layout: `"NCHW"` or `"NHWC"`; `None` reads it from the place of the channels, 1 or 3, in the input's shape.
         output: name of the output that holds the scores, where there are several.
         image_size, mean, std, batch_size, budget, num_classes, class_names: as `BlackBox` takes them; size, batch size
@@ -132,10 +134,12 @@ def load_onnx(
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     if None not in (size, model.size) and size != model.size:
         raise InvalidValue(f"{path} takes images of size {model.size}, not {size}; leave out image_size")
-    scores = scores or _scores(path, graph, model.output)
+    stated = model.answer[1] if len(model.answer) > 1 and set(model.answer[2:]) <= {1} else None
+    if scores is None:
+        scores = _scores(path, graph, model.output)
+        scores = "binary" if scores == "multi_label" and stated == 1 else scores
     if scores not in ONE_NUMBER:
-        stated = model.answer[1] if len(model.answer) > 1 and set(model.answer[2:]) <= {1} else None
-        if stated == 1:
+        if stated == 1 and scores not in (*MULTI_LABEL, VALUE):
             raise InvalidValue(f"{path} answers one column of scores; {ONE_COLUMN}")
         if isinstance(stated, int) and num_classes is None and class_names is None:
             num_classes = stated

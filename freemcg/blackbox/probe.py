@@ -18,20 +18,22 @@ class Probe:
     """What three questions told.
 
     Attributes:
-        log_probabilities: `(3, num_classes)`: of the image, of the image again, of the other image.
+        answers: `(3, num_classes)`: of the image, of the image again, of the other image; probabilities, or values.
+        scale: what a difference is measured in: 1 for probabilities.
         seconds: of each question, three; the first one may hold the start of a connection or of the model.
         queries: what it cost, retries included.
     """
 
-    log_probabilities: Tensor
+    answers: Tensor
+    scale: float
     seconds: tuple[float, ...]
     queries: int
 
     @property
     def difference(self) -> float:
-        """The largest change of a probability between two answers to the same image."""
-        first, again, _ = self.log_probabilities.exp()
-        return float((first - again).abs().max())
+        """The largest change of a probability, or share of a value, between two answers to the same image."""
+        first, again, _ = self.answers
+        return float((first - again).abs().max()) / self.scale
 
     @property
     def repeats(self) -> bool:
@@ -41,7 +43,7 @@ class Probe:
     @property
     def sees(self) -> bool:
         """Whether the other image got another answer."""
-        first, _, other = self.log_probabilities
+        first, _, other = self.answers
         return not torch.equal(first, other)
 
 
@@ -56,7 +58,10 @@ def probe(black_box: BlackBox, image: Tensor, other: Tensor) -> Probe:
             began = time.monotonic()
             answers.append(black_box(each[None])[0].cpu())
             seconds.append(time.monotonic() - began)
-    return Probe(torch.stack(answers), tuple(seconds), black_box.queries - before)
+    rows = torch.stack(answers)
+    scale = max(float(rows[0].abs().max()), 1e-12) if black_box.answers_values else 1.0
+    rows = rows if black_box.answers_values else rows.exp()
+    return Probe(rows, scale, tuple(seconds), black_box.queries - before)
 
 
 def describe(black_box: BlackBox, found: Probe, shape: tuple[int, ...]) -> list[str]:
@@ -73,10 +78,10 @@ def describe(black_box: BlackBox, found: Probe, shape: tuple[int, ...]) -> list[
         f"sent: {height}x{width} pixels, {'grey' if channels == 1 else 'RGB'}, {depth}",
         f"understood: {black_box.scores} of {black_box.num_classes} classes",
     ]
-    for name, row in zip(("image", "again", "other"), found.log_probabilities, strict=True):
+    for name, row in zip(("image", "again", "other"), found.answers, strict=True):
         best = row.topk(min(3, len(row)))
         names = black_box.class_names or [str(index) for index in range(len(row))]
-        said = ", ".join(f"{names[int(i)]} {p:.4f}" for i, p in zip(best.indices, best.values.exp(), strict=True))
+        said = ", ".join(f"{names[int(i)]} {p:.4f}" for i, p in zip(best.indices, best.values, strict=True))
         lines.append(f"{name}: {said}")
     lines.append("seconds: " + ", ".join(f"{each:.3f}" for each in found.seconds))
     lines.append(f"queries: {found.queries}")

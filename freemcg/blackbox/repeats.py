@@ -20,17 +20,17 @@ class Repeats:
     """Answers to the same image, the first of them given at the start.
 
     Attributes:
-        log_probabilities: `(1 + repeats, num_classes)`.
+        answers: `(1 + repeats, num_classes)`: probabilities, or values in units of the first one.
         queries: what the repeats cost.
     """
 
-    log_probabilities: Tensor
+    answers: Tensor
     queries: int
 
     @property
     def alike(self) -> bool:
         """Whether all agree to 1e-4 in every probability; true where nothing was asked again."""
-        return _spread(self.log_probabilities.exp()) <= SAME
+        return _spread(self.answers) <= SAME
 
     @property
     def changed(self) -> bool:
@@ -41,7 +41,7 @@ class Repeats:
         in 800 times, by the standard deviation of the four: of the class that varies most, against that of the class
         that moved most. (A choice of ours.)
         """
-        first, later = self.log_probabilities[0].exp(), self.log_probabilities[1:].exp()
+        first, later = self.answers[0], self.answers[1:]
         if self.alike or len(later) < 2:
             return False
         apart = float((first - later.mean(dim=0)).abs().max())
@@ -65,12 +65,12 @@ def ask_again(black_box: BlackBox, image: Tensor, log_probabilities: Tensor, *, 
         try:
             with black_box.without_cache():
                 rows += black_box(image[None])
-                if _spread(torch.stack(rows).exp()) > SAME:
+                if _spread(black_box.comparable(torch.stack(rows))) > SAME:
                     more = min(MOST_REPEATS - 1, MOST_REPEATS if black_box.remaining is None else black_box.remaining)
                     rows += black_box(image[None].expand(more, -1, -1, -1)) if more else ()
         except QueryBudgetExceeded:
             pass
-    return Repeats(torch.stack(rows), black_box.queries - before)
+    return Repeats(black_box.comparable(torch.stack(rows)), black_box.queries - before)
 
 
 def _spread(probabilities: Tensor) -> float:

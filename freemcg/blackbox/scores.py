@@ -37,8 +37,8 @@ def _looks_like(row: Tensor) -> str:
         return "it looks like percent: divide the answers by 100"
     if row.min() >= 0 and row.max() <= 1:
         return (
-            "it looks like independent labels (a sigmoid each): explain one of them with scores='binary' on its "
-            "column; or like rounded probabilities: divide each row by its sum"
+            "it looks like independent labels, a sigmoid each: say scores='multi_label'; or like rounded "
+            "probabilities: divide each row by its sum"
         )
     return "is it scores='logits'?"
 
@@ -57,6 +57,26 @@ def _from_binary(answer: Tensor, classes: int) -> Tensor:
 def _from_binary_logit(answer: Tensor, classes: int) -> Tensor:
     """The logit `(N,)` of the second of two classes: its log-odds are the logit itself."""
     return torch.stack([F.logsigmoid(-answer), F.logsigmoid(answer)], dim=1)
+
+
+def _from_multi_label(answer: Tensor, classes: int) -> Tensor:
+    """A probability for each label, which is there or not whatever the others are: `log p`, not normalised."""
+    outside = (answer < -1e-6) | (answer > 1 + 1e-6)
+    if outside.any():
+        raise InvalidValue(
+            f"the black box was declared to answer a probability for each label, but answered "
+            f"{answer[outside][0]:.4g}, which is not in [0, 1]; is it scores='multi_label_logit'?"
+        )
+    return answer.clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR).log()
+
+
+def _from_multi_label_logit(answer: Tensor, classes: int) -> Tensor:
+    return F.logsigmoid(answer)
+
+
+def _from_value(answer: Tensor, classes: int) -> Tensor:
+    """One or several numbers that mean themselves: an age, a price, a similarity."""
+    return answer
 
 
 def _from_log_probabilities(answer: Tensor, classes: int) -> Tensor:
@@ -177,7 +197,13 @@ SCORE_KINDS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "label": _from_label,
     "binary": _from_binary,
     "binary_logit": _from_binary_logit,
+    "multi_label": _from_multi_label,
+    "multi_label_logit": _from_multi_label_logit,
+    "value": _from_value,
 }
 ONE_NUMBER = ("label", "binary", "binary_logit")
 """Kinds of which an answer holds one number an image, `(N,)` or `(N, 1)`."""
 TWO_CLASSES = ("binary", "binary_logit")
+MULTI_LABEL = ("multi_label", "multi_label_logit")
+"""Kinds whose outputs are questions of their own: each label is there or not."""
+VALUE = "value"

@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded, check_images
+from freemcg.blackbox.scores import MULTI_LABEL, VALUE
 from freemcg.evaluation.cells import Cell, cell_path, load_cell
 from freemcg.evaluation.comparison_report import csv_row, print_report, write_grid
 from freemcg.evaluation.contestants import Contestant, make_contestants, method_names
@@ -82,6 +83,11 @@ def compare(
     Costs at most the budget a cell (for `freemcg`, up to four more if the black box may change), `2 * steps + 1`
     queries to measure it, and without `target` one query an image.
     """
+    if explainer.black_box.scores in (*MULTI_LABEL, VALUE):
+        raise InvalidValue(
+            f"methods are compared on classes that exclude one another, and the model answers "
+            f"{explainer.black_box.scores}; for one label say scores='binary' on its column"
+        )
     state, black_box = PartialState(), explainer.black_box
     check_one_counts(black_box, state)
     names = method_names(methods, black_box)
