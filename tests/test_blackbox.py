@@ -873,3 +873,8 @@ def test_a_size_is_whole_numbers_of_any_kind(size):
 def test_another_size_is_refused(size):
     with pytest.raises(ValueError, match=r"^image_size must be a side or \(height, width\), whole numbers from 1 up, "):
         BlackBox(brightness, image_size=size)
+
+
+def test_a_black_box_in_a_black_box_is_refused():
+    with raises(TypeError, "predict is a BlackBox already; hand it over as it is"):
+        BlackBox(BlackBox(brightness))

@@ -112,10 +112,7 @@ class BlackBox:
         may_change: bool | None = None,
         cache: QueryCache | None = None,
     ) -> None:
-        if isinstance(predict, BlackBox):
-            raise InvalidType("predict is a BlackBox already; hand it over as it is")
-        if not callable(predict) and not isinstance(predict, Remote):
-            raise InvalidType(f"predict must be callable (images in, scores out), got {type(predict).__name__}")
+        _check_predict(predict)
         if scores not in SCORE_KINDS:
             raise InvalidValue(f"scores must be one of {', '.join(SCORE_KINDS)}, got {scores!r}")
         if batch_size < 1:
@@ -438,6 +435,13 @@ class BlackBox:
             first = next((each for each in self.predict.parameters() if each.is_floating_point()), None)
             images = images if first is None else images.to(first.device, first.dtype)
         return images.clone(memory_format=torch.contiguous_format)
+
+
+def _check_predict(predict: Any) -> None:
+    if isinstance(predict, BlackBox):
+        raise InvalidType("predict is a BlackBox already; hand it over as it is")
+    if not callable(predict) and not isinstance(predict, Remote):
+        raise InvalidType(f"predict must be callable (images in, scores out), got {type(predict).__name__}")
 
 
 def _numbers(values: float | Sequence[float] | None) -> float | tuple[float, ...] | None:

@@ -220,7 +220,10 @@ class Transport:
             return
         if asked > self.longest_wait:
             raise RemoteError(
-                self.hide(f"{place} {problem} and asks to wait {asked:.0f} s; at most {self.longest_wait:g} s are")
+                self.hide(
+                    f"{place} {problem} and asks to wait {asked:.0f} s; at most {self.longest_wait:g} s are waited: "
+                    "start again later"
+                )
             )
         self._gate.close_for(asked)
 
