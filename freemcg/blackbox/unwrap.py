@@ -12,13 +12,26 @@ from freemcg.refusal import InvalidType
 
 
 def unwrapped(answer: Any, images: int, axes: int) -> Any:
-    """The scores within what classifiers commonly wrap them in; the answer itself where nothing is known of it."""
+    """The scores within what classifiers commonly wrap them in; the answer itself where nothing is known of it.
+
+    Raises:
+        TypeError: there are several tensors that could be the scores.
+    """
     if isinstance(answer, dict) and "logits" in answer:
         return answer["logits"]
+    if hasattr(answer, "logits"):
+        return answer.logits
     if isinstance(answer, tuple | list) and answer and isinstance(answer[0], Tensor | np.ndarray):
         first = answer[0]
-        answer = first if first.ndim == axes and len(first) == images else answer
-    return getattr(answer, "logits", answer)
+        arrays = [part for part in answer if isinstance(part, Tensor | np.ndarray)]
+        able = [str(tuple(part.shape)) for part in arrays if part.ndim == axes and len(part) == images]
+        if len(able) > 1:
+            raise InvalidType(
+                f"the black box answered {len(able)} tensors that could be the scores, of shapes {' and '.join(able)}; "
+                "return one of them alone"
+            )
+        return first if first.ndim == axes and len(first) == images else answer
+    return answer
 
 
 def as_tensor(answer: Any) -> Tensor:
