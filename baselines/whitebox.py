@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from freemcg.blackbox import BlackBox, check_images
+from freemcg.eval_mode import refuse_training
 from freemcg.refusal import InvalidType, InvalidValue
 
 OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -39,7 +40,7 @@ class WhiteBoxMethod(ABC):
 
     Raises:
         TypeError: `model` can only be queried.
-        ValueError: an argument is out of range, or the model is in training mode.
+        ValueError: an argument is out of range, or a part of the model is in training mode.
     """
 
     needs_weights: ClassVar[bool] = True
@@ -107,10 +108,7 @@ class WhiteBoxMethod(ABC):
         """Check the input, then do `work(images, targets)` a batch at a time."""
         check_images(images)
         self._check(images)
-        if self.model.training:
-            raise InvalidValue(
-                "the model is in training mode, where gradients depend on the batch; call model.eval() first"
-            )
+        refuse_training(self.model, "model")
         images = images.detach()
         targets = self._targets(images, target)
         results = []

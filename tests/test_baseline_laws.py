@@ -192,6 +192,10 @@ class TestLaws:
             make(nn.Sequential(model, nn.Flatten(0)).eval()).attribute(batch, 0)
         with pytest.raises(ValueError, match=r"^the model is in training mode.*call model\.eval\(\) first$"):
             make(model.train()).attribute(batch, 0)
+        partly = nn.Sequential(model, nn.Dropout()).eval()
+        partly[1].train()
+        with pytest.raises(ValueError, match=r"^the part '1' of the model is in training mode.*model\.eval\(\) first$"):
+            make(partly).attribute(batch, 0)
 
 
 def name_of(method) -> str:

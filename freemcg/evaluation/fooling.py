@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from freemcg.eval_mode import refuse_training
 from freemcg.refusal import InvalidValue
 
 
@@ -42,10 +43,9 @@ def fool_gradient(
     Costs `steps + 1` second derivatives an image.
 
     Raises:
-        ValueError: the model is in training mode, or there are not as many targets and wanted maps as images.
+        ValueError: a part of the model is in training mode, or there are not as many targets and wanted maps as images.
     """
-    if model.training:
-        raise InvalidValue("the model is in training mode, where answers depend on the batch; call model.eval() first")
+    refuse_training(model, "model")
     if wanted.shape != images.shape or targets.shape != images.shape[:1]:
         raise InvalidValue(
             f"for images {tuple(images.shape)} give as many targets and maps of the same shape, got "
