@@ -600,12 +600,12 @@ def _most(budget: str | None, price_per_1000: float | None) -> int | None:
 def _pay(black_box: BlackBox, most: int | None, out: Path, cache: Path | None, *, no_cache: bool) -> None:
     """Give the black box the budget of this start, and a memory of answers where it is to have one."""
     from freemcg.blackbox.box import Remote  # noqa: PLC0415
-    from freemcg.blackbox.cache import QueryCache  # noqa: PLC0415
+    from freemcg.blackbox.cache import OWN_FILE, QueryCache  # noqa: PLC0415
 
     if most is not None:
         black_box.budget = black_box.queries + most
     if cache is None and isinstance(black_box.predict, Remote):
-        cache = out / "answers.sqlite"
+        cache = out / OWN_FILE
     if cache is not None and not no_cache:
         black_box.cache = QueryCache(cache)
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
+import struct
 import threading
 
 import pytest
@@ -215,14 +217,142 @@ def test_what_is_half_written_is_not_there(cache, tmp_path):
 def test_a_file_of_another_kind_is_refused(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("not a database, but long enough to be read as one" * 20)
-    with raises(ValueError, f"{path} is no query cache (file is not a database)"):
+    with raises(
+        ValueError,
+        f"{path} is no query cache (file is not a database); name another file with --cache, or move this one away",
+    ):
         QueryCache(path)
     path = tmp_path / "other.sqlite"
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE mine (a)")
     other.close()
-    with raises(ValueError, f"{path} is no query cache (another program's database)"):
+    with raises(
+        ValueError,
+        f"{path} is no query cache (another program's database); name another file with --cache, or move this one away",
+    ):
         QueryCache(path)
+
+
+def damage(path, kind):
+    """Damage a cache of which no connection is open."""
+    content = path.read_bytes()
+    if kind == "header":
+        path.write_bytes(b"\0" * 40 + content[40:])
+    elif kind == "pages":
+        path.write_bytes(content[:100] + bytes(byte ^ 0x5A for byte in content[100:]))
+    elif kind == "schema":
+        with sqlite3.connect(path) as file:
+            file.execute("DROP TABLE answers")
+            file.execute("CREATE TABLE answers (question TEXT, reply TEXT)")
+        file.close()
+    else:
+        path.write_bytes(b"garbage, and nothing that a cache bears" * 100)
+
+
+@pytest.mark.parametrize("kind", ["header", "pages", "schema", "garbage"])
+def test_a_cache_that_cannot_be_read_is_set_aside_and_begun_anew(images, tmp_path, kind, capsys):
+    path = tmp_path / "answers.sqlite"
+    cache = QueryCache(path)
+    expected = BlackBox(Spy(), cache=cache)(images)
+    cache.close()
+    damage(path, kind)
+    black_box = BlackBox(Spy(), cache=QueryCache(path))
+    assert torch.equal(black_box(images), expected)
+    assert spent(black_box) == (5, 5, 0)
+    said = capsys.readouterr().err
+    assert re.fullmatch(
+        f"the cache {path} cannot be read \\(.+\\); it is kept as {path}.damaged, and a new one begun\n", said
+    )
+    assert (tmp_path / "answers.sqlite.damaged").is_file()
+    again = BlackBox(Spy(), cache=QueryCache(path))
+    assert torch.equal(again(images), expected)
+    assert spent(again) == (0, 0, 5)
+
+
+def test_a_cache_that_is_damaged_while_it_is_in_use_is_set_aside_too(images, tmp_path, capsys):
+    path = tmp_path / "mine.sqlite"
+    black_box = BlackBox(Spy(), cache=QueryCache(path))
+    other = BlackBox(Spy(), cache=QueryCache(path))
+    expected = black_box(images)
+    with sqlite3.connect(path) as file:
+        file.execute("DROP TABLE answers")
+    file.close()
+    assert torch.equal(black_box(images), expected)
+    assert torch.equal(other(images), expected)
+    assert spent(black_box) == (10, 10, 0)
+    assert spent(other) == (0, 0, 5)
+    assert capsys.readouterr().err.count("a new one begun") == 1
+
+
+@pytest.mark.parametrize("answer", [struct.pack("<3d", 1.0, math.nan, 2.0), b"", b"short", None, "text"])
+def test_an_answer_that_was_damaged_is_asked_for_again(cache, images, answer):
+    expected = BlackBox(Spy(), cache=cache)(images)
+    with sqlite3.connect(cache.path) as file:
+        file.execute("UPDATE answers SET answer = ? WHERE image = (SELECT MIN(image) FROM answers)", (answer,))
+    file.close()
+    for asked, known in ((1, 4), (0, 5)):
+        black_box = BlackBox(Spy(), cache=cache)
+        assert torch.equal(black_box(images), expected)
+        assert spent(black_box) == (asked, asked, known)
+
+
+def test_a_flipped_byte_within_an_answer_is_noticed(cache, images):
+    expected = BlackBox(Spy(), cache=cache)(images)
+    with sqlite3.connect(cache.path) as file:
+        rows = file.execute("SELECT image, answer FROM answers").fetchall()
+        for position, (key, row) in enumerate(rows):
+            flipped = bytearray(row)
+            flipped[5 * position] ^= 1
+            file.execute("UPDATE answers SET answer = ? WHERE image = ?", (bytes(flipped), key))
+    file.close()
+    black_box = BlackBox(Spy(), cache=cache)
+    assert torch.equal(black_box(images), expected)
+    assert spent(black_box) == (5, 5, 0)
+
+
+def test_answers_of_a_file_without_checksums_are_used(cache, images):
+    expected = BlackBox(Spy(), cache=cache)(images)
+    with sqlite3.connect(cache.path) as file:
+        file.execute("UPDATE answers SET answer = substr(answer, 1, 24)")
+    file.close()
+    black_box = BlackBox(Spy(), cache=cache)
+    assert torch.equal(black_box(images), expected)
+    assert spent(black_box) == (0, 0, 5)
+
+
+def test_a_folder_is_no_cache(tmp_path):
+    with raises(ValueError, f"{tmp_path} is a folder; a cache is a file, such as {tmp_path}/answers.sqlite"):
+        QueryCache(tmp_path)
+
+
+def test_a_cache_that_another_program_holds_is_refused_by_name(cache, images, monkeypatch):
+    monkeypatch.setattr("freemcg.blackbox.cache.LONGEST_WAIT", 0.1)
+    held = sqlite3.connect(cache.path, isolation_level=None)
+    held.execute("BEGIN EXCLUSIVE")
+    with raises(
+        ValueError,
+        f"{cache.path} was in use by another program for 0.1 s (database is locked); end that program, or name another "
+        "file with --cache",
+    ):
+        BlackBox(Spy(), cache=QueryCache(cache.path))(images)
+    held.close()
+    assert spent(BlackBox(Spy(), cache=cache)) == (0, 0, 0)
+
+
+def test_a_full_disk_is_said_and_what_was_kept_stays(cache, images):
+    BlackBox(Spy(), cache=cache)(images[:2])
+    (pages,) = cache._connection.execute("PRAGMA page_count").fetchone()
+    cache._connection.execute(f"PRAGMA max_page_count = {pages}")
+    keys = [index.to_bytes(4, "big") for index in range(1000)]
+    with raises(
+        ValueError,
+        f"the cache {cache.path} cannot be written (database or disk is full); free space on its disk, allow writing "
+        "to its folder, or name another file with --cache",
+    ):
+        cache.put("m", "logits", keys, torch.zeros(1000, 3))
+    cache._connection.execute("PRAGMA max_page_count = 1000000")
+    assert cache.models() == [CachedModel("spy-1", "logits", 2)]
+    cache.put("m", "logits", keys, torch.zeros(1000, 3))
 
 
 def test_a_key_depends_on_shape_and_type_too():

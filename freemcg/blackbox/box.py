@@ -304,6 +304,9 @@ class BlackBox:
             name = self.identity
             first = {key: index for index, key in reversed(list(enumerate(keys)))}
             known = self.cache.get(name, self.scores, list(first))
+            unsound = [key for key, row in known.items() if not self._numbers(row).all()]
+            self.cache.forget(name, self.scores, unsound)
+            known = {key: row for key, row in known.items() if key not in unsound}
             found |= {index: known[key] for index, key in enumerate(keys) if key in known}
         for row in found.values():
             self._check_classes(len(row) if self.scores not in ONE_NUMBER else self.num_classes or 0)
@@ -376,11 +379,7 @@ class BlackBox:
         rows: Tensor = answer.double().cpu().reshape(count, -1)
         if wanted == 2:
             self._check_classes(rows.shape[1])
-        finite = rows.float().isfinite()
-        if self.scores == "log_probabilities":
-            finite = ~rows.isnan()
-        elif self.scores == "top_k":
-            finite |= rows.isnan()
+        finite = self._numbers(rows)
         if not finite.all():
             first = int((~finite).any(dim=1).nonzero()[0])
             raise InvalidValue(f"the black box answered NaN or infinity for image {first} of {count}")
@@ -401,6 +400,13 @@ class BlackBox:
     @property
     def _least_classes(self) -> int:
         return 1 if self.scores in (*MULTI_LABEL, VALUE) else 2
+
+    def _numbers(self, rows: Tensor) -> Tensor:
+        """Where the scores are numbers that such a model may answer."""
+        if self.scores == "log_probabilities":
+            return ~rows.isnan()
+        finite = rows.float().isfinite()
+        return finite | rows.isnan() if self.scores == "top_k" else finite
 
     def _understood(self, rows: Tensor) -> Tensor:
         """What the caller gets for scores: what they mean, or what a `read_as` makes of that."""

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from freemcg.output import say
 from freemcg.refusal import InvalidValue
 
+Found = TypeVar("Found")
+
+OWN_FILE = "answers.sqlite"  # what a job calls its own cache
 APPLICATION_ID = 0x464D4347  # "FMCG", in the header of the file
 LONGEST_WAIT = 60.0
 AT_ONCE = 500
+CHECKSUM = 4  # bytes after the numbers of a row; rows of older files have none
+_COLUMNS = ["model", "scores", "image", "answer"]
+_IN_USE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_UNWRITABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 
 @dataclass(frozen=True)
@@ -37,76 +48,188 @@ class QueryCache:
     written whole or not at all, and a black box puts the answers of a request as soon as they are here. So a process
     that is killed loses at most the requests that were under way: as many batches as it sends at a time.
 
+    A file that cannot be read any more is set aside: it gets `.damaged` after its name, one line on the error stream
+    says so, and a new file takes its place. An answer that was damaged is forgotten.
+
     Args:
         path: the file; made, with its folder, where it is not there.
 
     Raises:
-        ValueError: the file is something else.
+        ValueError: the file is something else, is in use for long, or cannot be written; from any method too.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        if self.path.is_dir():
+            raise InvalidValue(f"{path} is a folder; a cache is a file, such as {self.path / OWN_FILE}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(
-            self.path, timeout=LONGEST_WAIT, isolation_level=None, check_same_thread=False
-        )
-        self.close = weakref.finalize(self, self._connection.close)
-        try:
-            self._open()
-        except sqlite3.DatabaseError as error:
-            self.close()
-            raise InvalidValue(f"{path} is no query cache ({error})") from None
+        self._connect()
+        self._with_file(lambda connection: None)
 
     def __repr__(self) -> str:
         return f"QueryCache({str(self.path)!r})"
 
     def get(self, model: str, scores: str, keys: Sequence[bytes]) -> dict[bytes, Tensor]:
-        """The rows that are known, by their keys, float64."""
+        """The rows that are known, by their keys, float64; damaged ones are forgotten."""
         found: dict[bytes, Tensor] = {}
+        damaged: list[bytes] = []
         for start in range(0, len(keys), AT_ONCE):
             some = keys[start : start + AT_ONCE]
             marks = ", ".join("?" * len(some))
             query = f"SELECT image, answer FROM answers WHERE model = ? AND scores = ? AND image IN ({marks})"
-            with self._lock:
-                rows = self._connection.execute(query, (model, scores, *some)).fetchall()
-            found |= {key: torch.from_numpy(np.frombuffer(row, dtype="<f8").copy()) for key, row in rows}
+            for key, packed in self._rows(query, (model, scores, *some)):
+                row = _unpacked(model, scores, key, packed)
+                if row is None:
+                    damaged.append(key)
+                else:
+                    found[key] = row
+        self.forget(model, scores, damaged)
         return found
 
     def put(self, model: str, scores: str, keys: Sequence[bytes], rows: Tensor) -> None:
         """Remember rows of scores `(N, S)`, as float64; an answer that is there already stays."""
         packed = [row.tobytes() for row in rows.cpu().numpy().astype("<f8")]
-        values = [(model, scores, key, row) for key, row in zip(keys, packed, strict=True)]
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", values)
-            self._connection.execute("COMMIT")
+        values = [
+            (model, scores, key, row + _checksum(model, scores, key, row))
+            for key, row in zip(keys, packed, strict=True)
+        ]
+        self._write("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", values)
+
+    def forget(self, model: str, scores: str, keys: Sequence[bytes]) -> None:
+        """Forget the answers about some images."""
+        if keys:
+            values = [(model, scores, key) for key in keys]
+            self._write("DELETE FROM answers WHERE model = ? AND scores = ? AND image = ?", values)
 
     def models(self) -> list[CachedModel]:
         """What the cache holds, a line a model and kind of scores."""
         query = "SELECT model, scores, COUNT(*) FROM answers GROUP BY model, scores ORDER BY model, scores"
-        with self._lock:
-            return [CachedModel(*row) for row in self._connection.execute(query)]
+        return [CachedModel(*row) for row in self._rows(query)]
 
     def clear(self, model: str | None = None) -> int:
         """Forget the answers of a model, or all; returns how many there were."""
+        query, values = (
+            ("DELETE FROM answers", ()) if model is None else ("DELETE FROM answers WHERE model = ?", (model,))
+        )
+        return self._with_file(lambda file: file.execute(query, values).rowcount)
+
+    def _rows(self, query: str, values: Sequence[str | bytes] = ()) -> list[Any]:
+        return self._with_file(lambda file: file.execute(query, values).fetchall())
+
+    def _write(self, statement: str, values: Sequence[tuple[str | bytes, ...]]) -> None:
+        def write(file: sqlite3.Connection) -> None:
+            file.execute("BEGIN IMMEDIATE")
+            file.executemany(statement, values)
+            file.execute("COMMIT")
+
+        self._with_file(write)
+
+    def _with_file(self, act: Callable[[sqlite3.Connection], Found]) -> Found:
+        """Do something with the file, on one thread at a time; where it cannot be read, with a new one."""
         with self._lock:
-            if model is None:
-                return self._connection.execute("DELETE FROM answers").rowcount
-            return self._connection.execute("DELETE FROM answers WHERE model = ?", (model,)).rowcount
+            try:
+                self._open()
+                return act(self._connection)
+            except sqlite3.ProgrammingError:
+                raise
+            except sqlite3.DatabaseError as error:
+                if self._connection.in_transaction:
+                    self._connection.rollback()
+                self._refuse_or_set_aside(error)
+            self._connect()
+            self._open()
+            return act(self._connection)
+
+    def _connect(self) -> None:
+        try:
+            self._connection = sqlite3.connect(
+                self.path, timeout=LONGEST_WAIT, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.OperationalError as error:
+            raise InvalidValue(_unwritable(self.path, error)) from None
+        self._opened: os.stat_result | None = None
+        self.close = weakref.finalize(self, self._connection.close)
 
     def _open(self) -> None:
-        (found,) = self._connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        """Make what the file must hold, and look that it does; once a connection."""
+        if self._opened is not None:
+            return
+        file = self._connection
+        (found,) = file.execute("PRAGMA application_id").fetchone()
+        (tables,) = file.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
         if found != APPLICATION_ID and tables > 0:
             raise sqlite3.DatabaseError("another program's database")
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        self._connection.execute(
+        file.execute("PRAGMA journal_mode = WAL")
+        file.execute("PRAGMA synchronous = NORMAL")
+        if found != APPLICATION_ID:
+            file.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        file.execute(
             "CREATE TABLE IF NOT EXISTS answers (model TEXT, scores TEXT, image BLOB, answer BLOB, "
             "PRIMARY KEY (model, scores, image)) WITHOUT ROWID"
         )
+        if [row[1] for row in file.execute("PRAGMA table_info(answers)")] != _COLUMNS:
+            raise sqlite3.DatabaseError("its tables are of another version")
+        self._opened = self.path.stat()
+
+    def _refuse_or_set_aside(self, error: sqlite3.DatabaseError) -> None:
+        """Move a file away that cannot be read, if it is a cache at all; the connection to it is closed."""
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code in _IN_USE:
+            raise InvalidValue(
+                f"{self.path} was in use by another program for {LONGEST_WAIT:g} s ({error}); end that program, or "
+                "name another file with --cache"
+            ) from None
+        if code in _UNWRITABLE:
+            raise InvalidValue(_unwritable(self.path, error)) from None
+        self.close()
+        if self._opened is None and not _is_cache(self.path):
+            raise InvalidValue(
+                f"{self.path} is no query cache ({error}); name another file with --cache, or move this one away"
+            ) from None
+        if self._opened is None or os.path.samestat(self._opened, self.path.stat()):  # else another process did it
+            aside = _free_name(self.path)
+            for end in ("", "-wal", "-shm"):
+                part = self.path.with_name(self.path.name + end)
+                if part.exists():
+                    part.replace(aside.with_name(aside.name + end))
+            say(f"the cache {self.path} cannot be read ({error}); it is kept as {aside}, and a new one begun", err=True)
+
+
+def _is_cache(path: Path) -> bool:
+    """Whether a file is a job's own, or bears a mark of a cache where its beginning can be read."""
+    with path.open("rb") as stream:
+        start = stream.read(2**16)
+    return path.name == OWN_FILE or start[68:72] == APPLICATION_ID.to_bytes(4, "big") or b"TABLE answers (" in start
+
+
+def _free_name(path: Path) -> Path:
+    """The name for a damaged file; with a number where there is one already."""
+    aside, number = path.with_name(path.name + ".damaged"), 2
+    while aside.exists():
+        aside, number = path.with_name(f"{path.name}.damaged-{number}"), number + 1
+    return aside
+
+
+def _unwritable(path: Path, error: sqlite3.Error) -> str:
+    return (
+        f"the cache {path} cannot be written ({error}); free space on its disk, allow writing to its folder, or name "
+        "another file with --cache"
+    )
+
+
+def _checksum(model: str, scores: str, key: bytes, row: bytes) -> bytes:
+    return zlib.crc32(b"\0".join((model.encode(), scores.encode(), key, row))).to_bytes(CHECKSUM, "big")
+
+
+def _unpacked(model: str, scores: str, key: bytes, packed: object) -> Tensor | None:
+    """The numbers of a row; nothing where it is damaged."""
+    if not isinstance(packed, bytes):
+        return None
+    row, checksum = (packed[:-CHECKSUM], packed[-CHECKSUM:]) if len(packed) % 8 else (packed, None)
+    if not row or len(row) % 8 or (checksum is not None and checksum != _checksum(model, scores, key, row)):
+        return None
+    return torch.from_numpy(np.frombuffer(row, dtype="<f8").copy())
 
 
 def image_key(image: Tensor) -> bytes:
