@@ -226,21 +226,28 @@ def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | str | Non
     receipt.save(item.folder / RECEIPT)
     write_text(item.folder / RECORD, json.dumps(row, indent=2) + "\n")
     result.save(item.folder / RESULT)
-    _draw(result, item.folder)
+    _draw(result, item)
 
 
-def _draw(result: Attribution | Counterfactual, folder: Path) -> None:
-    """The pictures beside a result, which is saved before them: what was paid for does not hang on a figure."""
+def _draw(result: Attribution | Counterfactual, item: Item) -> None:
+    """The pictures beside a result, which is saved before them: what was paid for does not hang on a figure.
+
+    A figure that cannot be drawn is said in one line; the next start tries again.
+    """
     if isinstance(result, Counterfactual):
-        write_image(result.image, folder / "counterfactual.png")
-    write_figure(result.plot(), folder / FIGURE)
+        write_image(result.image, item.folder / "counterfactual.png")
+    try:
+        write_figure(result.plot(), item.folder / FIGURE)
+    except Exception as error:
+        with tqdm.external_write_mode():
+            say(f"{item.name}: the figure could not be drawn ({sentence_of(error)}); the result is saved", err=True)
 
 
 def _draw_missing(items: Sequence[Item]) -> None:
     """Draw what is done and has no figure, since an earlier start broke off before it."""
     for item in items:
         if item.done and not (item.folder / FIGURE).is_file():
-            _draw(load_result(item.folder / RESULT), item.folder)
+            _draw(load_result(item.folder / RESULT), item)
 
 
 def _fell_short(explainer: FreeMCG, task: Task, queries: int) -> bool:

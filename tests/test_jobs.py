@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -77,21 +78,27 @@ def test_a_damaged_result_is_made_again_and_stops_nothing(make_explainer, tmp_pa
 
 @pytest.mark.parametrize("task", ["attribution", "counterfactual"])
 def test_a_figure_that_cannot_be_drawn_loses_no_result_and_is_drawn_by_the_next_start(
-    make_explainer, tmp_path, monkeypatch, task
+    make_explainer, tmp_path, monkeypatch, capsys, task
 ):
-    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "out"
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png")), tmp_path / "out"
 
     def no_figure(figure, path):
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patched:
         patched.setattr(jobs, "write_figure", no_figure)
-        with pytest.raises(OSError, match="the disk is full"):
-            run_job(make_explainer(), images, out, task=task)
+        patched.setattr(jobs, "sentence_of", str)
+        rows = run_job(make_explainer(), images, out, task=task)
+    assert [row["image"] for row in rows] == ["a.png", "b.png"]
+    said = [line for line in re.split("[\r\n]", capsys.readouterr().err) if "figure" in line]
+    assert said == [
+        f"{name}: the figure could not be drawn (the disk is full); the result is saved" for name in ("a.png", "b.png")
+    ]
     again = make_explainer()
     run_job(again, images, out, task=task)
     assert again.black_box.queries == 0
     assert (out / "a" / "figure.png").is_file()
+    assert (out / "b" / "figure.png").is_file()
 
 
 def test_a_class_name_may_hold_dollars(make_explainer, tmp_path):
