@@ -324,23 +324,27 @@ def _probe(
     scores: Scores = None,
     num_classes: Classes = None,
     image_size: Size = None,
+    denoiser: DenoiserName = "digits",
     device: Device = None,
 ) -> None:
     """Ask a classifier three times, and show how it was understood.
 
     Twice about the first picture and once about the second, or the first one's mirror image where there is but one.
+    They are sent as 'attribute' sends them, with the channels and at the size of the denoiser.
 
     Costs 3 queries.
     """
     from freemcg.blackbox.probe import describe, probe  # noqa: PLC0415
-    from freemcg.images import list_images, read_image  # noqa: PLC0415
-    from freemcg.models import load_black_box  # noqa: PLC0415
+    from freemcg.images import list_images, read_for  # noqa: PLC0415
+    from freemcg.jobs import start_processes  # noqa: PLC0415
+    from freemcg.models import load_black_box, load_denoiser  # noqa: PLC0415
 
+    _hush_diffusers()
     paths = [images] if images.is_file() else list_images(images)
-    black_box = load_black_box(
-        model, scores=scores, num_classes=num_classes, image_size=image_size, device=device or "cpu"
-    )
-    pictures = [read_image(path, channels=black_box.channels or 3) for path in paths[:2]]
+    _, place = start_processes(device)
+    black_box = load_black_box(model, scores=scores, num_classes=num_classes, image_size=image_size, device=place)
+    diffusion = load_denoiser(denoiser, device=place)
+    pictures = [read_for(diffusion, path) for path in paths[:2]]
     other = pictures[1] if len(pictures) > 1 else pictures[0].flip(-1)
     for line in describe(black_box, probe(black_box, pictures[0], other), tuple(pictures[0].shape)):
         say(line)

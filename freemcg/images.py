@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from freemcg.refusal import InvalidValue, Refusal
+
+if TYPE_CHECKING:
+    from freemcg.denoiser import Denoiser
 
 MOST_PIXELS = 8192 * 8192
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -154,6 +158,12 @@ def _no_white(path: Path, depth: int, sign: str = "") -> str:
     return (
         f"{path} holds {sign}integers of {depth} bits, which do not say what is white; save it with 8 or 16, unsigned"
     )
+
+
+def read_for(denoiser: Denoiser, path: Path) -> Tensor:
+    """Read one picture as every job hands it over: with the channels and the size of the denoiser, on its device."""
+    image = read_image(path, channels=denoiser.channels or 3, size=denoiser.image_size)
+    return image.to(denoiser.device)
 
 
 def as_file(images: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from freemcg.blackbox import BlackBox, QueryBudgetExceeded
 from freemcg.blackbox.scores import VALUE
 from freemcg.errors import REFUSED, SLIP, FailedElsewhere, sentence_of, show_traceback, status_of
 from freemcg.explainer import FreeMCG
-from freemcg.images import read_image, write_image
+from freemcg.images import read_for, read_image, write_image
 from freemcg.items import FIGURE, RECEIPT, RECORD, RESULT, Item, list_items
 from freemcg.output import print_table, say, write_csv, write_text
 from freemcg.plan import most_queries
@@ -212,7 +212,7 @@ def job_settings(explainer: FreeMCG, task: Task, target: int | str | None) -> di
 
 
 def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | str | None) -> None:
-    image = _read(explainer, item)
+    image = read_for(explainer.denoiser, item.image)
     item.folder.mkdir(parents=True, exist_ok=True)
     before, picture = explainer.black_box.spent, item.picture
     with explainer.black_box.recording() as receipt:
@@ -340,11 +340,6 @@ def _is_resized(explainer: FreeMCG, item: Item) -> bool:
     image = read_image(item.image, channels=explainer.denoiser.channels or 3)
     size = explainer.denoiser.image_size
     return size is not None and tuple(image.shape[1:]) != size
-
-
-def _read(explainer: FreeMCG, item: Item) -> torch.Tensor:
-    denoiser = explainer.denoiser
-    return read_image(item.image, channels=denoiser.channels or 3, size=denoiser.image_size).to(denoiser.device)
 
 
 def _finite(value: float) -> float | None:

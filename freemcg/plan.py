@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from freemcg.attribution import BATCH, FIRST_BATCH
 from freemcg.blackbox.repeats import MOST_REPEATS
 from freemcg.estimator import LEAST_ON_AXES, ON_AXES
 from freemcg.refusal import InvalidValue
@@ -62,8 +63,7 @@ def calls(settings: Settings, task: Task, *, may_change: bool = False) -> list[i
     """
     again = [1, MOST_REPEATS - 1] if may_change else []
     if task == "attribution":
-        level = _calls_of_a_level(settings.estimate, settings.queries // len(settings.noise))
-        return [1] + level * len(settings.noise) + again
+        return [1, *_calls_of_a_map(settings), *again]
     search = settings.search
     if isinstance(search, PaperSearch):
         return [1] + [search.particles] * (search.steps - 1) + [1] + again
@@ -77,12 +77,27 @@ def most_queries(settings: Settings, task: Task, *, may_change: bool = False) ->
     return sum(calls(settings, task, may_change=may_change))
 
 
-def _calls_of_a_level(estimate: str, queries: int) -> list[int]:
-    """As `freemcg.estimator.Ensemble.ask` asks, where there are axes enough."""
+def _calls_of_a_map(settings: Settings) -> list[int]:
+    """As `attribute_image` asks; with a tolerance batch by batch, as `stream_attributions` does to the last."""
+    levels, asked, found = len(settings.noise), 0, []
+    batch = settings.queries if settings.tolerance is None else FIRST_BATCH
+    while settings.queries - levels * asked >= levels:
+        more = min(batch, settings.queries - levels * asked) // levels
+        found += _calls_of_a_level(settings.estimate, asked, asked + more) * levels
+        asked, batch = asked + more, BATCH * levels
+    return found
+
+
+def _calls_of_a_level(estimate: str, before: int, queries: int) -> list[int]:
+    """As `freemcg.estimator.Ensemble.ask` goes on from `before` queries, where there are axes enough."""
     if estimate not in ON_AXES:
-        return [queries]
-    on_axes = max(round(ON_AXES[estimate] * queries), min(LEAST_ON_AXES, queries))
-    return [each for each in (on_axes, queries - on_axes) if each > 0]
+        return [queries - before]
+
+    def on_axes(total: int) -> int:
+        return max(round(ON_AXES[estimate] * total), min(LEAST_ON_AXES, total))
+
+    more = on_axes(queries) - on_axes(before)
+    return [each for each in (more, queries - before - more) if each > 0]
 
 
 def forecast(

@@ -16,6 +16,7 @@ import misbehaving_server
 import pytest
 import tiny
 import torch
+from PIL import Image
 
 from freemcg import Attribution, BlackBox, FreeMCG, load_bundle
 from freemcg.blackbox import SCORE_KINDS, EndpointDescription, endpoint_black_box
@@ -219,12 +220,12 @@ def test_a_served_model_is_explained(place, explain, capsys):
     assert [each["spent"]["answered"] for each in records(place)] == [10, 10]
 
 
-def test_probe_shows_what_is_sent_and_understood(server, place, capsys):
+def test_probe_shows_what_is_sent_and_understood(server, place, pipeline, capsys):
     model = describe(place, server, "probe", "ok")
-    assert main(["probe", "pics", "--model", model]) == 0
+    assert main(["probe", "pics", "--model", model, "--denoiser", str(pipeline)]) == 0
     printed = capsys.readouterr().out
     assert sent(server, "probe") == 3
-    assert "sent: 8x8 pixels, RGB, 8 bits\nunderstood: probabilities of 3 classes\n" in printed
+    assert "sent: 8x8 pixels, grey, 8 bits\nunderstood: probabilities of 3 classes\n" in printed
     levels = [levels[0] for _, _, levels, _, _ in server.log("probe")]
     assert levels[0] == levels[1] != levels[2]
     row = dict(zip(misbehaving_server.NAMES, misbehaving_server.probabilities(levels[0]), strict=True))
@@ -232,6 +233,44 @@ def test_probe_shows_what_is_sent_and_understood(server, place, capsys):
     assert f"image: {best}\nagain: {best}\n" in printed
     assert "the answer repeats: the largest difference of a probability is 0\n" in printed
     assert "SAME" not in printed
+
+
+@pytest.mark.parametrize("model", ["odd.py:listen", "odd.py:Grey"])
+def test_probe_asks_the_very_question_that_a_job_begins_with(place, pipeline, capsys, model):
+    """Pictures of another size and in colour, and a model that takes grey ones of the denoiser's size only."""
+    for index, name in enumerate(("a.png", "b.png")):
+        colours = torch.Generator().manual_seed(index)
+        levels = torch.randint(256, (11, 13, 3), generator=colours, dtype=torch.uint8)
+        Image.fromarray(levels.numpy()).save(place / "pics" / name)
+    (place / "odd.py").write_text(
+        "import torch\n\n"
+        "def listen(images):\n"
+        "    with open('heard.txt', 'a') as file:\n"
+        "        print(images[0].tolist(), images.device, file=file)\n"
+        "    light = images.reshape(-1, 64).mean(dim=1)\n"
+        "    return torch.stack([light, -light], dim=1)\n\n"
+        "class Net(torch.nn.Module):\n"
+        "    def forward(self, images):\n"
+        "        assert images.shape[1:] == (1, 8, 8)\n"
+        "        return listen(images)\n\n"
+        "Grey = Net().eval()\n"
+    )
+    options = ["--model", model, "--denoiser", str(pipeline)]
+    assert main(["probe", "pics", *options]) == 0
+    assert "sent: 8x8 pixels, grey, float32\n" in capsys.readouterr().out
+    heard = (place / "heard.txt").read_text().splitlines()
+    assert len(heard) == 3
+    (place / "heard.txt").unlink()
+    assert main(["attribute", "pics", "--out", "out", "--config", "tiny.yaml", *options]) == 0
+    assert heard[0] == heard[1] == (place / "heard.txt").read_text().splitlines()[0]
+
+
+def test_probe_refuses_what_a_job_refuses(place, capsys):
+    assert main(["probe", "pics", "--model", "mine.py:brighter_right", "--device", "gpu"]) == 2
+    assert said(capsys) == ["freemcg: there is no device 'gpu'; name cpu, cuda or cuda:N"]
+    assert main(["probe", "pics", "--model", "mine.py:brighter_right", "--denoiser", "./nowhere"]) == 2
+    assert said(capsys) == ["freemcg: there is no folder ./nowhere, and no bundled denoiser but digits"]
+    assert tiny.asked(place) == []
 
 
 def test_probe_notices_a_model_that_does_not_repeat_or_does_not_look(place, capsys):
@@ -284,6 +323,19 @@ def test_a_forecast_follows_the_transport(fields, latency, requests, seconds):
     settings = make(Settings, {"queries": 12, "estimate": "regression"})
     found = forecast(black_box, settings, "attribution", 10, latency=latency, price_per_1000=4.0)
     assert found == Forecast(10, 170, 10 * requests, None if seconds is None else 10 * seconds, 0.68)
+
+
+@pytest.mark.parametrize("values", [{}, {"estimate": "cross_covariance"}, {"noise": [0.2, 0.4], "queries": 67}])
+def test_calls_are_counted_batch_by_batch_where_a_tolerance_ends_them(values):
+    bundle, asked = load_bundle("digits"), []
+
+    def predict(images):
+        asked.append(len(images))
+        return 0.01 * torch.randn(len(images), 2)
+
+    values = {"tolerance": 1e-6, "queries": 50, "particles": 48, **values}
+    FreeMCG(BlackBox(predict, batch_size=1000), bundle.denoiser, **values).explain(bundle.images[0])
+    assert asked == calls(make(Settings, values), "attribution")
 
 
 def test_a_plan_costs_nothing_and_leaves_out_what_is_done(server, place, explain, capsys):

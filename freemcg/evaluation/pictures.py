@@ -8,7 +8,7 @@ from torch import Tensor
 
 from freemcg.bundle import load_bundle
 from freemcg.denoiser import Denoiser
-from freemcg.images import read_image
+from freemcg.images import read_for
 from freemcg.items import list_items
 from freemcg.refusal import InvalidValue
 
@@ -22,10 +22,7 @@ def read_pictures(images: Path, out: Path, denoiser: Denoiser) -> dict[str, Tens
     Raises:
         FileNotFoundError, ValueError, NotADirectoryError: as `freemcg.items.list_items` and `read_image`.
     """
-    return {
-        item.name: read_image(item.image, channels=denoiser.channels or 3, size=denoiser.image_size).to(denoiser.device)
-        for item in list_items(images, out)
-    }
+    return {item.name: read_for(denoiser, item.image) for item in list_items(images, out)}
 
 
 def bundled_digits(count: int, denoiser: Denoiser) -> dict[str, Tensor]:
