@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -24,12 +25,12 @@ from freemcg.blackbox import BlackBox, QueryBudgetExceeded
 from freemcg.blackbox.scores import VALUE
 from freemcg.errors import REFUSED, SLIP, FailedElsewhere, sentence_of, show_traceback, status_of
 from freemcg.explainer import FreeMCG
-from freemcg.images import read_for, read_image, write_image
+from freemcg.images import decode, read_for, write_image
 from freemcg.items import FIGURE, RECEIPT, RECORD, RESULT, Item, list_items
 from freemcg.output import print_table, say, write_csv, write_text
 from freemcg.plan import most_queries
 from freemcg.plot import class_name, write_figure
-from freemcg.refusal import InvalidValue
+from freemcg.refusal import InvalidValue, Refusal
 from freemcg.results import BUDGET_EXHAUSTED, MODEL_CHANGED, NO_SIGNAL, Attribution, Counterfactual, load_result
 from freemcg.spending import price_text, say_spent, spend_shown
 
@@ -39,6 +40,15 @@ SETTINGS, SUMMARY = "settings.json", "summary.csv"
 SHOWN_ROWS = 20
 UNSHOWN = ("record", "spent", "picture", "unfinished")
 LONGEST_WAIT = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was found of pictures before the first query: how many there are of each kind, and the unreadable ones."""
+
+    resized: int = 0
+    cleared: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
 
 
 def start_processes(device: str | None = None) -> tuple[PartialState, torch.device]:
@@ -97,8 +107,10 @@ def run_job(
     Raises:
         FileNotFoundError: there is no image.
         QueryBudgetExceeded: the budget did not reach for one image, and none was done before.
-        ValueError: before the first query: a picture cannot be read, the class does not exist, or `out` holds results
+        ValueError: before the first query: no picture can be read, the class does not exist, or `out` holds results
             made with other settings. After it: the black box answers not as declared; finished images are kept.
+
+    Pictures of a folder that cannot be read are named on the error stream and left out.
 
     Costs at most `most_queries` queries an image.
     """
@@ -109,29 +121,28 @@ def run_job(
     pending = [item for item in items if not item.done]
     share = pending[state.process_index :: state.num_processes]
     made_with = job_settings(explainer, task, wanted)
-    resized = 0
+    looks = [Look()]
 
     def check() -> None:
-        nonlocal resized
         if state.is_main_process:
             check_made_with(out, made_with)
-        resized = sum(_is_resized(explainer, item) for item in share)
+        looks[0] = _look_at(explainer, share, alone=images.is_file())
 
     together(state, check)
-    resized = sum(gather_object([resized]))
-    if state.is_main_process:
+    looks = gather_object(looks)
+    unreadable = {name: why for look in looks for name, why in look.unreadable.items()}
+    pending, share = ([item for item in each if item.name not in unreadable] for each in (pending, share))
+
+    def announce() -> None:
+        if not state.is_main_process:
+            return
+        if len(unreadable) == len(items):
+            raise InvalidValue(f"no picture of {images} can be read; the first: {min(unreadable.values())}")
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
-        each = most_queries(explainer.settings, task, may_change=explainer.black_box.may_change)
-        say(
-            f"images: {len(items)}; done before: {len(items) - len(pending)}; "
-            f"to do: {len(pending)}, at most {each} queries each" + price_text(len(pending) * each, price_per_1000),
-            err=True,
-        )
-        if resized:
-            height, width = explainer.denoiser.image_size or (0, 0)
-            say(f"resized to the denoiser's {height}x{width}: {resized} of them", err=True)
+        _announce(explainer, task, len(items), len(pending), looks, price_per_1000)
 
+    together(state, announce)
     ended: QueryBudgetExceeded | None = None
 
     def work() -> None:
@@ -152,25 +163,60 @@ def run_job(
     rows = [json.loads((item.folder / RECORD).read_text()) for item in explained]
     rows = [{key: value for key, value in row.items() if key not in UNSHOWN} for row in rows]
     if state.is_main_process:
-        write_csv(rows, out / SUMMARY)
-        print_table(rows[:SHOWN_ROWS])
-        _advise(rows, task)
-        say_spent(explainer.black_box.spent, price_per_1000)
-        rest = len(rows) - SHOWN_ROWS
-        say(f"{f'{rest} more rows and ' if rest > 0 else ''}the results are in {out}, this table in {out / SUMMARY}")
-    _say_what_is_left(items, len(explained))
+        _report(rows, out, task, explainer.black_box, price_per_1000)
+        _say_what_is_left(items, len(explained), len(unreadable))
     return rows
 
 
-def _say_what_is_left(items: Sequence[Item], explained: int) -> None:
-    """Say how far a budget reached, where it ended before the last image."""
+def _say_what_is_left(items: Sequence[Item], explained: int, unreadable: int) -> None:
+    """Say how many pictures were left out, and how far a budget reached, where it ended before the last image."""
+    if unreadable:
+        say(
+            f"left out: {unreadable} of {len(items)} images, which cannot be read, as said at the start; mend or "
+            "remove them, and start again",
+            err=True,
+        )
     done = sum(item.done for item in items)
-    if done < len(items):
+    if done < len(items) - unreadable:
         partly = f", {explained - done} in part" if explained > done else ""
         say(
             f"the budget ended: {done} of {len(items)} images are explained{partly}; a second start goes on from them",
             err=True,
         )
+
+
+def _announce(
+    explainer: FreeMCG, task: Task, images: int, pending: int, looks: Sequence[Look], price_per_1000: float | None
+) -> None:
+    """Say what there is to do, what it will cost at most, and what was done to the pictures or is left out."""
+    unreadable = [why for look in looks for why in look.unreadable.values()]
+    each = most_queries(explainer.settings, task, may_change=explainer.black_box.may_change)
+    say(
+        f"images: {images}; done before: {images - len(unreadable) - pending}; "
+        f"to do: {pending}, at most {each} queries each" + price_text(pending * each, price_per_1000),
+        err=True,
+    )
+    if unreadable:
+        reasons = sorted(unreadable)
+        rest = [f"and {len(reasons) - SHOWN_ROWS} more"] if len(reasons) > SHOWN_ROWS else []
+        say(f"left out, cannot be read: {len(reasons)} of them", *reasons[:SHOWN_ROWS], *rest, err=True)
+    if cleared := sum(look.cleared for look in looks):
+        say(f"transparent in part, laid on white: {cleared} of them", err=True)
+    if resized := sum(look.resized for look in looks):
+        height, width = explainer.denoiser.image_size or (0, 0)
+        say(f"resized to the denoiser's {height}x{width}: {resized} of them", err=True)
+
+
+def _report(
+    rows: list[dict[str, Any]], out: Path, task: Task, black_box: BlackBox, price_per_1000: float | None
+) -> None:
+    """Write the table of all results; print the beginning of it, what it says to change, and what was spent."""
+    write_csv(rows, out / SUMMARY)
+    print_table(rows[:SHOWN_ROWS])
+    _advise(rows, task)
+    say_spent(black_box.spent, price_per_1000)
+    rest = len(rows) - SHOWN_ROWS
+    say(f"{f'{rest} more rows and ' if rest > 0 else ''}the results are in {out}, this table in {out / SUMMARY}")
 
 
 def _advise(rows: list[dict[str, Any]], task: Task) -> None:
@@ -335,11 +381,20 @@ def check_made_with(out: Path, now: dict[str, Any]) -> None:
             )
 
 
-def _is_resized(explainer: FreeMCG, item: Item) -> bool:
-    """Decode the whole picture, which refuses one that is cut short, and say whether it is of another size."""
-    image = read_image(item.image, channels=explainer.denoiser.channels or 3)
-    size = explainer.denoiser.image_size
-    return size is not None and tuple(image.shape[1:]) != size
+def _look_at(explainer: FreeMCG, items: Sequence[Item], *, alone: bool) -> Look:
+    """Decode each picture whole, and count. One that cannot be read is noted, or refused where it is `alone`."""
+    resized, cleared, unreadable = 0, 0, {}
+    for item in items:
+        try:
+            picture, clear = decode(item.image)
+        except (Refusal, OSError) as error:
+            if alone:
+                raise
+            unreadable[item.name] = sentence_of(error)
+            continue
+        cleared += clear
+        resized += explainer.denoiser.image_size not in (None, (picture.height, picture.width))
+    return Look(resized, cleared, unreadable)
 
 
 def _finite(value: float) -> float | None:

@@ -127,11 +127,15 @@ def test_what_is_not_there_is_refused_before_the_first_query(explain, place, cap
     assert tiny.asked(place) == []
 
 
-def test_a_truncated_picture_is_refused_before_the_first_query(explain, place, capsys):
+def test_a_truncated_picture_is_refused_by_itself_and_left_out_of_a_folder(explain, place, capsys):
     whole = (place / "pics" / "b.png").read_bytes()
     (place / "pics" / "b.png").write_bytes(whole[: len(whole) // 2])
-    assert refusal(capsys, explain()).startswith("pics/b.png cannot be decoded, is it cut short? (")
+    said = refusal(capsys, explain(images="pics/b.png"))
+    assert said.startswith("pics/b.png cannot be decoded, is it cut short? (")
     assert tiny.asked(place) == []
+    assert explain() == 1
+    assert "left out, cannot be read: 1 of them\npics/b.png cannot be decoded" in capsys.readouterr().err
+    assert tiny.asked(place) == [2 * 9]
 
 
 def test_missing_weights_are_refused_before_the_first_query(explain, place, capsys):

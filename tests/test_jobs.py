@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 import torch
+from PIL import Image
 from tolerance import assert_same_map
 
 from freemcg import Attribution, BlackBox, Counterfactual, Denoiser, FreeMCG, jobs
@@ -20,6 +21,7 @@ from freemcg.images import read_image, write_image
 from freemcg.items import list_items
 from freemcg.jobs import run_job
 from freemcg.plan import most_queries
+from freemcg.refusal import InvalidValue
 
 WEIGHTS = torch.linspace(-3, 3, 64).reshape(8, 8)
 SEARCH = {"budget": 12, "particles": 2, "steps": 4, "refresh": 2, "unpaid": 8, "strength": 0.5}
@@ -270,15 +272,67 @@ def test_a_settings_file_of_something_else_is_refused(make_explainer, tmp_path):
             run_job(make_explainer(), images, out, task="attribution")
 
 
-def test_one_bad_picture_among_many_costs_no_query(make_explainer, tmp_path):
-    images = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png", "c.png"))
-    whole = (images / "c.png").read_bytes()
-    (images / "c.png").write_bytes(whole[: len(whole) // 2])
+def halve(path):
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def test_bad_pictures_among_many_are_named_together_and_the_rest_is_explained(make_explainer, tmp_path, capsys):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png", "c.png")), tmp_path / "out"
+    halve(images / "c.png")
+    (images / "b.png").write_text("no picture")
     explainer = make_explainer()
-    with pytest.raises(ValueError, match=r"c\.png cannot be decoded"):
+    assert [row["image"] for row in run_job(explainer, images, out, task="attribution")] == ["a.png"]
+    assert explainer.black_box.queries == 9
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "images: 3; done before: 0; to do: 1, at most 9 queries each"
+    assert said[1:3] == ["left out, cannot be read: 2 of them", f"{images}/b.png is not a picture that Pillow can read"]
+    assert said[3].startswith(f"{images}/c.png cannot be decoded, is it cut short? (")
+    assert said[-1] == (
+        "left out: 2 of 3 images, which cannot be read, as said at the start; mend or remove them, and start again"
+    )
+    assert [item.done for item in list_items(images, out)] == [True, False, False]
+    tiny.make_pictures(images, ("b.png",))
+    again = make_explainer()
+    assert len(run_job(again, images, out, task="attribution")) == 2
+    assert again.black_box.queries == 9
+
+
+def test_a_long_list_of_bad_pictures_is_cut(make_explainer, tmp_path, capsys):
+    images = tiny.make_pictures(tmp_path / "pics", ("a.png",))
+    for index in range(23):
+        (images / f"b{index:02}.png").touch()
+    run_job(make_explainer(), images, tmp_path / "out", task="attribution")
+    said = capsys.readouterr().err.splitlines()
+    assert said[1] == "left out, cannot be read: 23 of them"
+    assert said[21].startswith(f"{images}/b19.png")
+    assert said[22] == "and 3 more"
+
+
+def test_a_folder_of_bad_pictures_and_a_bad_picture_by_itself_are_refused(make_explainer, tmp_path):
+    images = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png"))
+    halve(images / "a.png")
+    halve(images / "b.png")
+    explainer = make_explainer()
+    words = rf"no picture of {re.escape(str(images))} can be read; the first: .*a\.png cannot be decoded"
+    with pytest.raises(InvalidValue, match=words):
         run_job(explainer, images, tmp_path / "out", task="attribution")
+    with pytest.raises(InvalidValue, match=rf"^{re.escape(str(images))}/b\.png cannot be decoded"):
+        run_job(explainer, images / "b.png", tmp_path / "out", task="attribution")
     assert explainer.black_box.queries == 0
     assert not (tmp_path / "out").exists()
+
+
+def test_what_was_done_to_transparency_is_said_once(make_explainer, tmp_path, capsys):
+    images = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png", "c.png"))
+    for name, alpha in (("a", 0), ("b", 255)):
+        with Image.open(images / f"{name}.png") as opened:
+            picture = opened.convert("RGBA")
+        picture.paste((0, 0, 0, alpha), (0, 0, 2, 2))
+        picture.save(images / f"{name}.png")
+    run_job(make_explainer(), images, tmp_path / "out", task="attribution")
+    assert capsys.readouterr().err.count("transparent in part, laid on white: 1 of them\n") == 1
+    assert (Attribution.load(tmp_path / "out" / "a" / "result.safetensors").image[:, :2, :2] == 1).all()
 
 
 def test_pictures_that_differ_in_suffix_keep_their_own_results(tmp_path):
@@ -403,12 +457,12 @@ def test_two_processes_answer_as_one(make_explainer, pipeline, tmp_path):
         assert one.queries == two.queries
 
 
-def test_a_wrong_answer_in_the_second_process_is_said_by_the_first_and_its_results_are_kept(pipeline, tmp_path):
-    place = tiny.make_place(tmp_path)
+def run_in_two(pipeline, place, model="brighter_right"):
+    """Exit statuses, and what was said on the error streams."""
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, *command(pipeline, "two", "answers_nan_elsewhere")],
+            [sys.executable, *command(pipeline, "two", model)],
             cwd=place,
             env={**os.environ, **group, "RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": "2"},
             stderr=subprocess.PIPE,
@@ -417,7 +471,35 @@ def test_a_wrong_answer_in_the_second_process_is_said_by_the_first_and_its_resul
         for rank in ("0", "1")
     ]
     said = [process.communicate(timeout=300)[1] for process in processes]
-    assert [process.returncode for process in processes] == [2, 2]
+    return [process.returncode for process in processes], said
+
+
+def test_a_bad_picture_of_the_second_process_is_named_by_the_first(pipeline, tmp_path):
+    place = tiny.make_place(tmp_path)
+    halve(place / "pics" / "b.png")
+    statuses, said = run_in_two(pipeline, place)
+    assert statuses == [1, 1]
+    assert said[0].count("left out, cannot be read: 1 of them\npics/b.png cannot be decoded, is it cut short? (") == 1
+    assert said[0].endswith("as said at the start; mend or remove them, and start again\n")
+    assert "left out" not in said[1]
+    assert tiny.asked(place) == [2 * 9]
+    assert len(written(place / "two")) == 2
+
+
+def test_a_folder_of_bad_pictures_is_refused_once_by_two_processes(pipeline, tmp_path):
+    place = tiny.make_place(tmp_path)
+    for path in (place / "pics").rglob("*.png"):
+        halve(path)
+    statuses, said = run_in_two(pipeline, place)
+    assert statuses == [2, 2]
+    assert said[0].splitlines()[-1].startswith("freemcg: no picture of pics can be read; the first: pics/a.png cannot")
+    assert "freemcg: " not in said[1]
+
+
+def test_a_wrong_answer_in_the_second_process_is_said_by_the_first_and_its_results_are_kept(pipeline, tmp_path):
+    place = tiny.make_place(tmp_path)
+    statuses, said = run_in_two(pipeline, place, "answers_nan_elsewhere")
+    assert statuses == [2, 2]
     assert said[0].splitlines()[-1] == "freemcg: the black box answered NaN or infinity for image 0 of 1"
     assert "freemcg: " not in said[1]
     assert "Traceback" not in "".join(said)
@@ -426,7 +508,7 @@ def test_a_wrong_answer_in_the_second_process_is_said_by_the_first_and_its_resul
 
 
 @pytest.mark.parametrize(("rank", "error"), [(0, ValueError), (1, SystemExit)])
-def test_a_picture_that_another_process_cannot_read_stops_this_one_before_the_first_query(
+def test_what_another_process_refuses_stops_this_one_before_the_first_query(
     make_explainer, tmp_path, monkeypatch, rank, error
 ):
     images = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png", "c.png"))
