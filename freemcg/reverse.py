@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from freemcg.denoiser import Denoiser
@@ -27,11 +28,16 @@ def reverse_schedule(denoiser: Denoiser, strength: float, steps: int) -> list[in
 
 
 def scaled_like(direction: Tensor, noise: Tensor, size: float) -> Tensor:
-    """`direction` `(N or 1, C, H, W)`, each rescaled to `size` times the norm of the corresponding row of `noise`."""
-    norms = noise.flatten(1).norm(dim=1)
-    lengths = direction.flatten(1).norm(dim=1).clamp(min=1e-12)
-    factors: Tensor = size * norms / lengths
-    return direction * factors.reshape(-1, 1, 1, 1)
+    """`direction` `(N or 1, C, H, W)`, each rescaled to `size` times the norm of the corresponding row of `noise`.
+
+    However small a direction is: it is divided by its largest entry first, so that no square is rounded to 0. A
+    direction of zeros stays as it is.
+    """
+    largest = direction.abs().amax(dim=(1, 2, 3), keepdim=True)
+    relative = direction / torch.where(largest > 0, largest, 1)
+    lengths = relative.flatten(1).norm(dim=1).clamp(min=1)
+    factors: Tensor = size * noise.flatten(1).norm(dim=1) / lengths
+    return relative * factors.reshape(-1, 1, 1, 1)
 
 
 def reverse_step(

@@ -129,5 +129,13 @@ def test_a_push_is_scaled_to_a_share_of_each_particles_noise(rows, batch, rng):
         torch.testing.assert_close(scaled[k], 0.2 * noise[k].square().sum().sqrt() * along)
 
 
+@pytest.mark.parametrize("size", [1e-40, 1e-30, 1e-14, 1.0, 1e14, 1e30])
+def test_a_push_has_its_size_however_small_or_large_the_direction_is(size):
+    direction = torch.full((2, 1, 2, 2), size)
+    direction[1] *= -0.5
+    expected = 0.2 * torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1).expand(2, 1, 2, 2)
+    torch.testing.assert_close(scaled_like(direction, torch.ones(2, 1, 2, 2), 0.2), expected, rtol=1e-4, atol=0)
+
+
 def test_no_direction_is_no_push(batch):
     assert scaled_like(torch.zeros(SHAPE), batch[1], 0.2).abs().max() == 0
