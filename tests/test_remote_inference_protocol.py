@@ -11,7 +11,7 @@ import torch
 from inference_server import NAMES
 
 from freemcg import BlackBox
-from freemcg.blackbox import RemoteError
+from freemcg.blackbox import SCORE_KINDS, RemoteError
 from freemcg.blackbox.image_input import read_input
 from freemcg.blackbox.inference_protocol import InferenceProtocol, inference_black_box
 from freemcg.blackbox.tensors import read_outputs
@@ -288,6 +288,6 @@ def test_an_address_is_a_model(server, pictures):
     address = url(server, "UINT8_NHWC_-1,4,4,3_scores")
     black_box = load_black_box(address, scores="logits")
     torch.testing.assert_close(black_box(pictures), BlackBox(corners, eight_bit=True)(pictures), rtol=0, atol=1e-6)
-    kinds = "logits, probabilities, log_probabilities, top_k, label"
+    kinds = ", ".join(SCORE_KINDS)
     with raises(ValueError, f"say what {address} answers: --scores is one of {kinds}"):
         load_black_box(address)

@@ -49,4 +49,4 @@ def _in_two(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> nn.Modu
         back.weight.copy_(rotation.T.reshape(back.weight.shape))
         if turned.bias is not None:
             turned.bias.copy_(rotation @ turned.bias.double())
-    return nn.Sequential(turned, back)
+    return nn.Sequential(turned, back).train(layer.training)
