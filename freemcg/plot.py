@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 SIGNED = "RdBu_r"
-SIGNIFICANT = 1.96
+FALSE_RATE = 0.05
 FADED = 0.12
 PATH_STEPS = 7
 
 
 def plot_attribution(result: Attribution) -> Figure:
-    """The image, the attribution over it, and the same with faded what is less than 1.96 standard errors from zero."""
+    """The image, the attribution over it, and the same with faded what `significant` does not hold."""
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     _draw_image(left, result.image)
@@ -42,7 +43,7 @@ def plot_attribution(result: Attribution) -> Figure:
     _draw_overlay(middle, result)
     middle.set_title(f"for {_named(result, result.target)}: red, lighter helps")
     drawn = _draw_overlay(right, result, visible=torch.where(significant(result), 1.0, FADED))
-    right.set_title("beyond 1.96 standard errors")
+    right.set_title(f"told from zero ({100 * FALSE_RATE:.0f} % falsely)")
     figure.colorbar(drawn, ax=[middle, right], shrink=0.8, label=_unit(result))
     figure.suptitle(_cost(result), fontsize="small")
     return figure
@@ -142,12 +143,14 @@ def _named(result: Attribution | Counterfactual, index: int) -> str:
 
 
 def significant(result: Attribution) -> Tensor:
-    """Where the attribution, summed over channels, is at least 1.96 standard errors from zero: bool `(H, W)`.
+    """Where the attribution, summed over channels as it is drawn, is told from zero: bool `(H, W)`.
 
-    The standard errors of the channels are added up, which is right if they err together and cautious if not.
+    It is `Attribution.significant` of that sum. The standard errors of the channels are added up, which is right if
+    they err together and cautious if not.
     """
-    error = result.standard_error.sum(dim=0)
-    return result.values.sum(dim=0).abs() >= SIGNIFICANT * error
+    error = result.standard_error.sum(dim=0, keepdim=True)
+    summed = replace(result, values=result.values.sum(dim=0, keepdim=True), standard_error=error)
+    return summed.significant(FALSE_RATE)[0]
 
 
 def _decided(result: Counterfactual, log_probabilities: Tensor, decision: int) -> str:

@@ -14,7 +14,7 @@ NAMES = ["cat", "dog", "owl"]
 def make_attribution(channels=1, **changes):
     values = torch.zeros(channels, 4, 6)
     values[:, 0, 0], values[:, 1, 2], values[:, 2, 3] = 0.5 / channels, -2.0 / channels, 1.0 / channels
-    error = torch.full((channels, 4, 6), 0.4 / channels)
+    error = torch.full((channels, 4, 6), 0.3 / channels)
     fields = {
         "values": values,
         "standard_error": error,
@@ -95,6 +95,27 @@ def test_significance_adds_up_the_channels_and_doubts_infinite_errors():
     assert significant(result).nonzero().tolist() == [[1, 2], [2, 3]]
     hopeless = make_attribution(3, standard_error=torch.full((3, 4, 6), float("inf")))
     assert not significant(hopeless).any()
+
+
+def test_the_figure_fades_what_significant_does_not_hold(rng):
+    """Many values beyond 1.96 standard errors are there by chance alone."""
+    values = torch.randn(1, 30, 30, generator=rng)
+    values[0, :4] += 5
+    result = make_attribution(values=values, standard_error=torch.ones(1, 30, 30), image=torch.rand(1, 30, 30))
+    told = result.significant()[0]
+    assert told.sum() < (values.abs() >= 1.96).sum()
+    overlay, certain = [axes.images[-1].get_alpha() for axes in panels(plot_attribution(result))[1:]]
+    np.testing.assert_allclose(certain, overlay * np.where(told, 1.0, FADED), rtol=1e-6)
+    assert "told from zero (5 % falsely)" in words(plot_attribution(result))
+
+
+def test_the_figure_tests_the_sum_over_channels_that_it_draws():
+    """Channels that cancel are faded, even where each of them is told from zero."""
+    values = torch.zeros(3, 4, 6)
+    values[0, 0, 0], values[1, 0, 0], values[:, 1, 1] = 5.0, -5.0, 1.5
+    result = make_attribution(3, values=values, standard_error=torch.full((3, 4, 6), 0.4))
+    assert result.significant()[:, 0, 0].tolist() == [True, True, False]
+    assert significant(result).nonzero().tolist() == [[1, 1]]
 
 
 def test_an_attribution_says_what_it_explains_and_what_it_cost():
