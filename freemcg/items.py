@@ -16,6 +16,7 @@ from freemcg.images import list_images
 from freemcg.refusal import InvalidValue
 
 RESULT, RECEIPT, RECORD, FIGURE = "result.safetensors", "receipt.safetensors", "record.json", "figure.png"
+NOTED = {"image", "status", "picture", "unfinished"}
 OWN_NAMES = {
     *(RESULT, RECEIPT, RECORD, FIGURE, "counterfactual.png", "settings.json", "summary.csv"),
     *("grid.png", "comparison.csv", "answers.sqlite", "answers.sqlite-wal", "answers.sqlite-shm"),
@@ -34,12 +35,21 @@ class Item:
     def explained(self) -> bool:
         """Whether a result and its receipt are there, whole, and for this very picture."""
         whole = all(_is_whole(self.folder / name) for name in (RESULT, RECEIPT))
-        return whole and self._record().get("picture") == self.picture
+        record = self._record()
+        return whole and record.keys() >= NOTED and record["picture"] == self.picture
 
     @property
     def done(self) -> bool:
         """Whether there is nothing to do: it is explained, and that did not end with the budget of a job."""
         return self.explained and self._record().get("unfinished") is False
+
+    @property
+    def damaged(self) -> bool:
+        """Whether a result is there that cannot be believed: it, its receipt or its record is cut short or lost."""
+        found = (self.folder / RESULT).exists()
+        return found and not (
+            all(_is_whole(self.folder / name) for name in (RESULT, RECEIPT)) and self._record().keys() >= NOTED
+        )
 
     @cached_property
     def picture(self) -> str:
@@ -66,9 +76,16 @@ def _is_whole(path: Path) -> bool:
 
 def _folder_of(path: Path) -> Path:
     """Where a picture's results go: its path without the suffix, or with it where that is no name of their own."""
-    name = path.stem
-    taken = name in OWN_NAMES or name.endswith(".partial") or name.strip(".") == ""
-    return path if taken else path.with_suffix("")
+    return path if _is_taken(path.stem) else path.with_suffix("")
+
+
+def _is_taken(name: str) -> bool:
+    return name in OWN_NAMES or name.endswith(".partial") or name.strip(".") == ""
+
+
+def _below(out: Path, folder: Path) -> Path:
+    """The folder within `out`, with an underscore after each part of it that is a name of the job's own."""
+    return out.joinpath(*(f"{part}_" if _is_taken(part) else part for part in folder.parts))
 
 
 def list_items(images: Path, out: Path) -> list[Item]:
@@ -99,4 +116,4 @@ def list_items(images: Path, out: Path) -> list[Item]:
         if not clashing:
             break
         full |= clashing
-    return [Item(str(path.relative_to(root)), path, out / folders[path].relative_to(root)) for path in paths]
+    return [Item(str(path.relative_to(root)), path, _below(out, folders[path].relative_to(root))) for path in paths]

@@ -141,6 +141,8 @@ def run_job(
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
         _announce(explainer, task, len(items), len(pending), looks, price_per_1000)
+        if damaged := sum(item.damaged for item in pending):
+            say(f"made again, since they are cut short or damaged: {damaged} of them", err=True)
 
     together(state, announce)
     ended: QueryBudgetExceeded | None = None

@@ -59,9 +59,19 @@ def test_a_result_lies_below_the_folder_of_results_and_under_no_name_of_the_job(
     assert sorted(path.name for path in out.iterdir()) == sorted([name, "settings.json", "summary.csv"])
 
 
+def test_folders_of_pictures_may_have_the_names_of_a_job(make_explainer, tmp_path):
+    names = ("a.png", "summary.csv/b.png", "a/record.json/d.png", "a/figure.png", "a/figure.jpg", "settings.json/c.png")
+    images, out = tiny.make_pictures(tmp_path / "pics", names), tmp_path / "out"
+    rows = run_job(make_explainer(), images, out, task="attribution")
+    assert len(rows) == len({path.parent for path in out.rglob("result.safetensors")}) == len(names)
+    again = make_explainer()
+    run_job(again, images, out, task="attribution")
+    assert again.black_box.queries == 0
+
+
 @pytest.mark.parametrize("name", ["result.safetensors", "receipt.safetensors", "record.json"])
 @pytest.mark.parametrize("damage", ["emptied", "halved", "removed"])
-def test_a_damaged_result_is_made_again_and_stops_nothing(make_explainer, tmp_path, name, damage):
+def test_a_damaged_result_is_made_again_and_stops_nothing(make_explainer, tmp_path, capsys, name, damage):
     images, out = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png")), tmp_path / "out"
     run_job(make_explainer(), images, out, task="attribution")
     before, values = written(out), Attribution.load(out / "b" / "result.safetensors").values
@@ -71,7 +81,10 @@ def test_a_damaged_result_is_made_again_and_stops_nothing(make_explainer, tmp_pa
     if damage != "removed":
         path.write_bytes(content[: len(content) // 2] if damage == "halved" else b"")
     again = make_explainer()
+    capsys.readouterr()
     rows = run_job(again, images, out, task="attribution")
+    said = "made again, since they are cut short or damaged: 1 of them" in capsys.readouterr().err
+    assert said == (name != "result.safetensors" or damage != "removed")
     assert [row["image"] for row in rows] == ["a.png", "b.png"]
     assert again.black_box.queries == 9
     assert written(out)[out / "a" / "result.safetensors"] == before[out / "a" / "result.safetensors"]
