@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from freemcg.eval_mode import refuse_training
 from freemcg.identity import identity
 from freemcg.refusal import InvalidType, InvalidValue
 
@@ -40,7 +41,8 @@ class Denoiser:
 
     Raises:
         TypeError: the scheduler has no `alphas_cumprod`.
-        ValueError: an unknown prediction type, or a network that wants a class or a text beside the image.
+        ValueError: an unknown prediction type, or a network that wants a class or a text beside the image; from every
+            use of it, a network of which a part is in training mode.
     """
 
     def __init__(self, unet: nn.Module, scheduler: Any, *, batch_size: int = 64, name: str | None = None) -> None:
@@ -133,11 +135,14 @@ class Denoiser:
         return torch.float32 if first is None else first.dtype
 
     def check_size(self, images: Tensor) -> None:
-        """Refuse images `(N, C, H, W)` of which the network makes none.
+        """Refuse images `(N, C, H, W)` of which the network makes none, and a network that cannot be used as it is.
+
+        Costs no pass through the network.
 
         Raises:
-            ValueError: they have other channels or another size.
+            ValueError: they have other channels or another size; or a part of the network is in training mode.
         """
+        refuse_training(self.unet, "denoiser", "denoiser.unet")
         if self.channels is not None and images.shape[1] != self.channels:
             raise InvalidValue(
                 f"images have {images.shape[1]} channels but the denoiser {self.name} makes {self.channels}"
@@ -218,6 +223,7 @@ class Denoiser:
         return torch.cat(parts)
 
     def _predict_clean(self, x_t: Tensor, t: int) -> Tensor:
+        refuse_training(self.unet, "denoiser", "denoiser.unet")
         abar = self.alphas_cumprod[t].item()
         noisy = x_t.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
         answer = self.unet(noisy, torch.full((len(noisy),), t, device=self.device))

@@ -8,13 +8,14 @@ from torch.fx import GraphModule
 from freemcg.refusal import InvalidValue
 
 
-def refuse_training(network: nn.Module, called: str) -> None:
+def refuse_training(network: nn.Module, called: str, written: str | None = None) -> None:
     """Refuse a network that is in training mode, or a part of which is.
 
     What `torch.export` made says that it is, and cannot be switched: how it behaves was settled when it was exported.
 
     Args:
         called: what the user calls it: model, denoiser.
+        written: how code names the network, where that is not `called`.
 
     Raises:
         ValueError: it is; the message names the first such part.
@@ -25,5 +26,5 @@ def refuse_training(network: nn.Module, called: str) -> None:
     if part is not None:
         where = f"the {called}" if part == "" else f"the part {part!r} of the {called}"
         raise InvalidValue(
-            f"{where} is in training mode, where answers depend on the batch; call {called}.eval() first"
+            f"{where} is in training mode, where answers depend on the batch; call {written or called}.eval() first"
         )

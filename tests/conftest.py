@@ -31,6 +31,7 @@ class GaussianNetwork(nn.Module):
         self.learned_variance = learned_variance
         self.config = {"in_channels": len(mean), "sample_size": tuple(mean.shape[1:])}
         self.batches: list[int] = []
+        self.eval()
 
     def forward(self, x_t: Tensor, t: Tensor) -> SimpleNamespace:
         self.batches.append(len(x_t))

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from freemcg import BlackBox, Denoiser
+from freemcg import BlackBox, Denoiser, FreeMCG
 from freemcg.ensemble import per_particle
 from freemcg.estimator import ESTIMATES, Ensemble, draw_particles
 from freemcg.objective import log_odds, log_probability
 from freemcg.realism import DRAWS, NOISE_LEVELS, denoising_error
+from freemcg.refusal import InvalidValue
 from freemcg.seeding import particle_noise
 
 KINDS = ["epsilon", "sample", "v_prediction"]
@@ -58,7 +59,7 @@ def fixed(answer, channels=1, kind="epsilon", **config):
     network = nn.Module()
     network.forward = answer
     network.config = {"in_channels": channels, **config}
-    return Denoiser(network, diffusers.DDPMScheduler(prediction_type=kind))
+    return Denoiser(network.eval(), diffusers.DDPMScheduler(prediction_type=kind))
 
 
 def tiny_unet(**settings):
@@ -262,6 +263,32 @@ def test_a_network_that_cannot_be_used_is_refused(config, settings, kind, messag
     network.config = config
     with pytest.raises(kind, match=f"^{re.escape(message)}$"):
         Denoiser(network, diffusers.DDPMScheduler(), **settings)
+
+
+@pytest.mark.parametrize("part", ["", "mid_block.resnets.0.dropout"])
+def test_a_network_of_which_a_part_is_in_training_mode_is_refused_before_the_first_query(part):
+    network = tiny_unet(dropout=0.5)
+    network.get_submodule(part).train()
+    denoiser, black_box = Denoiser(network, diffusers.DDPMScheduler()), BlackBox(lambda x: x.flatten(1))
+    where = f"the part '{part}' of the denoiser" if part else "the denoiser"
+    message = f"{where} is in training mode, where answers depend on the batch; call denoiser.unet.eval() first"
+    images, method = torch.rand(1, 1, 8, 8), FreeMCG(black_box, denoiser)
+    for use in (
+        lambda: method.explain(images, 0),
+        lambda: method.attribute(images, 0),
+        lambda: method.stream(images, 0),
+        lambda: method.contrasts(images, [0, 1]),
+        lambda: method.difference(BlackBox(lambda x: x.flatten(1)), images, 0),
+        lambda: method.counterfactual(images, 0),
+        lambda: method.counterfactuals(images, 0),
+        lambda: denoiser.denoise(images, 9),
+        lambda: denoiser.differentiable(9)(images),
+        lambda: denoiser.pull_back(images, 9, images),
+        lambda: denoising_error(denoiser, images, seed=0),
+    ):
+        with pytest.raises(InvalidValue, match=f"^{re.escape(message)}$"):
+            use()
+    assert black_box.queries == 0
 
 
 def test_a_real_class_conditional_unet_is_refused():

@@ -124,7 +124,7 @@ def test_what_is_no_single_image_or_has_no_gradient_is_refused():
     assert str(caught.value) == "one noisy image at a time, (C, H, W), got (1, 1, 2, 2)"
     network = nn.Module()
     network.forward = lambda x_t, t: 0.1 * x_t
-    quiet = Denoiser(network, diffusers.DDPMScheduler())
+    quiet = Denoiser(network.eval(), diffusers.DDPMScheduler())
     with pytest.raises(ValueError) as caught:
         jacobian_svd(lambda x: quiet.denoise(x, 100), torch.zeros(1, 2, 2), rank=1)
     assert str(caught.value) == (
