@@ -602,12 +602,13 @@ def _most(budget: str | None, price_per_1000: float | None) -> int | None:
 
 
 def _pay(black_box: BlackBox, most: int | None, out: Path, cache: Path | None, *, no_cache: bool) -> None:
-    """Give the black box the budget of this start, and a memory of answers where it is to have one."""
+    """Give the black box the budget of this start, if its own is not smaller, and a memory of answers."""
     from freemcg.blackbox.box import Remote  # noqa: PLC0415
     from freemcg.blackbox.cache import OWN_FILE, QueryCache  # noqa: PLC0415
 
     if most is not None:
-        black_box.budget = black_box.queries + most
+        own = black_box.budget
+        black_box.budget = black_box.queries + most if own is None else min(own, black_box.queries + most)
     if cache is None and isinstance(black_box.predict, Remote):
         cache = out / OWN_FILE
     if cache is not None and not no_cache:
@@ -633,9 +634,16 @@ def _settings(config: str | None, **options: float | None) -> dict[str, Any]:
 
 
 def _search_settings(config: str | None, budget: int | None, **options: float | None) -> dict[str, Any]:
-    """The same with the budget of a search, where one was given."""
+    """The same with the budget of a search, if one was given."""
     values = _settings(config, **options)
-    return values if budget is None else {**values, "search": {**values.get("search", {}), "budget": budget}}
+    search = values.get("search", {})
+    if budget is not None and search.get("method") == "paper":
+        raise InvalidValue(
+            f"--queries {budget} bounds the package's own search; the paper's procedure of --config {config} asks as "
+            "many as its particles and steps make; leave --queries out, or set search.particles and search.steps in a "
+            "YAML file"
+        )
+    return values if budget is None else {**values, "search": {**search, "budget": budget}}
 
 
 def _training(settings: type[Any], config: str, data: str | None) -> Any:

@@ -46,7 +46,7 @@ class FreeMCG:
         noise: noise level of the attribution, a fraction of the schedule, or several to average over. Higher asks a
             coarser question.
         estimate: `"control_variate"`, `"sigma_points"`, `"cross_covariance"`, `"regression"` or `"per_particle"`; see
-            `freemcg.ensemble`.
+            `freemcg.ensemble`. Unless given it is the first, or `"cross_covariance"` for bare labels.
         objective: `"log_odds"`, `"log_probability"`, `"logit"`, `"margin"`, or a callable from log-probabilities
             `(N, num_classes)` and the target to values `(N,)`.
         search: how counterfactuals are sought: `SharedSearch(...)`, `PaperSearch(...)`, or a mapping of their fields.
@@ -67,22 +67,23 @@ class FreeMCG:
         queries: int = 64,
         tolerance: float | None = None,
         noise: float | Sequence[float] = 0.2,
-        estimate: str = "control_variate",
+        estimate: str | None = None,
         objective: str | Callable[[Tensor, int], Tensor] = "log_odds",
         search: SharedSearch | PaperSearch | dict[str, Any] | None = None,
         seed: int = 0,
         progress: bool = False,
     ) -> None:
-        values = {
+        values: dict[str, Any] = {
             "particles": particles,
             "queries": queries,
             "tolerance": tolerance,
             "noise": noise,
-            "estimate": estimate,
             "objective": objective,
             "search": {} if search is None else search,
             "seed": seed,
         }
+        if estimate is not None:
+            values["estimate"] = estimate
         self.black_box = black_box if isinstance(black_box, BlackBox) else BlackBox(black_box)
         self.settings = make(Settings, for_scores(values, self.black_box.scores))
         self.denoiser = denoiser

@@ -183,14 +183,14 @@ def for_scores(values: dict[str, Any], scores: str) -> dict[str, Any]:
     """Values of `Settings` as they are meant where the black box answers such `scores`.
 
     A mapping for the shared search gets what it does not say from `SEARCHES_BY_SCORES`; a search that was made is left
-    as it is. An attribution of bare labels by `control_variate` becomes one by `cross_covariance`: the few labels at
-    sigma points make a linear model that does more harm than good, and without one the two are the same.
+    as it is. An attribution of bare labels is one by `cross_covariance` unless `values` say otherwise: the few labels
+    at sigma points make a linear model that does more harm than good.
     """
     search = values.get("search", {})
     if isinstance(search, dict) and search.get("method", "shared") == "shared":
         values = {**values, "search": {**SEARCHES_BY_SCORES.get(scores, {}), **search}}
-    if scores == "label" and values.get("estimate", "control_variate") == "control_variate":
-        values = {**values, "estimate": "cross_covariance"}
+    if scores == "label":
+        values = {"estimate": "cross_covariance", **values}
     return values
 
 

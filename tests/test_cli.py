@@ -113,6 +113,11 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
     ({"queries": "many"}, "Invalid value for '--queries'"),
     ({"tolerance": "0"}, "tolerance must be > 0, got 0.0"),
     ({"task": "counterfactual", "queries": "5"}, "search.budget must be >= 6 for 2 gradients, got 5; raise it, or"),
+    (
+        {"task": "counterfactual", "queries": "90", "config": "paper"},
+        "--queries 90 bounds the package's own search; the paper's procedure of --config paper asks as many as its "
+        "particles and steps make; leave --queries out, or set search.particles and search.steps in a YAML file",
+    ),
     ({"device": "gpu"}, "there is no device 'gpu'; name cpu, cuda or cuda:N"),
     ({"device": "cuda:99"}, f"there is no device cuda:99; {torch.cuda.device_count()} CUDA devices are visible"),
     ({"out": None}, "Missing option '--out'"),
@@ -246,6 +251,12 @@ def test_a_spent_budget_is_said_in_one_sentence_and_results_are_kept(explain, pl
     assert tiny.asked(place) == [12]
     statuses = [json.loads((place / "out" / name / "record.json").read_text())["status"] for name in ("a", "b")]
     assert statuses == ["complete", "budget_exhausted"]
+
+
+@pytest.mark.parametrize(("budget", "paid"), [(100, 12), (11, 11)])
+def test_the_smaller_of_two_budgets_holds(explain, place, budget, paid):
+    assert explain(f"--budget={budget}", model="mine.py:poor") == 1
+    assert tiny.asked(place) == [paid]
 
 
 def test_options_override_the_config(explain, place):

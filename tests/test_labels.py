@@ -64,6 +64,7 @@ def test_a_search_that_was_made_is_left_as_it_is(denoiser, search):
 def test_an_attribution_of_labels_is_by_cross_covariance(denoiser):
     assert FreeMCG(Labels().box, denoiser).settings.estimate == "cross_covariance"
     assert FreeMCG(Labels().box, denoiser, estimate="regression").settings.estimate == "regression"
+    assert FreeMCG(Labels().box, denoiser, estimate="control_variate").settings.estimate == "control_variate"
 
 
 @pytest.mark.parametrize("budget", [20, 50, 90, 200, 1000])
