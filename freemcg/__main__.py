@@ -2,7 +2,7 @@
 
 import sys
 
-from freemcg.cli import main
+from freemcg.commands.app import main
 
 if __name__ == "__main__":
     sys.exit(main())

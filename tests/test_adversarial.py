@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from freemcg.cli import main
+from freemcg.commands.app import main
 from freemcg.images import write_image
 from freemcg.networks import ConvClassifier
 from freemcg.training.adversarial import _in_unit_ball, attack

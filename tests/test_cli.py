@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from freemcg import Attribution, Counterfactual, jobs
-from freemcg.cli import main
+from freemcg.commands.app import main
 from freemcg.errors import STATUSES
 
 
@@ -362,8 +362,14 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"freemcg {version('freemcg')}\n"
 
 
-def test_the_command_line_answers_without_loading_torch():
-    program = "import sys, freemcg.cli; freemcg.cli.main(['--help']); sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize(
+    ("arguments", "status"), [(["--help"], 0), (["attribute", "--help"], 0), (["attribute", "pics", "--colour=red"], 2)]
+)
+def test_help_and_refused_options_are_answered_without_loading_torch(arguments, status):
+    program = (
+        "import sys, freemcg.commands.app as app; "
+        f"found = app.main({arguments!r}); sys.exit(99 if 'torch' in sys.modules else found)"
+    )
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, check=False, capture_output=True)
-    assert done.returncode == 0
+    assert done.returncode == status

@@ -18,7 +18,7 @@ import baselines
 from freemcg import BlackBox, Denoiser, FreeMCG
 from freemcg.blackbox import QueryBudgetExceeded
 from freemcg.blackbox.white_box import WhiteBox
-from freemcg.cli import main
+from freemcg.commands.app import main
 from freemcg.estimator import draw_particles
 from freemcg.evaluation import insertion_deletion
 from freemcg.evaluation.cells import load_cell

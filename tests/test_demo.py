@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from freemcg import Attribution, Counterfactual, load_bundle
-from freemcg.cli import main
+from freemcg.commands.app import main
 from freemcg.demo import choose_digits, run_demo
 from freemcg.images import read_image
 

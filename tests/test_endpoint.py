@@ -21,7 +21,7 @@ from freemcg.blackbox import SCORE_KINDS, EndpointDescription, RemoteError, endp
 from freemcg.blackbox.encoding import eight_bit, encode
 from freemcg.blackbox.endpoint import Endpoint
 from freemcg.blackbox.environment import Environment
-from freemcg.cli import main
+from freemcg.commands.app import main
 from freemcg.models import bundled_endpoints, load_black_box, load_endpoint
 
 SECRET = "sk-very/secret+1"

@@ -16,7 +16,7 @@ from freemcg import BlackBox, Denoiser, FreeMCG
 from freemcg.blackbox import QueryCache, Receipt
 from freemcg.blackbox.cache import image_key
 from freemcg.blackbox.replayed import ReplayedBlackBox
-from freemcg.cli import main
+from freemcg.commands.app import main
 from freemcg.objective import log_odds
 from freemcg.replay import differences, replay
 

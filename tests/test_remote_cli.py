@@ -20,7 +20,7 @@ from PIL import Image
 
 from freemcg import Attribution, BlackBox, FreeMCG, load_bundle
 from freemcg.blackbox import SCORE_KINDS, EndpointDescription, endpoint_black_box
-from freemcg.cli import main
+from freemcg.commands.app import main
 from freemcg.plan import Forecast, budget_in_queries, calls, forecast, most_queries
 from freemcg.settings import Settings, make
 

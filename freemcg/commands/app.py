@@ -1,0 +1,98 @@
+"""The command `freemcg`: its verbs, and how it ends.
+
+What went wrong is said in one sentence on the error stream; `freemcg.errors` holds the exit statuses.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from freemcg.commands import attribute, cache, compare, counterfactual, demo, plan, probe, replay
+from freemcg.commands.help import examples, listed
+from freemcg.commands.options import taking_options
+from freemcg.commands.train import train
+from freemcg.errors import (
+    INTERRUPTED,
+    MODEL_FAILED,
+    SLIP,
+    STATUSES,
+    FailedElsewhere,
+    sentence_of,
+    show_traceback,
+    status_of,
+)
+from freemcg.output import say
+from freemcg.version import __version__
+
+app = typer.Typer(
+    name="freemcg",
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog=examples(
+        "freemcg demo",
+        "freemcg attribute photos/ --model mine.py:predict --scores probabilities \\",
+        "    --denoiser google/ddpm-celebahq-256 --out results",
+    )
+    + "\n\n"
+    + listed("Exit status:", *(f"{status:3}  {meaning}" for status, meaning in STATUSES.items())),
+)
+for verb, module in (
+    (demo.demo, demo),
+    (attribute.attribute, attribute),
+    (counterfactual.counterfactual, counterfactual),
+    (plan.plan, plan),
+    (probe.probe, probe),
+    (cache.cache, cache),
+    (compare.compare, compare),
+    (replay.replay, replay),
+):
+    app.command(epilog=examples(*module.EXAMPLES))(taking_options(verb))
+app.add_typer(train, name="train")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (that of the process, by default) and return the exit status.
+
+    `freemcg.errors` says which. With `FREEMCG_DEBUG=1` in the environment, errors keep their traceback.
+    """
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # torch's idle threads spin, several times slower on a busy machine
+    try:
+        status = app(arguments, prog_name="freemcg", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    except (Exception, SystemExit) as error:
+        if os.environ.get("FREEMCG_DEBUG") == "1":
+            raise
+        status = status_of(error)
+        if isinstance(error, SystemExit) and status != MODEL_FAILED:
+            return status  # another process says why
+        if status == SLIP and not isinstance(error, FailedElsewhere):
+            show_traceback(error)
+        else:
+            say(f"freemcg: {sentence_of(error)}", err=True)
+        return status
+    if status == INTERRUPTED:
+        say("freemcg: interrupted; finished results are kept, and the same command goes on from them", err=True)
+    return int(status or 0)
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False
+) -> None:
+    """Explain an image classifier that you can only query.
+
+    Where does it look, and what is the smallest realistic change that makes it decide otherwise? A diffusion model
+    supplies what a realistic image is; the classifier is only asked, image by image, and every question is counted.
+    """
+    if version:
+        say(f"freemcg {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())

@@ -1,0 +1,47 @@
+"""`freemcg attribute`: where the classifier looks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from freemcg.commands.options import Classifier, Config, DenoiserName, Device, Images, Out, Payment, Seed, Target
+
+EXAMPLES = (
+    "freemcg attribute freemcg-demo/inputs --out results",
+    "freemcg attribute photos/ --model mine.py:predict --denoiser models/faces --out results",
+    "accelerate launch --multi_gpu --num_processes 2 -m freemcg attribute photos/ --out results",
+)
+
+
+def attribute(
+    images: Images,
+    out: Out,
+    classifier: Classifier,
+    payment: Payment,
+    denoiser: DenoiserName = "digits",
+    target: Target = None,
+    config: Config = None,
+    queries: Annotated[
+        int | None, typer.Option(help="Queries an image, beside one for the image itself.  [default: 64]")
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Ask only until the map's relative standard error is this; --queries is then the most."),
+    ] = None,
+    seed: Seed = None,
+    device: Device = None,
+) -> None:
+    """Show where the classifier looks.
+
+    That is, which pixels speak for its decision, or for --target.
+
+    Costs 65 queries an image (1 + --queries). A model behind an address is asked about the image once more at the end,
+    four times where the answer differs, and marked model_changed where it is another model's.
+    """
+    from freemcg.commands.folder import explain_folder
+    from freemcg.commands.prepare import settings
+
+    wanted = settings(config, queries=queries, tolerance=tolerance, seed=seed)
+    explain_folder("attribution", images, out, classifier, denoiser, target, wanted, device, payment)

@@ -1,0 +1,28 @@
+"""`freemcg cache`: the answers that a file keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from freemcg.output import say
+
+EXAMPLES = ("freemcg cache results/answers.sqlite", "freemcg cache results/answers.sqlite --clear")
+
+
+def cache(
+    file: Annotated[Path, typer.Argument(help="The file, as --cache named it.", show_default=False)],
+    clear: Annotated[bool, typer.Option("--clear", help="Forget all answers.")] = False,
+) -> None:
+    """List the answers that a file keeps, or clear it."""
+    from freemcg.blackbox.cache import QueryCache
+
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}")
+    kept = QueryCache(file)
+    if clear:
+        say(f"forgot {kept.clear()} answers")
+    for each in kept.models():
+        say(f"{each.answers} answers ({each.scores}) of {each.model}")

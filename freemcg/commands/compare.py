@@ -1,0 +1,103 @@
+"""`freemcg compare`: methods that show where the classifier looks, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from freemcg.commands.options import Classifier, Config, DenoiserName, Device, Payment, Seed, Target
+from freemcg.errors import UNFINISHED
+from freemcg.refusal import InvalidValue
+
+EXAMPLES = (
+    "freemcg compare",
+    "freemcg compare photos/ --methods freemcg,integrated_gradients,rise --model mine.py:network \\",
+    "    --denoiser models/faces --out compared",
+    "accelerate launch --multi_gpu --num_processes 2 -m freemcg compare photos/ --out compared",
+)
+
+
+def compare(
+    classifier: Classifier,
+    payment: Payment,
+    images: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A picture, or a folder of pictures.  [default: the first of the bundled held-out digits]",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the results; what is there is not done again.")] = Path(
+        "freemcg-compare"
+    ),
+    count: Annotated[
+        int | None, typer.Option("--images", min=1, help="How many of the bundled digits.  [default: 8]")
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Which, separated by commas: freemcg, and those of baselines.available().  [default: freemcg, "
+            "gradient, smooth_grad, integrated_gradients, guided_ig, rise, zeroth_order; freemcg, rise, geex, "
+            "zeroth_order for a model that can only be asked]"
+        ),
+    ] = None,
+    denoiser: DenoiserName = "digits",
+    vae: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose tangent spaces the maps are measured with: a folder written by 'freemcg train vae', or the "
+            "bundled digits.  [default: digits for the denoiser digits, else those of the denoiser's particles]"
+        ),
+    ] = None,
+    target: Target = None,
+    config: Config = None,
+    queries: Annotated[
+        int, typer.Option(min=3, help="The most that a map may cost: queries, or gradients of the model.")
+    ] = 256,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of insertion and deletion.")] = 32,
+    seed: Seed = None,
+    device: Device = None,
+) -> None:
+    """Compare methods that show where the classifier looks.
+
+    Each has the same budget for an image, and is measured by alignment with the tangent space, by insertion and by
+    deletion. Draws all maps side by side. Where a map is missing at the end, the exit status is 1; the next start
+    tries it again.
+
+    Costs at most --queries a map, for measuring it 2 * --steps + 1 queries, and one for an image's decision.
+    """
+    from freemcg.bundle import load_bundle
+    from freemcg.commands.prepare import class_of, hush_diffusers, settings
+    from freemcg.evaluation.comparison import compare as run_comparison
+    from freemcg.evaluation.pictures import bundled_digits, read_pictures
+    from freemcg.explainer import FreeMCG
+    from freemcg.jobs import start_processes
+    from freemcg.models import load_denoiser, load_vae
+
+    if images is not None and count is not None:
+        raise InvalidValue("give pictures, or --images for the bundled digits, and not both")
+    hush_diffusers()
+    wanted = settings(config, queries=queries - 1, seed=seed)
+    _ = payment.most  # a budget that is none is refused before a model is loaded
+    state, place = start_processes(device)
+    black_box = classifier.load(place)
+    payment.give(black_box, out)
+    black_box.may_change = False  # freemcg is not asked to notice, which would cost it more than the others
+    diffusion = load_denoiser(denoiser, device=place)
+    vae = "digits" if vae is None and denoiser == "digits" else vae
+    rows = run_comparison(
+        FreeMCG(black_box, diffusion, **wanted),
+        bundled_digits(count or 8, diffusion) if images is None else read_pictures(images, out, diffusion),
+        out,
+        methods=None if methods is None else [each.strip() for each in methods.split(",")],
+        vae=None if vae is None else load_vae(vae, device=place),
+        references=load_bundle("digits").images if images is None else None,
+        target=class_of(target, black_box.class_names),
+        steps=steps,
+        price_per_1000=payment.price_per_1000,
+    )
+    state.destroy_process_group()
+    if any(row["error"] for row in rows):
+        raise typer.Exit(UNFINISHED)

@@ -1,0 +1,42 @@
+"""`freemcg counterfactual`: what flips the decision."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from freemcg.commands.options import Classifier, Config, DenoiserName, Device, Images, Out, Payment, Seed, Target
+
+EXAMPLES = (
+    "freemcg counterfactual freemcg-demo/inputs/digit-4.png --target 9 --out changed",
+    "freemcg counterfactual photos/ --model mine.py:predict --denoiser models/faces --out changed",
+)
+
+
+def counterfactual(
+    images: Images,
+    out: Out,
+    classifier: Classifier,
+    payment: Payment,
+    denoiser: DenoiserName = "digits",
+    target: Target = None,
+    config: Config = None,
+    queries: Annotated[
+        int | None, typer.Option(help="Queries an image, at most.  [default: 50; 100 for top_k, 200 for label]")
+    ] = None,
+    seed: Seed = None,
+    device: Device = None,
+) -> None:
+    """Find what flips the decision.
+
+    That is, a realistic image close to yours that the classifier decides as --target, or as its runner-up.
+
+    Costs at most 50 queries an image (--queries): 1 for it, 10 for each of 4 gradients, the rest for candidates.
+    --config paper costs 9,902.
+    """
+    from freemcg.commands.folder import explain_folder
+    from freemcg.commands.prepare import search_settings
+
+    wanted = search_settings(config, queries, seed=seed)
+    explain_folder("counterfactual", images, out, classifier, denoiser, target, wanted, device, payment)

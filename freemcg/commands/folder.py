@@ -1,0 +1,42 @@
+"""A folder of pictures is explained by the models that options name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from freemcg.commands.options import Classifier, Payment
+from freemcg.commands.prepare import class_of, hush_diffusers
+from freemcg.errors import UNFINISHED
+from freemcg.explainer import FreeMCG
+from freemcg.items import list_items
+from freemcg.jobs import Task, run_job, start_processes
+from freemcg.models import load_denoiser
+
+
+def explain_folder(
+    task: Task,
+    images: Path,
+    out: Path,
+    classifier: Classifier,
+    denoiser: str,
+    target: str | None,
+    settings: dict[str, Any],
+    device: str | None,
+    payment: Payment,
+) -> None:
+    """Do what is missing in `out`; if something is left over, end with that status."""
+    hush_diffusers()
+    items = list_items(images, out)
+    _ = payment.most  # a budget that is none is refused before a model is loaded
+    state, place = start_processes(device)
+    black_box = classifier.load(place)
+    wanted = class_of(target, black_box.class_names)
+    payment.give(black_box, out)
+    explainer = FreeMCG(black_box, load_denoiser(denoiser, device=place), **settings)
+    run_job(explainer, images, out, task=task, target=wanted, price_per_1000=payment.price_per_1000)
+    state.destroy_process_group()
+    if not all(item.done for item in items):
+        raise typer.Exit(UNFINISHED)

@@ -1,0 +1,141 @@
+"""The options that verbs share: the text of each stands once. Imports nothing that is slow."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from freemcg.blackbox import BlackBox
+
+Images = Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.", show_default=False)]
+Out = Annotated[Path, typer.Option(help="Folder of the results; what is there is not done again.", show_default=False)]
+DenoiserName = Annotated[
+    str, typer.Option(help="The diffusion model: a folder, a repository on the hub, or the bundled digits.")
+]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        help="A class, by name or index. A counterfactual of a value: a number to reach, up:1.5 or down:2, after NAME= "
+        "if there are several.",
+        show_default=False,
+    ),
+]
+Config = Annotated[str | None, typer.Option(help="Settings: a YAML file, or the bundled 'paper'.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of all noise.  [default: 0]")]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="The classifier: file.py:name (BlackBox, torch module, or callable from images (N, C, H, W) in [0, 1] to "
+        "scores), file.onnx, hf:name (Hugging Face repository or folder), endpoint.yaml (how to ask over HTTP), "
+        "http://.../v2/models/NAME (Open Inference Protocol), a folder written by 'freemcg train classifier', or the "
+        "bundled digits or digits-judge."
+    ),
+]
+Scores = Annotated[
+    str | None,
+    typer.Option(
+        help="What file.py:name or file.onnx answers: logits, probabilities, log_probabilities, top_k (those of some "
+        "classes, NaN or not listed for the others), label, binary (the probability of the positive class of two), "
+        "binary_logit, multi_label (a probability for each label), multi_label_logit or value (numbers that mean "
+        "themselves).  [default: logits, or as the ONNX file shows; to "
+        "be said for http://...]"
+    ),
+]
+Classes = Annotated[int | None, typer.Option(help="Number of classes; needed where it answers labels or top_k.")]
+Size = Annotated[int | None, typer.Option(help="Side in pixels that file.py:name wants its images resized to.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        help="The most that this start may cost, retries included: queries (500), or money (2.50usd), which needs "
+        "--price-per-1000. Where something is left over, the exit status is 1.",
+        show_default=False,
+    ),
+]
+Price = Annotated[float | None, typer.Option(min=0, help="Price of 1000 queries; shown beside them.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        help="File that keeps answers, so that nothing is paid for twice.  [default: OUT/answers.sqlite for a model "
+        "behind an address]"
+    ),
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no answers.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.  [default: cuda where there is one]")]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Which classifier is explained, and what it answers."""
+
+    model: Model = "digits"
+    scores: Scores = None
+    num_classes: Classes = None
+    image_size: Size = None
+
+    def load(self, device: Any = "cpu") -> BlackBox:
+        """The black box. Asks it nothing."""
+        from freemcg.models import load_black_box
+
+        return load_black_box(**vars(self), device=device)
+
+
+@dataclass(frozen=True)
+class Payment:
+    """What one start may spend, and where the answers that it pays for are kept."""
+
+    budget: Budget = None
+    price_per_1000: Price = None
+    cache: Cache = None
+    no_cache: NoCache = False
+
+    @property
+    def most(self) -> int | None:
+        """The queries that the budget allows; `None` without one."""
+        from freemcg.plan import budget_in_queries
+
+        return None if self.budget is None else budget_in_queries(self.budget, self.price_per_1000)
+
+    def give(self, black_box: BlackBox, out: Path) -> None:
+        """Bound what the black box may ask, unless its own budget is smaller, and let it remember answers."""
+        from freemcg.blackbox.box import Remote
+        from freemcg.blackbox.cache import OWN_FILE, QueryCache
+
+        own, most, cache = black_box.budget, self.most, self.cache
+        if most is not None:
+            black_box.budget = black_box.queries + most if own is None else min(own, black_box.queries + most)
+        if cache is None and isinstance(black_box.predict, Remote):
+            cache = out / OWN_FILE
+        if cache is not None and not self.no_cache:
+            black_box.cache = QueryCache(cache)
+
+
+def taking_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb in which each parameter that is a dataclass is given by options, one for each of its fields."""
+    groups: dict[str, Any] = {name: kind for name, kind in get_type_hints(verb).items() if is_dataclass(kind)}
+    hints, options = get_type_hints(verb, include_extras=True), []
+    for name, parameter in inspect.signature(verb).parameters.items():
+        if name in groups:
+            kinds = get_type_hints(groups[name], include_extras=True)
+            options += [(field.name, field.default, kinds[field.name]) for field in fields(groups[name])]
+        else:
+            options.append((name, parameter.default, hints[name]))
+
+    @wraps(verb)
+    def run(**values: Any) -> None:
+        for name, kind in groups.items():
+            values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+        verb(**values)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    made = [inspect.Parameter(name, keyword, default=default, annotation=kind) for name, default, kind in options]
+    run.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]
+    run.__annotations__ = {name: kind for name, _, kind in options}
+    del run.__wrapped__
+    return run

@@ -1,0 +1,51 @@
+"""`freemcg plan`: what a job will cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from freemcg.commands.options import Classifier, Config, Images, Price
+from freemcg.output import say
+from freemcg.refusal import InvalidValue
+
+EXAMPLES = (
+    "freemcg plan photos/ --model endpoint.yaml --price-per-1000 1.50 --latency 0.2",
+    "freemcg plan photos/ --task counterfactual --config paper --price-per-1000 1.50",
+)
+
+
+def plan(
+    images: Images,
+    classifier: Classifier,
+    task: Annotated[str, typer.Option(help="attribution or counterfactual.")] = "attribution",
+    config: Config = None,
+    queries: Annotated[
+        int | None, typer.Option(help="Queries an image, as 'attribute' and 'counterfactual' take them.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; what is done there is left out.")] = None,
+    latency: Annotated[float | None, typer.Option(min=0, help="Seconds an answer takes; 'probe' shows it.")] = None,
+    price_per_1000: Price = None,
+) -> None:
+    """Forecast the queries, time and price of a job.
+
+    Costs nothing: the classifier is asked nothing.
+    """
+    from freemcg.commands.prepare import search_settings, settings
+    from freemcg.items import list_items
+    from freemcg.plan import describe_forecast, forecast
+    from freemcg.settings import Settings, for_scores, make
+
+    if task not in ("attribution", "counterfactual"):
+        raise InvalidValue(f"task must be attribution or counterfactual, got {task!r}")
+    items = list_items(images, images.parent / "unwritten" if out is None else out)
+    pending = sum(not item.done for item in items)
+    black_box = classifier.load()
+    wanted: Literal["attribution", "counterfactual"] = "attribution" if task == "attribution" else "counterfactual"
+    values = settings(config, queries=queries) if wanted == "attribution" else search_settings(config, queries)
+    meant = make(Settings, for_scores(values, black_box.scores))
+    found = forecast(black_box, meant, wanted, pending, latency=latency, price_per_1000=price_per_1000)
+    for line in describe_forecast(found):
+        say(line)

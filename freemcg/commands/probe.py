@@ -1,0 +1,37 @@
+"""`freemcg probe`: how a classifier is understood."""
+
+from __future__ import annotations
+
+from freemcg.commands.options import Classifier, DenoiserName, Device, Images
+from freemcg.output import say
+
+EXAMPLES = (
+    "freemcg probe photos/ --model endpoint.yaml",
+    "freemcg probe photos/ --model http://localhost:8080/v2/models/digits --scores logits",
+)
+
+
+def probe(images: Images, classifier: Classifier, denoiser: DenoiserName = "digits", device: Device = None) -> None:
+    """Ask a classifier three times, and show how it was understood.
+
+    Twice about the first picture and once about the second, or the first one's mirror image where there is but one.
+    They are sent as 'attribute' sends them, with the channels and at the size of the denoiser.
+
+    Costs 3 queries.
+    """
+    from freemcg.blackbox import probe as asking
+    from freemcg.commands.prepare import hush_diffusers
+    from freemcg.images import list_images, read_for
+    from freemcg.jobs import start_processes
+    from freemcg.models import load_denoiser
+
+    hush_diffusers()
+    paths = [images] if images.is_file() else list_images(images)
+    _, place = start_processes(device)
+    black_box = classifier.load(place)
+    diffusion = load_denoiser(denoiser, device=place)
+    pictures = [read_for(diffusion, path) for path in paths[:2]]
+    other = pictures[1] if len(pictures) > 1 else pictures[0].flip(-1)
+    found = asking.probe(black_box, pictures[0], other)
+    for line in asking.describe(black_box, found, tuple(pictures[0].shape)):
+        say(line)

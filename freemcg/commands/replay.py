@@ -1,0 +1,42 @@
+"""`freemcg replay`: results are made again from their receipts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from freemcg.commands.options import Device
+from freemcg.errors import UNFINISHED
+from freemcg.output import say
+
+EXAMPLES = ("freemcg replay results", "freemcg replay results/deep/c --denoiser models/faces")
+
+
+def replay(
+    folder: Annotated[Path, typer.Argument(help="Folder of results, as --out named it.", show_default=False)],
+    denoiser: Annotated[
+        str | None, typer.Option(help="The diffusion model, where it is not at the place that the results name.")
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Explain again from the receipts, and compare.
+
+    Each result is made again from its receipt, which holds all answers; the classifier is not needed and not asked.
+    Where one comes out different in any digit, the exit status is 1.
+
+    Costs no query.
+    """
+    from freemcg.commands.prepare import hush_diffusers
+    from freemcg.jobs import start_processes
+    from freemcg.replay import replay_folder
+
+    hush_diffusers()
+    _, place = start_processes(device)
+    different = False
+    for each, fields in replay_folder(folder, denoiser, device=place):
+        say(f"{each}: " + (f"DIFFERENT in {', '.join(fields)}" if fields else "equal to the last digit"))
+        different |= bool(fields)
+    if different:
+        raise typer.Exit(UNFINISHED)
