@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,11 @@ def read_image(path: Path, *, channels: int, size: tuple[int, int] | None = None
         FileNotFoundError, IsADirectoryError, ValueError: as `decode`.
     """
     picture, _ = decode(path)
+    return prepare(picture, channels=channels, size=size)
+
+
+def prepare(picture: Image.Image, *, channels: int, size: tuple[int, int] | None = None) -> Tensor:
+    """A decoded picture as `read_image` has it, `(channels, H, W)`."""
     if picture.mode == "F":
         layers = [picture] * channels
     else:
@@ -79,10 +85,23 @@ def decode(path: Path) -> tuple[Image.Image, bool]:
         raise IsADirectoryError(f"{path} is a folder; name a picture")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    return _decode(path, path)
+
+
+def decode_bytes(content: bytes, name: str) -> Image.Image:
+    """Decode a picture that is held in memory, as `decode` does that of a file.
+
+    Raises:
+        ValueError: as `decode`; the message calls the picture `name`.
+    """
+    return _decode(io.BytesIO(content), name)[0]
+
+
+def _decode(source: Path | io.BytesIO, path: Path | str) -> tuple[Image.Image, bool]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
+            with Image.open(source) as opened:
                 _check_header(path, opened)
                 opened.load()
                 picture = ImageOps.exif_transpose(opened)
@@ -109,7 +128,7 @@ def decode(path: Path) -> tuple[Image.Image, bool]:
     return picture, False
 
 
-def _check_header(path: Path, opened: Image.Image) -> None:
+def _check_header(path: Path | str, opened: Image.Image) -> None:
     """Refuse, before it is decoded, what would be read in part, otherwise than it was meant, or not at all."""
     if opened.width * opened.height > MOST_PIXELS:
         raise InvalidValue(_too_large(path))
@@ -122,7 +141,7 @@ def _check_header(path: Path, opened: Image.Image) -> None:
         raise InvalidValue(_no_white(path, 32))
 
 
-def _check_tiff(path: Path, tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
+def _check_tiff(path: Path | str, tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
     depth, kinds, bands = max(tags.get(258, (1,))), tags.get(339, (1,)), tags.get(277, 1)
     meaning, extra, planar = tags.get(262, 0), tags.get(338, ()), tags.get(284) == 2
     if 2 in kinds:
@@ -140,7 +159,7 @@ def _check_tiff(path: Path, tags: TiffImagePlugin.ImageFileDirectory_v2) -> None
         raise InvalidValue(f"{path} stores its {bands} bands one after another; save them interleaved")
 
 
-def _check_range(path: Path, values: np.ndarray) -> None:
+def _check_range(path: Path | str, values: np.ndarray) -> None:
     if not np.isfinite(values).all():
         raise InvalidValue(f"{path} holds NaN or infinity; save it with numbers in [0, 1]")
     low, high = values.min(), values.max()
@@ -150,11 +169,11 @@ def _check_range(path: Path, values: np.ndarray) -> None:
         )
 
 
-def _too_large(path: Path) -> str:
+def _too_large(path: Path | str) -> str:
     return f"{path} has more than {MOST_PIXELS:,} pixels; scale it down first"
 
 
-def _no_white(path: Path, depth: int, sign: str = "") -> str:
+def _no_white(path: Path | str, depth: int, sign: str = "") -> str:
     return (
         f"{path} holds {sign}integers of {depth} bits, which do not say what is white; save it with 8 or 16, unsigned"
     )

@@ -19,7 +19,9 @@ train = typer.Typer(
 )
 Config = Annotated[str, typer.Option("--config", help="A YAML file, or a bundled config.", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the model.", show_default=False)]
-Data = Annotated[str | None, typer.Option(help="Folder of pictures, in place of the config's 'data'.")]
+Data = Annotated[
+    str | None, typer.Option(help="Folder of pictures, .parquet or .npz file, in place of the config's 'data'.")
+]
 
 
 @train.callback(invoke_without_command=True)

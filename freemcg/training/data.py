@@ -1,4 +1,4 @@
-"""Training images: the digits by name, or a folder of pictures with one subfolder a class (or none)."""
+"""Training images: the digits by name, a folder of pictures with one subfolder a class (or none), or one file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from freemcg.digits import CLASS_NAMES, load_scans, render
-from freemcg.images import list_images, read_image
+from freemcg.images import decode, list_images, prepare
 from freemcg.refusal import InvalidValue
+from freemcg.training.packed import Pictures, open_packed
 
 
 @dataclass(frozen=True)
@@ -47,35 +48,40 @@ def load_training_images(data: str, *, channels: int, image_size: int, progress:
     """Load the training images named by a config.
 
     Args:
-        data: `"digits"` (the training half of the fixed split), or a folder. Subfolders of the folder are classes, in
-            alphabetical order; a folder without subfolders is unlabelled.
+        data: `"digits"` (the training half of the fixed split), a folder, or a file that `freemcg.training.packed`
+            reads. Subfolders of a folder are classes, in alphabetical order; one without subfolders is unlabelled.
         channels: 1 (grey) or 3 (RGB).
         image_size: side in pixels; pictures are resized so that the shorter side fits, and cropped at the centre.
 
     Raises:
         FileNotFoundError: the folder does not exist or holds no image.
-        ValueError: the digits were asked for in another size or colour.
+        ValueError: the digits were asked for in another size or colour, or the file is not what it must be.
     """
     if data == "digits":
         if (channels, image_size) != (1, 32):
             raise InvalidValue(f"digits are 1x32x32 images; the config asks for {channels}x{image_size}x{image_size}")
         scans, labels = load_scans("train")
         return ImageSet(render(scans), labels, CLASS_NAMES)
-    folder = Path(data)
+    path, size = Path(data), (image_size, image_size)
+    found = open_packed(path) if path.is_file() else _open_folder(path)
+    images = torch.empty(found.count, channels, *size, dtype=torch.uint8)
+    bar = tqdm(found.pictures(), total=found.count, desc="reading images", disable=not progress)
+    for index, picture in enumerate(bar):
+        images[index] = (prepare(picture, channels=channels, size=size) * 255).round().to(torch.uint8)
+    return ImageSet(images, found.labels, found.class_names)
+
+
+def _open_folder(folder: Path) -> Pictures:
     paths = list_images(folder)
     class_names = tuple(sorted({path.relative_to(folder).parts[0] for path in paths if path.parent != folder}))
     if class_names and any(path.parent == folder for path in paths):
         raise InvalidValue(
             f"{folder} holds pictures both beside and inside class folders; move them all into class folders"
         )
-    images = torch.empty(len(paths), channels, image_size, image_size, dtype=torch.uint8)
-    for index, path in enumerate(tqdm(paths, desc="reading images", disable=not progress)):
-        image = read_image(path, channels=channels, size=(image_size, image_size))
-        images[index] = (image * 255).round().to(torch.uint8)
-    if not class_names:
-        return ImageSet(images)
-    labels = torch.tensor([class_names.index(path.relative_to(folder).parts[0]) for path in paths])
-    return ImageSet(images, labels, class_names)
+    labels = None
+    if class_names:
+        labels = torch.tensor([class_names.index(path.relative_to(folder).parts[0]) for path in paths])
+    return Pictures(len(paths), lambda: (decode(path)[0] for path in paths), labels, class_names)
 
 
 @dataclass(frozen=True)

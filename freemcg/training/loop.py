@@ -33,7 +33,7 @@ class Training(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: str = Field("digits", description="'digits', or a folder of pictures with one subfolder a class")
+    data: str = Field("digits", description="'digits', a folder of pictures, or a file: see load_training_images")
     channels: int = Field(1, ge=1, le=3)
     image_size: int = Field(32, ge=8)
     steps: int = Field(2000, ge=1)
