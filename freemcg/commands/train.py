@@ -38,14 +38,23 @@ def _train(context: typer.Context) -> None:
     "denoiser",
     epilog=examples(
         "freemcg train denoiser --config digits-denoiser --out runs/denoiser",
+        "freemcg train denoiser --config mine.yaml --data pictures/ --start-from models/faces --out runs/mine",
         "accelerate launch -m freemcg train denoiser --config mine.yaml --data pictures/ --out runs/faces",
     ),
 )
-def _train_denoiser(config: Config, out: Out, data: Data = None) -> None:
+def _train_denoiser(
+    config: Config,
+    out: Out,
+    data: Data = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(help="Folder of a denoiser whose weights are gone on from.", show_default=False),
+    ] = None,
+) -> None:
     """Train a diffusion model, for --denoiser."""
     from freemcg.training import DenoiserTraining, train_denoiser
 
-    record = train_denoiser(_training(DenoiserTraining, config, data), out)
+    record = train_denoiser(_training(DenoiserTraining, config, data=data, start_from=start_from), out)
     _say_trained(out, f"final loss {record['loss_curve'][-1][1]:.4f}")
 
 
@@ -71,7 +80,7 @@ def _train_classifier(
     """Train a small classifier, for --model."""
     from freemcg.training import ClassifierTraining, train_classifier
 
-    settings = _training(ClassifierTraining, config, data)
+    settings = _training(ClassifierTraining, config, data=data)
     if adversarial:
         settings = settings.model_copy(update={"adversarial": True})
     record = train_classifier(settings, out)
@@ -83,15 +92,16 @@ def _train_vae(config: Config, out: Out, data: Data = None) -> None:
     """Train a variational autoencoder."""
     from freemcg.training import VaeTraining, train_vae
 
-    record = train_vae(_training(VaeTraining, config, data), out)
+    record = train_vae(_training(VaeTraining, config, data=data), out)
     _say_trained(out, f"reconstruction RMSE {record.get('reconstruction_rmse', 0):.4f}")
 
 
-def _training(settings: type[Any], config: str, data: str | None) -> Any:
+def _training(settings: type[Any], config: str, **options: str | None) -> Any:
     from freemcg.settings import make, read_config
 
     values, source = read_config(config)
-    return make(settings, values if data is None else {**values, "data": data}, source=source)
+    values |= {name: value for name, value in options.items() if value is not None}
+    return make(settings, values, source=source)
 
 
 def _say_trained(out: Path, headline: str) -> None:

@@ -15,14 +15,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from freemcg.images import write_image
+from freemcg.refusal import InvalidValue
 from freemcg.seeding import particle_noise
 from freemcg.training.data import load_training_images
 from freemcg.training.loop import Training, train
+from freemcg.training.start import as_start, load_start
 
 
 class DenoiserTraining(Training):
     """Config of `freemcg train denoiser`."""
 
+    start_from: str | None = Field(None, description="folder of a denoiser whose weights are gone on from")
     network: dict[str, Any] = Field(default_factory=dict, description="arguments of diffusers.UNet2DModel")
     scheduler: dict[str, Any] = Field(default_factory=dict, description="arguments of diffusers.DDPMScheduler")
     ema: float | None = Field(0.999, gt=0, lt=1)
@@ -32,9 +35,17 @@ def train_denoiser(settings: DenoiserTraining, out: Path) -> dict[str, Any]:
     """Train, and write to `out`: the pipeline, `training.json` (the record) and `samples.png` (64 samples).
 
     Returns:
-        The record: settings, loss curve, seconds, versions.
+        The record: settings, loss curve, seconds, versions, and what `settings.start_from` was.
+
+    Raises:
+        FileNotFoundError, ValueError: the data, or the denoiser to start from, is not what it must be.
     """
     accelerator = Accelerator()
+    start = None if settings.start_from is None else load_start(Path(settings.start_from))
+    if start is not None:
+        if Path(start.name).resolve() == out.resolve():
+            raise InvalidValue(f"{out} cannot be both start_from and --out; give another --out")
+        settings = as_start(settings, start)
     images = load_training_images(
         settings.data,
         channels=settings.channels,
@@ -47,6 +58,8 @@ def train_denoiser(settings: DenoiserTraining, out: Path) -> dict[str, Any]:
         out_channels=settings.channels,
         **settings.network,
     )
+    if start is not None:
+        unet.load_state_dict(start.unet.state_dict())
     scheduler = DDPMScheduler(**settings.scheduler)
     alphas_cumprod = scheduler.alphas_cumprod.to(accelerator.device)
 
@@ -64,7 +77,8 @@ def train_denoiser(settings: DenoiserTraining, out: Path) -> dict[str, Any]:
         return F.mse_loss(model(noisy.contiguous(memory_format=torch.channels_last), t).sample, wanted)
 
     unet = unet.to(memory_format=torch.channels_last)
-    trained, record = train(unet, loss, images, settings, out, accelerator)
+    identity = None if start is None else start.identity
+    trained, record = train(unet, loss, images, settings, out, accelerator, start=identity)
     if accelerator.is_main_process:
         DDPMPipeline(trained, scheduler).save_pretrained(out)
         write_image(_sample_grid(trained, scheduler, settings), out / "samples.png")

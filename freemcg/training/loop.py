@@ -48,13 +48,21 @@ class Training(BaseModel):
 
 
 def train(
-    network: nn.Module, loss: Loss, images: ImageSet, settings: Training, out: Path, accelerator: Accelerator
+    network: nn.Module,
+    loss: Loss,
+    images: ImageSet,
+    settings: Training,
+    out: Path,
+    accelerator: Accelerator,
+    *,
+    start: str | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Train `network`, from `out/checkpoint.pt` onwards where an earlier run left one.
 
     Args:
         network: trained in place, over all processes of `accelerator`.
         loss: `(network, images (B, C, H, W) in [0, 1], labels (B,) or None, generator) -> scalar`.
+        start: identity of the weights that `network` comes with, where they are another's.
 
     Returns:
         The network whose weights should be kept (the averaged one where `settings.ema` is set), in eval mode, and the
@@ -68,7 +76,7 @@ def train(
     model, optimizer = accelerator.prepare(network, optimizer)
     kept = accelerator.unwrap_model(model)
     checkpoint = out / "checkpoint.pt"
-    start, seconds, curve = 0, 0.0, []
+    first, seconds, curve = 0, 0.0, []
     made_with = json.loads(settings.model_dump_json())
     if checkpoint.is_file():
         state = torch.load(checkpoint, map_location=accelerator.device, weights_only=True)
@@ -76,14 +84,18 @@ def train(
             raise InvalidValue(
                 f"{checkpoint} was made with other settings; give another --out, or delete it to start anew"
             )
+        if state.get("start") != start:
+            raise InvalidValue(
+                f"{checkpoint} began with other weights, {state.get('start')}, than {start}; give another --out"
+            )
         kept.load_state_dict(state["network"])
         averaged.load_state_dict(state["averaged"])
         optimizer.load_state_dict(state["optimizer"])
-        start, seconds, curve = state["step"], state["seconds"], state["curve"]
+        first, seconds, curve = state["step"], state["seconds"], state["curve"]
 
     bar = tqdm(
-        range(start, settings.steps),
-        initial=start,
+        range(first, settings.steps),
+        initial=first,
         total=settings.steps,
         desc="training",
         disable=not accelerator.is_main_process,
@@ -122,12 +134,14 @@ def train(
                 "seconds": seconds + time.monotonic() - began,
                 "curve": curve,
                 "settings": made_with,
+                "start": start,
             }
             partial = checkpoint.with_suffix(".partial")
             torch.save(state, partial)
             partial.replace(checkpoint)
     record = {
         "settings": made_with,
+        "start": start,
         "images": len(images),
         "parameters": sum(parameter.numel() for parameter in kept.parameters()),
         "seconds": round(seconds + time.monotonic() - began, 1),

@@ -1,0 +1,72 @@
+"""Starting from the weights of another denoiser: what anybody wants who has few pictures of their own."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffusers import DDPMScheduler, UNet2DModel
+
+from freemcg.denoiser import Denoiser
+from freemcg.refusal import InvalidValue
+
+if TYPE_CHECKING:
+    from freemcg.training.denoiser import DenoiserTraining
+
+OWN_SIZE = ("sample_size", "in_channels", "out_channels")  # these the config says as image_size and channels
+
+
+def load_start(folder: Path) -> Denoiser:
+    """Load the denoiser to start from, a folder made by `save_pretrained`.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it is no pipeline.
+        ValueError: its network is not one that is trained here.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder} to start from")
+    start = Denoiser.from_pretrained(folder)
+    if not isinstance(start.unet, UNet2DModel):
+        raise InvalidValue(f"the network of {folder} is a {type(start.unet).__name__}; a UNet2DModel is trained here")
+    if start.unet.config.out_channels != start.channels:
+        raise InvalidValue(f"the denoiser {folder} learnt variances too; start from one that did not")
+    return start
+
+
+def as_start(settings: DenoiserTraining, start: Denoiser) -> DenoiserTraining:
+    """The settings with all that they leave open about the network and its schedule taken from the start.
+
+    Images may have another size than those of the start: the same network sees them.
+
+    Raises:
+        ValueError: the settings say another network, other channels or another schedule.
+    """
+    folder = start.name
+    network = _public(start.unet.config)
+    size, channels = network["sample_size"], network["in_channels"]
+    if "channels" in settings.model_fields_set and settings.channels != channels:
+        raise InvalidValue(_refusal("channels", settings.channels, channels, folder))
+    arguments = {key: value for key, value in network.items() if key not in OWN_SIZE}
+    known = inspect.signature(DDPMScheduler.__init__).parameters
+    found = _public(DDPMScheduler.from_pretrained(folder, subfolder="scheduler").config)
+    schedule = {key: value for key, value in found.items() if key in known}  # it may be another scheduler's folder
+    for name, said, has in (("network", settings.network, arguments), ("scheduler", settings.scheduler, schedule)):
+        for key, value in said.items():
+            if key not in has or has[key] != value:
+                raise InvalidValue(_refusal(f"{name}.{key}", value, has.get(key, "not there"), folder))
+    update = {"network": arguments, "scheduler": schedule, "channels": channels}
+    if "image_size" not in settings.model_fields_set and isinstance(size, int):
+        update["image_size"] = size
+    return settings.model_copy(update=update)
+
+
+def _public(config: Any) -> dict[str, Any]:
+    """A diffusers config as a YAML file would say it, without what diffusers notes for itself."""
+    public: dict[str, Any] = json.loads(json.dumps({k: v for k, v in config.items() if not k.startswith("_")}))
+    return public
+
+
+def _refusal(name: str, said: Any, has: Any, folder: str) -> str:
+    return f"{name} is {said!r}, but {has!r} in {folder}, where training starts; leave it out of the config"
