@@ -16,9 +16,8 @@ from baselines.counterfactual_method import CounterfactualMethod
 from freemcg.candidates import Candidates
 from freemcg.denoiser import Denoiser
 from freemcg.objective import Objective
-from freemcg.reverse import reverse_schedule, reverse_step, scaled_like
-from freemcg.search import HUBER_WIDTH, guidance_factors, polish
-from freemcg.seeding import particle_noise
+from freemcg.reverse import Particles, guided_reverse, pull_to, scaled_like
+from freemcg.search import guidance_factors, polish
 from freemcg.settings import SharedSearch
 
 
@@ -58,25 +57,18 @@ class DiffusionGuided(CounterfactualMethod):
 
     def _search(self, image: Tensor, target: int) -> Candidates:
         denoiser, search = self.denoiser, self.search
-        schedule = reverse_schedule(denoiser, search.strength, search.steps)
-        start = particle_noise(self.seed, "start", 0, search.particles, tuple(image.shape)).to(image)
-        x_t = denoiser.add_noise(image, schedule[0], start)
-        guidance = search.guidance * guidance_factors(search.particles, search.spread).to(image)
-        paths, signal = [], False
-        for step, t in enumerate(schedule):
-            images, noise = denoiser.separate(x_t, t)
-            paths.append(images)
-            if step + 1 == len(schedule):
-                break
-            push = -scaled_like(((images - image) / HUBER_WIDTH).clamp(-1, 1), noise, search.proximity)
-            _, values, slopes = counted_gradient(self.black_box, self.objective, images, target)
+        guidance, signal = search.guidance * guidance_factors(search.particles, search.spread).to(image), False
+
+        def push(now: Particles) -> Tensor:
+            nonlocal signal
+            _, values, slopes = counted_gradient(self.black_box, self.objective, now.images, target)
             signal = signal or bool(slopes.any())
             sizes = (guidance * (values < search.stop)).reshape(-1, 1, 1, 1)
-            push += sizes * scaled_like(denoiser.pull_back(x_t, t, slopes), noise, 1.0)
-            x_t = reverse_step(
-                denoiser, images, noise, push, t, schedule[step + 1], eta=search.eta, seed=self.seed, step=step
-            )
-        paths[-1] = polish(denoiser, images, search.polish, seed=self.seed)
+            uphill = scaled_like(denoiser.pull_back(now.noisy, now.t, slopes), now.noise, 1.0)
+            return pull_to(image, now, search.proximity) + sizes * uphill
+
+        paths = list(guided_reverse(denoiser, image, search, push, seed=self.seed))
+        paths[-1] = polish(denoiser, paths[-1], search.polish, seed=self.seed)
         return Candidates(paths[-1], torch.stack(paths), no_signal=not signal)
 
     @property

@@ -16,8 +16,7 @@ from freemcg.candidates import Candidates
 from freemcg.denoiser import Denoiser
 from freemcg.ensemble import per_particle
 from freemcg.objective import Objective, gradient_in_scores
-from freemcg.reverse import reverse_schedule, reverse_step, scaled_like
-from freemcg.seeding import particle_noise
+from freemcg.reverse import Particles, guided_reverse, scaled_like
 from freemcg.settings import PaperSearch
 
 
@@ -36,23 +35,21 @@ def paper_search(
     Costs `particles * (steps - 1)` queries (9,900 with the paper's numbers) and `particles * steps` denoisings. Where
     the budget ends before, the rest of the way is gone without guidance.
     """
-    schedule = reverse_schedule(denoiser, search.strength, search.steps)
-    start = particle_noise(seed, "start", 0, search.particles, tuple(image.shape)).to(image)
-    x_t = denoiser.add_noise(image, schedule[0], start)
-    path, exhausted = [], False
-    for step, t in enumerate(schedule):
-        images, noise = denoiser.separate(x_t, t)
-        path.append(images.mean(dim=0))
-        if step + 1 == len(schedule):
-            break
-        push = -scaled_like((images - image).sign(), noise, search.proximity)
-        if not exhausted:
-            try:
-                log_probabilities = black_box(images)
-                weights = gradient_in_scores(objective, log_probabilities, target)
-                terms = per_particle(images.flatten(1), log_probabilities, weights).reshape(images.shape)
-                push += scaled_like(terms, noise, search.guidance)
-            except QueryBudgetExceeded:
-                exhausted = True
-        x_t = reverse_step(denoiser, images, noise, push, t, schedule[step + 1], eta=search.eta, seed=seed, step=step)
+    exhausted = False
+
+    def push(now: Particles) -> Tensor:
+        nonlocal exhausted
+        pull = -scaled_like((now.images - image).sign(), now.noise, search.proximity)
+        if exhausted:
+            return pull
+        try:
+            log_probabilities = black_box(now.images)
+        except QueryBudgetExceeded:
+            exhausted = True
+            return pull
+        weights = gradient_in_scores(objective, log_probabilities, target)
+        terms = per_particle(now.images.flatten(1), log_probabilities, weights).reshape(now.images.shape)
+        return pull + scaled_like(terms, now.noise, search.guidance)
+
+    path = [images.mean(dim=0) for images in guided_reverse(denoiser, image, search, push, seed=seed)]
     return Candidates(path[-1][None], torch.stack(path)[:, None], exhausted=exhausted)

@@ -1,8 +1,11 @@
-"""Reverse diffusion of guided particles: the schedule and the step that both counterfactual searches share."""
+"""Reverse diffusion of guided particles: the one loop of all counterfactual searches, which differ in what guides."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,6 +13,75 @@ from torch import Tensor
 from freemcg.denoiser import Denoiser
 from freemcg.refusal import InvalidValue
 from freemcg.seeding import particle_noise
+
+HUBER_WIDTH = 5 / 255
+
+
+@dataclass(frozen=True)
+class Particles:
+    """Where the particles are at one step.
+
+    Attributes:
+        step: its number, from 0.
+        t: its timestep.
+        noisy: the particles, `(N, C, H, W)` in the model's range.
+        images: the particles denoised, `(N, C, H, W)` in [0, 1].
+        noise: the noise in them, in the model's range.
+    """
+
+    step: int
+    t: int
+    noisy: Tensor
+    images: Tensor
+    noise: Tensor
+
+
+class ReverseSettings(Protocol):
+    """What a search says of its reverse diffusion; see `freemcg.settings`."""
+
+    @property
+    def particles(self) -> int: ...  # noqa: D102
+    @property
+    def strength(self) -> float: ...  # noqa: D102
+    @property
+    def steps(self) -> int: ...  # noqa: D102
+    @property
+    def eta(self) -> float: ...  # noqa: D102
+
+
+def guided_reverse(
+    denoiser: Denoiser,
+    image: Tensor,
+    search: ReverseSettings,
+    push: Callable[[Particles], Tensor],
+    *,
+    seed: int,
+) -> Iterator[Tensor]:
+    """The denoised particles of each step, `(N, C, H, W)` in [0, 1], from noisy copies of `image` `(C, H, W)` onwards.
+
+    Args:
+        push: what guides the particles from one step to the next, `(N, C, H, W)` in the model's range. It is asked at
+            every step but the last.
+
+    Costs `particles * steps` denoisings, and what `push` costs.
+    """
+    schedule = reverse_schedule(denoiser, search.strength, search.steps)
+    start = particle_noise(seed, "start", 0, search.particles, tuple(image.shape)).to(image)
+    noisy = denoiser.add_noise(image, schedule[0], start)
+    for step, t in enumerate(schedule):
+        images, noise = denoiser.separate(noisy, t)
+        yield images
+        if step + 1 < len(schedule):
+            guidance, t_next = push(Particles(step, t, noisy, images, noise)), schedule[step + 1]
+            noisy = reverse_step(denoiser, images, noise, guidance, t, t_next, eta=search.eta, seed=seed, step=step)
+
+
+def pull_to(image: Tensor, now: Particles, size: float) -> Tensor:
+    """Back to the input: the gradient of the Huber distance, `size` times as large as the noise.
+
+    An L1 distance that is smooth within 5 of 255 grey levels, so that rounding cannot turn its sign.
+    """
+    return -scaled_like(((now.images - image) / HUBER_WIDTH).clamp(-1, 1), now.noise, size)
 
 
 def reverse_schedule(denoiser: Denoiser, strength: float, steps: int) -> list[int]:
