@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
+from freemcg.output import written_whole
 from freemcg.refusal import InvalidValue, Refusal
 
 if TYPE_CHECKING:
@@ -194,6 +195,5 @@ def write_image(image: Tensor, path: Path) -> None:
     """Write `(C, H, W)` in [0, 1] as an 8-bit PNG, whole or not at all."""
     array = (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     picture = Image.fromarray(array[0] if len(array) == 1 else array.transpose(1, 2, 0))
-    partial = path.with_name(path.name + ".partial")
-    picture.save(partial, format="PNG")
-    partial.replace(path)
+    with written_whole(path) as partial:
+        picture.save(partial, format="PNG")

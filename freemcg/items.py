@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
+from freemcg.blackbox.receipt import Receipt
 from freemcg.images import list_images
 from freemcg.refusal import InvalidValue
+from freemcg.results import load_with_digests
 
 RESULT, RECEIPT, RECORD, FIGURE = "result.safetensors", "receipt.safetensors", "record.json", "figure.png"
 NOTED = {"image", "status", "picture", "unfinished"}
@@ -34,44 +34,51 @@ class Item:
     @property
     def explained(self) -> bool:
         """Whether a result and its receipt are there, whole, and for this very picture."""
-        whole = all(_is_whole(self.folder / name) for name in (RESULT, RECEIPT))
-        record = self._record()
-        return whole and record.keys() >= NOTED and record["picture"] == self.picture
+        return self._whole and self._record()["picture"] == self.picture
 
     @property
     def done(self) -> bool:
         """Whether there is nothing to do: it is explained, and that did not end with the budget of a job."""
-        return self.explained and self._record().get("unfinished") is False
+        return self.explained and self._record()["unfinished"] is False
 
     @property
     def damaged(self) -> bool:
-        """Whether a result is there that cannot be believed: it, its receipt or its record is cut short or lost."""
-        found = (self.folder / RESULT).exists()
-        return found and not (
-            all(_is_whole(self.folder / name) for name in (RESULT, RECEIPT)) and self._record().keys() >= NOTED
-        )
+        """Whether a result is there that cannot be believed: it, its receipt or its record is not what was written."""
+        return (self.folder / RESULT).exists() and not self._whole
 
     @cached_property
     def picture(self) -> str:
         """A digest of the picture's file, which is read once."""
-        return hashlib.sha256(self.image.read_bytes()).hexdigest()[:16]
+        return digest_of(self.image)
+
+    @property
+    def _whole(self) -> bool:
+        """Whether result and receipt are there, and result, receipt and record are what was written.
+
+        Once they were found so, they are not read again.
+        """
+        if not self.__dict__.get("_found_whole"):
+            self.__dict__["_found_whole"] = self._is_whole()
+        return bool(self.__dict__["_found_whole"])
+
+    def _is_whole(self) -> bool:
+        try:
+            Receipt.load(self.folder / RECEIPT)
+            digests = load_with_digests(self.folder / RESULT)[1]
+            same = all(digest_of(self.folder / name) == digest for name, digest in digests.items())
+            return same and self._record().keys() >= NOTED
+        except (OSError, ValueError):
+            return False
 
     def _record(self) -> dict[str, Any]:
-        """What was noted of the result; nothing where that cannot be read."""
-        try:
-            record = json.loads((self.folder / RECORD).read_text())
-        except (OSError, ValueError):
-            return {}
+        """What was noted of the result."""
+        record = json.loads((self.folder / RECORD).read_text())
         return record if isinstance(record, dict) else {}
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a safetensors file is there and as long as its header says."""
-    try:
-        with safe_open(path, framework="pt"):
-            return True
-    except (OSError, SafetensorError):
-        return False
+def digest_of(path: Path) -> str:
+    """A digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _folder_of(path: Path) -> Path:

@@ -26,7 +26,7 @@ from freemcg.blackbox.scores import VALUE
 from freemcg.errors import REFUSED, SLIP, FailedElsewhere, sentence_of, show_traceback, status_of
 from freemcg.explainer import FreeMCG
 from freemcg.images import decode, read_for, write_image
-from freemcg.items import FIGURE, RECEIPT, RECORD, RESULT, Item, list_items
+from freemcg.items import FIGURE, RECEIPT, RECORD, RESULT, Item, digest_of, list_items
 from freemcg.output import print_table, say, write_csv, write_text
 from freemcg.plan import most_queries
 from freemcg.plot import class_name, write_figure
@@ -269,11 +269,12 @@ def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | str | Non
     spent = {name: count - before[name] for name, count in explainer.black_box.spent.items()}
     row = {"image": item.name, **row, "record": result.record, "spent": spent, "picture": picture}
     row["unfinished"] = result.status == BUDGET_EXHAUSTED and _fell_short(explainer, task, result.queries)
-    for name in (RESULT, FIGURE):
-        (item.folder / name).unlink(missing_ok=True)
+    for path in (item.folder / RESULT, item.folder / FIGURE):
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
     receipt.save(item.folder / RECEIPT)
     write_text(item.folder / RECORD, json.dumps(row, indent=2) + "\n")
-    result.save(item.folder / RESULT)
+    result.save(item.folder / RESULT, {name: digest_of(item.folder / name) for name in (RECEIPT, RECORD)})
     _draw(result, item)
 
 

@@ -1,8 +1,10 @@
-"""Tables: printed, and written as CSV. Files are written whole or not at all."""
+"""Lines and tables that are said, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,44 @@ def say(*lines: str, err: bool = False) -> None:
         typer.echo(printable(line), err=err)
 
 
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """The name of a file to write within the block, which then takes the place of `path`.
+
+    A folder that is in the place of either is kept under another name.
+
+    Raises:
+        OSError: it cannot be written; the sentence names the file and what to do.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        for place in (partial, path):
+            if place.is_dir():
+                set_aside(place, "is a folder where a file belongs")
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        why = f"cannot be written ({error.strerror or error}); free space on its disk, or allow writing to its folder"
+        raise OSError(error.errno, why, str(path)) from error
+
+
+def set_aside(path: Path, why: str) -> None:
+    """Keep what is damaged under another name, and say so."""
+    aside = free_name(path)
+    path.replace(aside)
+    say(f"{path} {why}; it is kept as {aside}", err=True)
+
+
+def free_name(path: Path) -> Path:
+    """The name for what is damaged; with a number where there is one already."""
+    aside, number = path.with_name(path.name + ".damaged"), 2
+    while aside.exists():
+        aside, number = path.with_name(f"{path.name}.damaged-{number}"), number + 1
+    return aside
+
+
 def print_table(rows: list[dict[str, Any]]) -> None:
     """Print rows with the same keys in columns."""
     lines = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows]
@@ -35,19 +75,16 @@ def write_csv(rows: list[dict[str, Any]], path: Path) -> None:
 
     A text that a spreadsheet would take for a formula gets an apostrophe before it.
     """
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", newline="") as stream:
+    with written_whole(path) as partial, partial.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows({key: _inert(value) for key, value in row.items()} for row in rows)
-    partial.replace(path)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_text(text)
 
 
 def _cell(value: Any) -> str:

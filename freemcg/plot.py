@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from freemcg.blackbox.scores import VALUE
+from freemcg.output import written_whole
 from freemcg.refusal import InvalidValue
 from freemcg.results import Attribution, Counterfactual
 
@@ -126,9 +127,8 @@ def plot_comparison(rows: Sequence[tuple[str, Tensor, Sequence[Tensor | None]]],
 
 def write_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, format="png", dpi=120)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)
 
 
 def class_name(result: Attribution | Counterfactual, index: int) -> str:

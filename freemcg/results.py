@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from freemcg.ensemble import ErrorParts
 from freemcg.refusal import InvalidValue
+from freemcg.tensor_file import load_tensors, save_tensors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,8 +37,12 @@ Result = TypeVar("Result", bound="Stored")
 class Stored:
     """A frozen dataclass of tensors and plain values that is kept in one `.safetensors` file."""
 
-    def save(self, path: str | Path) -> Path:
-        """Write the result to `path`, whole or not at all."""
+    def save(self, path: str | Path, beside: Mapping[str, str] | None = None) -> Path:
+        """Write the result to `path`, whole or not at all.
+
+        Args:
+            beside: digests of files that belong to it, by name, to be kept in the header.
+        """
         path = Path(path)
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         tensors = {
@@ -48,10 +52,10 @@ class Stored:
         }
         rest = {name: value for name, value in values.items() if not isinstance(value, Tensor)}
         header = {"kind": type(self).__name__, "result": json.dumps(rest)}
+        if beside is not None:
+            header["beside"] = json.dumps(beside)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        save_file(tensors, partial, metadata=header)
-        partial.replace(path)
+        save_tensors(tensors, path, header)
         return path
 
     def to(self: Result, device: torch.device) -> Result:
@@ -66,9 +70,12 @@ class Stored:
 
         Raises:
             FileNotFoundError: nothing at `path`.
-            ValueError: the file is no result, or one of another kind.
+            ValueError: the file is no result, was damaged, or is one of another kind.
         """
-        tensors, header = _read(Path(path))
+        return cls._made_of(*load_tensors(Path(path), "result"), path)
+
+    @classmethod
+    def _made_of(cls: type[Result], tensors: dict[str, Tensor], header: dict[str, str], path: str | Path) -> Result:
         if header.get("kind") != cls.__name__:
             raise InvalidValue(f"{path} holds a {header.get('kind', 'file of another program')}, not a {cls.__name__}")
         return cls(**tensors, **json.loads(header["result"]))
@@ -222,19 +229,13 @@ def load_result(path: str | Path) -> Attribution | Counterfactual:
 
     Raises:
         FileNotFoundError: nothing at `path`.
-        ValueError: the file is no result.
+        ValueError: the file is no result, or was damaged.
     """
-    kind = _read(Path(path))[1].get("kind")
-    return Counterfactual.load(path) if kind == Counterfactual.__name__ else Attribution.load(path)
+    return load_with_digests(path)[0]
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a file, and its header."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no result {path}")
-    try:
-        with safe_open(path, framework="pt") as stored:
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a dict)
-            return tensors, stored.metadata() or {}
-    except SafetensorError as error:
-        raise InvalidValue(f"{path} is not a saved result ({error})") from error
+def load_with_digests(path: str | Path) -> tuple[Attribution | Counterfactual, dict[str, str]]:
+    """Read a saved result, and the digests of the files beside it; raises as `load_result` does."""
+    tensors, header = load_tensors(Path(path), "result")
+    kind = Counterfactual if header.get("kind") == Counterfactual.__name__ else Attribution
+    return kind._made_of(tensors, header, path), json.loads(header.get("beside", "{}"))

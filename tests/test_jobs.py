@@ -70,16 +70,20 @@ def test_folders_of_pictures_may_have_the_names_of_a_job(make_explainer, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["result.safetensors", "receipt.safetensors", "record.json"])
-@pytest.mark.parametrize("damage", ["emptied", "halved", "removed"])
+@pytest.mark.parametrize("damage", ["emptied", "halved", "removed", "flipped", "folder"])
 def test_a_damaged_result_is_made_again_and_stops_nothing(make_explainer, tmp_path, capsys, name, damage):
     images, out = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png")), tmp_path / "out"
     run_job(make_explainer(), images, out, task="attribution")
     before, values = written(out), Attribution.load(out / "b" / "result.safetensors").values
     path = out / "b" / name
     content = path.read_bytes()
-    path.unlink()  # loaded tensors look into the old file
-    if damage != "removed":
-        path.write_bytes(content[: len(content) // 2] if damage == "halved" else b"")
+    flipped = content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+    if damage in ("removed", "folder"):
+        path.unlink()
+    else:
+        path.write_bytes({"emptied": b"", "halved": content[: len(content) // 2], "flipped": flipped}[damage])
+    if damage == "folder":
+        path.mkdir()
     again = make_explainer()
     capsys.readouterr()
     rows = run_job(again, images, out, task="attribution")

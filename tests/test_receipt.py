@@ -101,7 +101,7 @@ def test_what_is_no_receipt_is_refused(tmp_path, classifier, denoiser, image):
     with raises(FileNotFoundError, f"there is no receipt {path}"):
         Receipt.load(path)
     path.write_text("something else")
-    with pytest.raises(ValueError, match=r"none\.safetensors is no receipt \("):
+    with pytest.raises(ValueError, match=r"none\.safetensors is not a saved receipt \("):
         Receipt.load(path)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from freemcg.output import say
+from freemcg.output import free_name, say
 from freemcg.refusal import InvalidValue
 
 Found = TypeVar("Found")
@@ -188,7 +188,7 @@ class QueryCache:
                 f"{self.path} is no query cache ({error}); name another file with --cache, or move this one away"
             ) from None
         if self._opened is None or os.path.samestat(self._opened, self.path.stat()):  # else another process did it
-            aside = _free_name(self.path)
+            aside = free_name(self.path)
             for end in ("", "-wal", "-shm"):
                 part = self.path.with_name(self.path.name + end)
                 if part.exists():
@@ -201,14 +201,6 @@ def _is_cache(path: Path) -> bool:
     with path.open("rb") as stream:
         start = stream.read(2**16)
     return path.name == OWN_FILE or start[68:72] == APPLICATION_ID.to_bytes(4, "big") or b"TABLE answers (" in start
-
-
-def _free_name(path: Path) -> Path:
-    """The name for a damaged file; with a number where there is one already."""
-    aside, number = path.with_name(path.name + ".damaged"), 2
-    while aside.exists():
-        aside, number = path.with_name(f"{path.name}.damaged-{number}"), number + 1
-    return aside
 
 
 def _unwritable(path: Path, error: sqlite3.Error) -> str:

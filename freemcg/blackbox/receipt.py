@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from freemcg.refusal import InvalidValue
+from freemcg.tensor_file import load_tensors, save_tensors
 
 KIND = "Receipt"
 KEY_BYTES = 20
@@ -74,9 +73,7 @@ class Receipt:
             "questions": torch.tensor(counts, dtype=torch.int64).reshape(-1, 2),
         }
         header = {"black_box": self.black_box, "remaining": self.remaining}
-        partial = path.with_name(path.name + ".partial")
-        save_file(tensors, partial, metadata={"kind": KIND, "receipt": json.dumps(header)})
-        partial.replace(path)
+        save_tensors(tensors, path, {"kind": KIND, "receipt": json.dumps(header)})
         return path
 
     @classmethod
@@ -85,17 +82,10 @@ class Receipt:
 
         Raises:
             FileNotFoundError: nothing at `path`.
-            ValueError: the file is no receipt.
+            ValueError: the file is no receipt, or was damaged.
         """
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no receipt {path}")
-        try:
-            with safe_open(path, framework="pt") as stored:
-                header = stored.metadata() or {}
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a dict)
-        except SafetensorError as error:
-            raise InvalidValue(f"{path} is no receipt ({error})") from error
+        tensors, header = load_tensors(path, "receipt")
         if header.get("kind") != KIND:
             raise InvalidValue(f"{path} is no receipt")
         receipt = cls(**json.loads(header["receipt"]))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from freemcg.digits import load_scans, render
 from freemcg.networks import NETWORKS, save_network
+from freemcg.output import write_text
 from freemcg.refusal import InvalidValue
 from freemcg.training.adversarial import attack
 from freemcg.training.data import ImageSet, load_training_images
@@ -80,7 +81,7 @@ def train_classifier(settings: ClassifierTraining, out: Path) -> dict[str, Any]:
         record["held_out_accuracy"] = accuracy(trained, held_out)
         names = list(images.class_names)
         save_network(trained, out, settings.network, arguments, class_names=names)
-        (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+        write_text(out / "training.json", json.dumps(record, indent=2) + "\n")
     return record
 
 

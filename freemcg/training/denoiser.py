@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from freemcg.images import write_image
+from freemcg.output import write_text
 from freemcg.refusal import InvalidValue
 from freemcg.seeding import particle_noise
 from freemcg.training.data import load_training_images
@@ -82,7 +83,7 @@ def train_denoiser(settings: DenoiserTraining, out: Path) -> dict[str, Any]:
     if accelerator.is_main_process:
         DDPMPipeline(trained, scheduler).save_pretrained(out)
         write_image(_sample_grid(trained, scheduler, settings), out / "samples.png")
-        (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+        write_text(out / "training.json", json.dumps(record, indent=2) + "\n")
     return record
 
 

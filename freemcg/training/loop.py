@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from freemcg.output import written_whole
 from freemcg.refusal import InvalidValue
 from freemcg.seeding import generator_for
 from freemcg.training.data import Augmentation, ImageSet
@@ -136,9 +137,8 @@ def train(
                 "settings": made_with,
                 "start": start,
             }
-            partial = checkpoint.with_suffix(".partial")
-            torch.save(state, partial)
-            partial.replace(checkpoint)
+            with written_whole(checkpoint) as partial:
+                torch.save(state, partial)
     record = {
         "settings": made_with,
         "start": start,

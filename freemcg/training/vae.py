@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from freemcg.images import write_image
 from freemcg.networks import ConvVAE, save_network
+from freemcg.output import write_text
 from freemcg.training.data import load_training_images
 from freemcg.training.loop import Training, train
 
@@ -66,7 +67,7 @@ def train_vae(settings: VaeTraining, out: Path) -> dict[str, Any]:
         record["reconstruction_rmse"] = (answers - shown).square().mean().sqrt().item()
         strip = torch.cat([shown, answers], dim=2)
         write_image(torch.cat(list(strip), dim=2), out / "reconstructions.png")
-        (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+        write_text(out / "training.json", json.dumps(record, indent=2) + "\n")
     return record
 
 
