@@ -111,16 +111,6 @@ def test_stopped_and_resumed_training_equals_undisturbed_training(tmp_path, rng)
     torch.testing.assert_close(resumed.weight, whole.weight, rtol=0, atol=0)
 
 
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path, rng):
-    data = ImageSet((torch.rand(8, 1, 4, 4, generator=rng) * 255).to(torch.uint8))
-    loss = lambda model, batch, labels, generator: model(batch.flatten(1)).square().mean()  # noqa: E731
-    train(nn.Linear(16, 1), loss, data, Training(steps=2), tmp_path, Accelerator())
-    with pytest.raises(
-        ValueError, match="was made with other settings; give another --out, or delete it to start anew"
-    ):
-        train(nn.Linear(16, 1), loss, data, Training(steps=3), tmp_path, Accelerator())
-
-
 def test_classifier_of_a_folder_learns_it_and_is_loaded_again(folder, tmp_path):
     settings = ClassifierTraining(
         data=str(folder), image_size=8, width=4, steps=60, batch_size=16, learning_rate=0.01, holdout=0.25

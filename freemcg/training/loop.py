@@ -1,7 +1,8 @@
-"""One training loop for all three models: AdamW, warm-up and cosine decay, EMA, checkpoints, exact resume.
+"""One training loop for all three models: AdamW, a schedule of its rate, EMA, checkpoints, exact resume.
 
 Step `s` draws its images, augmentation and noise from a generator seeded by `(seed, s, process)` alone, so a run that
-was stopped and started again goes through the same batches as one that was not.
+was stopped and started again goes through the same batches as one that was not. One that is finished goes on from its
+last checkpoint where the settings ask for more steps.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -24,6 +26,8 @@ from freemcg.output import written_whole
 from freemcg.refusal import InvalidValue
 from freemcg.seeding import generator_for
 from freemcg.training.data import Augmentation, ImageSet
+from freemcg.training.progress import Progress, changed_settings
+from freemcg.training.schedule import relative_rate
 from freemcg.version import versions
 
 Loss = Callable[[nn.Module, Tensor, Tensor | None, torch.Generator], Tensor]
@@ -40,7 +44,9 @@ class Training(BaseModel):
     steps: int = Field(2000, ge=1)
     batch_size: int = Field(64, ge=1, description="images a step and process")
     learning_rate: float = Field(1e-3, gt=0)
+    schedule: Literal["cosine", "warmup_stable_decay"] = Field("cosine", description="see freemcg.training.schedule")
     warmup: int = Field(100, ge=0, description="steps over which the learning rate rises")
+    decay: float = Field(0.2, gt=0, le=1, description="last share of the steps, over which warmup_stable_decay falls")
     weight_decay: float = Field(0.0, ge=0)
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights that are saved")
     augment: Augmentation = Augmentation()
@@ -67,36 +73,34 @@ def train(
 
     Returns:
         The network whose weights should be kept (the averaged one where `settings.ema` is set), in eval mode, and the
-        record of the run: loss curve, seconds, versions, settings.
+        record of the training: loss curve, runs, seconds, versions, settings.
 
     Raises:
-        ValueError: the checkpoint in `out` was made with other settings.
+        ValueError: the checkpoint in `out` was made with settings that may not change, or from another start.
     """
     averaged = copy.deepcopy(network).eval().requires_grad_(False).to(accelerator.device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     model, optimizer = accelerator.prepare(network, optimizer)
     kept = accelerator.unwrap_model(model)
     checkpoint = out / "checkpoint.pt"
-    first, seconds, curve = 0, 0.0, []
-    made_with = json.loads(settings.model_dump_json())
+    progress, changed = Progress(), {}
     if checkpoint.is_file():
         state = torch.load(checkpoint, map_location=accelerator.device, weights_only=True)
-        if state["settings"] != made_with:
+        progress = Progress(**state["progress"])
+        changed = changed_settings(checkpoint, state["settings"], settings, progress.step)
+        if state["start"] != start:
             raise InvalidValue(
-                f"{checkpoint} was made with other settings; give another --out, or delete it to start anew"
-            )
-        if state.get("start") != start:
-            raise InvalidValue(
-                f"{checkpoint} began with other weights, {state.get('start')}, than {start}; give another --out"
+                f"{checkpoint} began with other weights, {state['start']}, than {start}; give another --out"
             )
         kept.load_state_dict(state["network"])
         averaged.load_state_dict(state["averaged"])
         optimizer.load_state_dict(state["optimizer"])
-        first, seconds, curve = state["step"], state["seconds"], state["curve"]
+    if progress.step < settings.steps:
+        progress.begin(changed)
 
     bar = tqdm(
-        range(first, settings.steps),
-        initial=first,
+        range(progress.step, settings.steps),
+        initial=progress.step,
         total=settings.steps,
         desc="training",
         disable=not accelerator.is_main_process,
@@ -111,7 +115,7 @@ def train(
         batch = settings.augment(batch, generator).to(accelerator.device)
         labels = None if labels is None else labels.to(accelerator.device)
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(step, settings)
+            group["lr"] = settings.learning_rate * relative_rate(step, settings)
         value = loss(model, batch, labels, generator)
         optimizer.zero_grad()
         accelerator.backward(value)
@@ -122,42 +126,34 @@ def train(
         running = value.item() if math.isnan(running) else 0.98 * running + 0.02 * value.item()
         if step % 20 == 0:
             bar.set_postfix(loss=f"{running:.4f}")
-        done = step + 1
-        if done % 100 == 0 or done == settings.steps:
-            curve.append([done, round(running, 6)])
-        if accelerator.is_main_process and (done % settings.checkpoint_every == 0 or done == settings.steps):
-            out.mkdir(parents=True, exist_ok=True)
+        progress.advance(time.monotonic() - began)
+        last = progress.step == settings.steps
+        if progress.step % 100 == 0 or last:
+            progress.loss_curve.append([progress.step, round(running, 6)])
+        if accelerator.is_main_process and (progress.step % settings.checkpoint_every == 0 or last):
             state = {
                 "network": kept.state_dict(),
                 "averaged": averaged.state_dict(),
                 "optimizer": optimizer.state_dict(),
-                "step": done,
-                "seconds": seconds + time.monotonic() - began,
-                "curve": curve,
-                "settings": made_with,
+                "progress": asdict(progress),
+                "settings": json.loads(settings.model_dump_json()),
                 "start": start,
             }
+            out.mkdir(parents=True, exist_ok=True)
             with written_whole(checkpoint) as partial:
                 torch.save(state, partial)
     record = {
-        "settings": made_with,
+        "settings": json.loads(settings.model_dump_json()),
         "start": start,
         "images": len(images),
         "parameters": sum(parameter.numel() for parameter in kept.parameters()),
-        "seconds": round(seconds + time.monotonic() - began, 1),
+        "seconds": progress.seconds,
         "processes": accelerator.num_processes,
-        "loss_curve": curve,
+        "runs": progress.runs,
+        "loss_curve": progress.loss_curve,
         "versions": versions(),
     }
     return (kept if settings.ema is None else averaged).eval(), record
-
-
-def _schedule(step: int, settings: Training) -> float:
-    """Linear warm-up to 1, then half a cosine down to 0."""
-    if step < settings.warmup:
-        return (step + 1) / settings.warmup
-    progress = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 @torch.no_grad()
