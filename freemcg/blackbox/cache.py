@@ -28,8 +28,9 @@ LONGEST_WAIT = 60.0
 AT_ONCE = 500
 CHECKSUM = 4  # bytes after the numbers of a row; rows of older files have none
 _COLUMNS = ["model", "scores", "image", "answer"]
-_IN_USE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_UNWRITABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+# how sqlite begins its messages; Python 3.10 knows no error codes
+_IN_USE = ("database is locked", "database table is locked", "database schema is locked")
+_UNWRITABLE = ("database or disk is full", "disk I/O error", "attempt to write a readonly", "unable to open database")
 
 
 @dataclass(frozen=True)
@@ -174,13 +175,12 @@ class QueryCache:
 
     def _refuse_or_set_aside(self, error: sqlite3.DatabaseError) -> None:
         """Move a file away that cannot be read, if it is a cache at all; the connection to it is closed."""
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        if code in _IN_USE:
+        if str(error).startswith(_IN_USE):
             raise InvalidValue(
                 f"{self.path} was in use by another program for {LONGEST_WAIT:g} s ({error}); end that program, or "
                 "name another file with --cache"
             ) from None
-        if code in _UNWRITABLE:
+        if str(error).startswith(_UNWRITABLE):
             raise InvalidValue(_unwritable(self.path, error)) from None
         self.close()
         if self._opened is None and not _is_cache(self.path):
