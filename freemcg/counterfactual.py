@@ -39,9 +39,7 @@ def find_counterfactual(
         QueryBudgetExceeded: not even one query is left, so nothing can be said.
     """
     settings = _with_runner_up_paid(settings, black_box, target)
-    search = settings.search
-    checks = 1 if isinstance(search, PaperSearch) else search.checks
-    return _find(black_box, denoiser, image, target, settings, n=1, checks=checks)[0]
+    return _find(black_box, denoiser, image, target, settings, n=1, checks=settings.search.checks)[0]
 
 
 def find_diverse_counterfactuals(
@@ -62,14 +60,13 @@ def find_diverse_counterfactuals(
 
 def _with_runner_up_paid(settings: Settings, black_box: BlackBox, target: int | str | None) -> Settings:
     """The settings with a budget of the search that leaves the queries that `_runner_up` may ask."""
-    search = settings.search
-    if target is not None or isinstance(search, PaperSearch) or not _hides_runner_up(black_box):
+    if target is not None or not _hides_runner_up(black_box):
         return settings
     try:
-        left = SharedSearch(**{**dict(search), "budget": search.budget - RUNNER_UP_QUERIES})
+        left = settings.search.without(RUNNER_UP_QUERIES)
     except ValueError:
         raise InvalidValue(
-            f"search.budget of {search.budget} is too small to look for a runner-up first, which takes "
+            f"search.budget of {settings.search.budget} is too small to look for a runner-up first, which takes "
             f"{RUNNER_UP_QUERIES} queries where only labels are answered; raise it, or name the target"
         ) from None
     return settings.model_copy(update={"search": left})
@@ -95,8 +92,8 @@ def _find(
         target,
         n=n,
         checks=checks,
-        confidence=getattr(search, "confidence", 0.5),
-        copies=getattr(search, "copies", 0),
+        confidence=search.confidence,
+        copies=search.copies,
         strength=search.strength,
         seed=settings.seed,
     )

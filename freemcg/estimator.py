@@ -111,10 +111,9 @@ class Ensemble:
         Raises:
             QueryBudgetExceeded: what was answered all the same is kept, and counts.
         """
-        have, total = _length(self._on_axes), self.queries + queries
-        wanted = have
+        have, wanted = _length(self._on_axes), _length(self._on_axes)
         if estimate in ON_AXES:
-            wanted = max(round(ON_AXES[estimate] * total), min(LEAST_ON_AXES, total))
+            wanted = queries_on_axes(estimate, self.queries + queries)
             wanted = min(wanted, 1 + len(self.axes.variances), have + queries)
         if wanted > have:
             self._ask_on_axes(ask, have, wanted)
@@ -213,6 +212,12 @@ class Ensemble:
 
     def _values(self, answers: Tensor | None, objective: Objective, target: int) -> Tensor:
         return self.particles.new_zeros(0) if answers is None else objective(answers, target).to(self.particles)
+
+
+def queries_on_axes(estimate: str, queries: int) -> int:
+    """How many of the first `queries` go to sigma points, if there are axes enough; the others go to particles."""
+    share = ON_AXES.get(estimate, 0.0)
+    return max(round(share * queries), min(LEAST_ON_AXES, queries)) if share else 0
 
 
 def draw_particles(

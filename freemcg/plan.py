@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from freemcg.attribution import BATCH, FIRST_BATCH
 from freemcg.blackbox.repeats import MOST_REPEATS
-from freemcg.estimator import LEAST_ON_AXES, ON_AXES
+from freemcg.estimator import queries_on_axes
 from freemcg.refusal import InvalidValue
-from freemcg.settings import PaperSearch, Settings
+from freemcg.settings import Settings
 
 if TYPE_CHECKING:
     from freemcg.blackbox import BlackBox
@@ -64,15 +64,12 @@ def calls(settings: Settings, task: Task, *, may_change: bool = False) -> list[i
     again = [1, MOST_REPEATS - 1] if may_change else []
     if task == "attribution":
         return [1, *_calls_of_a_map(settings), *again]
-    search = settings.search
-    if isinstance(search, PaperSearch):
-        return [1] + [search.particles] * (search.steps - 1) + [1] + again
-    return [1] + [search.queries_per_gradient] * search.gradients + [1] * search.checks + again
+    return [*settings.search.calls, *again]
 
 
 def most_queries(settings: Settings, task: Task, *, may_change: bool = False) -> int:
     """The most queries that an image costs: all `calls`, or a search's budget, which holds for a runner-up as well."""
-    if task == "counterfactual" and not isinstance(settings.search, PaperSearch):
+    if task == "counterfactual":
         return settings.search.budget + (MOST_REPEATS if may_change else 0)
     return sum(calls(settings, task, may_change=may_change))
 
@@ -89,15 +86,9 @@ def _calls_of_a_map(settings: Settings) -> list[int]:
 
 
 def _calls_of_a_level(estimate: str, before: int, queries: int) -> list[int]:
-    """As `freemcg.estimator.Ensemble.ask` goes on from `before` queries, where there are axes enough."""
-    if estimate not in ON_AXES:
-        return [queries - before]
-
-    def on_axes(total: int) -> int:
-        return max(round(ON_AXES[estimate] * total), min(LEAST_ON_AXES, total))
-
-    more = on_axes(queries) - on_axes(before)
-    return [each for each in (more, queries - before - more) if each > 0]
+    """As `freemcg.estimator.Ensemble.ask` goes on from `before` queries, if there are axes enough."""
+    on_axes = queries_on_axes(estimate, queries) - queries_on_axes(estimate, before)
+    return [each for each in (on_axes, queries - before - on_axes) if each > 0]
 
 
 def forecast(

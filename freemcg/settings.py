@@ -65,6 +65,19 @@ class SharedSearch(BaseModel):
         most = (self.particles + 1) * (1 + self.copies)
         return min(most, self.budget - 1 - self.gradients * self.queries_per_gradient)
 
+    @property
+    def calls(self) -> list[int]:
+        """Queries of each time that the black box is asked and waited for, the image's own among them."""
+        return [1] + [self.queries_per_gradient] * self.gradients + [1] * self.checks
+
+    def without(self, queries: int) -> SharedSearch:
+        """The same search with a budget that is smaller by `queries`, which are spent elsewhere.
+
+        Raises:
+            ValueError: what is left is too small.
+        """
+        return SharedSearch(**{**dict(self), "budget": self.budget - queries})
+
     @model_validator(mode="after")
     def _budget_reaches(self) -> SharedSearch:
         if self.queries_per_gradient < 2:
@@ -102,6 +115,35 @@ class PaperSearch(BaseModel):
     eta: float = Field(1.0, ge=0, le=1)
     guidance: float = Field(0.2, ge=0)
     proximity: float = Field(0.02, ge=0)
+
+    @property
+    def calls(self) -> list[int]:
+        """Queries of each time that the black box is asked and waited for, the image's own among them."""
+        return [1] + [self.particles] * (self.steps - 1) + [1] * self.checks
+
+    @property
+    def budget(self) -> int:
+        """Queries of the whole search, which its numbers fix."""
+        return sum(self.calls)
+
+    @property
+    def checks(self) -> int:
+        """Queries for candidates at the end: there is one candidate."""
+        return 1
+
+    @property
+    def confidence(self) -> float:
+        """Target probability wanted of the answer: that it is decided so."""
+        return 0.5
+
+    @property
+    def copies(self) -> int:
+        """Copies of the candidate that are asked about beside it: none."""
+        return 0
+
+    def without(self, queries: int) -> PaperSearch:
+        """The same search: what is spent elsewhere comes on top of its budget."""
+        return self
 
 
 Search = Annotated[SharedSearch | PaperSearch, Field(discriminator="method")]
