@@ -67,9 +67,18 @@ def start_processes(device: str | None = None) -> tuple[PartialState, torch.devi
             raise InvalidValue(f"there is no device {device!r}; name cpu, cuda or cuda:N") from None
         if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
             raise InvalidValue(f"there is no device {device}; {torch.cuda.device_count()} CUDA devices are visible")
+        if wanted.type not in ("cpu", "cuda") and not _computes(wanted):
+            raise InvalidValue(f"nothing can be computed on the device {device!r} here; name cpu, cuda or cuda:N")
     on_cpu = device == "cpu" or not torch.cuda.is_available()
     state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
     return state, state.device if device in (None, "cpu", "cuda") else torch.device(device)
+
+
+def _computes(device: torch.device) -> bool:
+    try:
+        return torch.zeros(1, device=device).tolist() == [0]
+    except Exception:  # each kind of device has its own
+        return False
 
 
 def check_one_counts(black_box: BlackBox, state: PartialState) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from freemcg.attribution import BATCH, FIRST_BATCH
@@ -17,6 +17,8 @@ from freemcg.settings import Settings
 if TYPE_CHECKING:
     from freemcg.blackbox import BlackBox
     from freemcg.jobs import Task
+
+LEAST_PRICE = 1e-6  # a choice of ours: below it a price is a slip of the keyboard
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,29 @@ def budget_in_queries(budget: str, price_per_1000: float | None) -> int:
     The currency is three letters, those of the price; nothing is converted.
 
     Raises:
-        ValueError: it is neither, or money without a price.
+        ValueError: it is neither, or money without a price, or the price is none.
     """
-    found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?) ?[A-Za-z]{3}", budget.strip())
+    check_price(price_per_1000)
+    found = re.fullmatch(r"(\d{1,18})|(\d{1,18}(?:\.\d{1,18})?) ?[A-Za-z]{3}", budget.strip())
     if found is None:
         raise InvalidValue(f"budget is a number of queries (500) or an amount of money (2.50usd), got {budget!r}")
     if found[1]:
         return int(found[1])
     if not price_per_1000:
         raise InvalidValue(f"a budget of money needs the price: --price-per-1000 above 0, with --budget {budget}")
-    return int(Decimal(found[2]) * 1000 // Decimal(str(price_per_1000)))
+    return Fraction(found[2]) * 1000 // Fraction(str(price_per_1000))
+
+
+def check_price(price_per_1000: float | None) -> None:
+    """Refuse what is no price.
+
+    Raises:
+        ValueError: it is below 0, no number, infinite, or so small that it would pay for anything.
+    """
+    if price_per_1000 is not None and price_per_1000 != 0 and not LEAST_PRICE <= price_per_1000 < math.inf:
+        raise InvalidValue(
+            f"--price-per-1000 must be 0, or finite and at least {LEAST_PRICE:f}, got {price_per_1000:g}"
+        )
 
 
 def calls(settings: Settings, task: Task, *, may_change: bool = False) -> list[int]:

@@ -120,6 +120,15 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
     ),
     ({"device": "gpu"}, "there is no device 'gpu'; name cpu, cuda or cuda:N"),
     ({"device": "cuda:99"}, f"there is no device cuda:99; {torch.cuda.device_count()} CUDA devices are visible"),
+    ({"device": "meta"}, "nothing can be computed on the device 'meta' here; name cpu, cuda or cuda:N"),
+    (
+        {"price_per_1000": "1e-320", "budget": "2.50usd"},
+        "--price-per-1000 must be 0, or finite and at least 0.000001, got 9.99989e-321",
+    ),
+    ({"price_per_1000": "inf"}, "--price-per-1000 must be 0, or finite and at least 0.000001, got inf"),
+    ({"price_per_1000": "nan"}, "Invalid value for '--price-per-1000'"),
+    ({"price_per_1000": "-1"}, "Invalid value for '--price-per-1000'"),
+    ({"budget": "9" * 5000}, "budget is a number of queries (500) or an amount of money (2.50usd), got '999"),
     ({"out": None}, "Missing option '--out'"),
     ({"colour": "red"}, "No such option: --colour"),
 ]

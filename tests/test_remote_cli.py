@@ -177,7 +177,14 @@ def test_the_budget_ends_the_job_and_keeps_what_was_learnt(server, place, explai
 
 @pytest.mark.parametrize(
     ("budget", "price", "queries"),
-    [("500", None, 500), ("0", 2.0, 0), ("2.50usd", 1.5, 1666), ("0.3EUR", 0.1, 3000), ("3 usd", 1.0, 3000)],
+    [
+        ("500", None, 500),
+        ("0", 2.0, 0),
+        ("2.50usd", 1.5, 1666),
+        ("0.3EUR", 0.1, 3000),
+        ("3 usd", 1.0, 3000),
+        ("9" * 18 + "usd", 1e-6, (10**18 - 1) * 10**9),
+    ],
 )
 def test_a_budget_is_queries_or_money(budget, price, queries):
     """0.3 / 0.1 * 1000 is 2999.99... in floating point."""

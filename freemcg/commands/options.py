@@ -14,6 +14,14 @@ import typer
 if TYPE_CHECKING:
     from freemcg.blackbox import BlackBox
 
+
+def _price(price_per_1000: float | None) -> float | None:
+    from freemcg.plan import check_price
+
+    check_price(price_per_1000)
+    return price_per_1000
+
+
 Images = Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.", show_default=False)]
 Out = Annotated[Path, typer.Option(help="Folder of the results; what is there is not done again.", show_default=False)]
 DenoiserName = Annotated[
@@ -58,7 +66,9 @@ Budget = Annotated[
         show_default=False,
     ),
 ]
-Price = Annotated[float | None, typer.Option(min=0, help="Price of 1000 queries; shown beside them.")]
+Price = Annotated[
+    float | None, typer.Option(min=0, help="Price of 1000 queries; shown beside them.", callback=_price)
+]
 Cache = Annotated[
     Path | None,
     typer.Option(
