@@ -181,6 +181,16 @@ class Handler(BaseHTTPRequestHandler):
         lists = [[{"label": name, "score": score} for score, name in row] for row in ranked]
         self.reply(json.dumps(lists if len(lists) > 1 else lists[0]))
 
+    def step_vertex(self, rows, argument):
+        """As Vertex AI lists classes."""
+        ranked = [sorted(zip(row, NAMES, strict=True), reverse=True) for row in rows]
+        ids = ["1", "2", "3"]
+        lists = [
+            {"ids": ids, "displayNames": [name for _, name in row], "confidences": [score for score, _ in row]}
+            for row in ranked
+        ]
+        self.reply(json.dumps({"predictions": lists, "deployedModelId": "7"}))
+
     def step_one(self, rows, argument):
         self.reply(json.dumps(rows[0]))
 

@@ -181,6 +181,66 @@ def test_classes_in_any_order_are_told_by_name(server, batch_size):
     torch.testing.assert_close(black_box(pictures(6)).exp(), expected(6).clamp(min=1e-7))
 
 
+OTHER_ORDERS = [["high", "low", "middle"], ["middle", "high", "low"], ["low", "middle", "high"]]
+SCORE = dict(zip(NAMES, ROW, strict=True))
+BY_NAME = {
+    "entries": lambda order: [{"label": name, "score": SCORE[name]} for name in order],
+    "a mapping": lambda order: {name: SCORE[name] for name in order},
+    "two lists": lambda order: {"label": order, "score": [SCORE[name] for name in order]},
+    "a zero-shot pipeline": lambda order: {"sequence": "?", "labels": order, "scores": [SCORE[name] for name in order]},
+    "Vertex AI": lambda order: {
+        "ids": ["7", "8", "9"],
+        "displayNames": order,
+        "confidences": [SCORE[name] for name in order],
+    },
+}
+
+
+@pytest.mark.parametrize("means", ["probabilities", "labels", "top_k", "multi_label"])
+@pytest.mark.parametrize("form", BY_NAME)
+def test_names_and_never_places_tell_which_class_a_score_is_for(server, form, means):
+    rows = [BY_NAME[form](order) for order in OTHER_ORDERS]
+    for value, count in ((rows, 3), (rows[0], 1)):
+        black_box = said(
+            server, "named", value, answer="@", means=means, class_names=NAMES, body={"i": ["{image}"]}, batch_size=3
+        )
+        torch.testing.assert_close(black_box(pictures(count)).exp(), torch.tensor([ROW] * count))
+
+
+def test_classes_named_label_and_score_are_a_mapping(server):
+    names = ["score", "label"]
+    fields = {"answer": "@", "means": "probabilities", "class_names": names, "batch_size": 2}
+    black_box = said(server, "named-so", [{"label": 0.2, "score": 0.8}, {"score": 0.8, "label": 0.2}], **fields)
+    torch.testing.assert_close(black_box(pictures(2)).exp(), torch.tensor([[0.8, 0.2]] * 2))
+
+
+@pytest.mark.parametrize("means", ["logits", "multi_label_logit", "value"])
+def test_scores_of_any_kind_may_come_by_name(server, means):
+    values = {"high": 5.0, "low": -2.0, "middle": 3.0}
+    found = said(server, "any", values, answer="@", means=means, class_names=NAMES)(pictures(1))
+    local = BlackBox(lambda images: torch.tensor([[-2.0, 3.0, 5.0]]), means)(pictures(1))
+    torch.testing.assert_close(found, local)
+
+
+@pytest.mark.parametrize(
+    ("value", "means", "wanted"),
+    [
+        ([[20, 30.4, 49.5]], "probabilities", [0.2, 0.304, 0.495]),
+        ({"high": 50, "low": 20, "middle": 30}, "labels", ROW),
+        ([{"label": "high", "score": 50}, {"label": "low", "score": 40}], "top_k", [0.4, 0.1, 0.5]),
+        ([[20, 70, 50]], "multi_label", [0.2, 0.7, 0.5]),
+        ([30], "binary", [0.7, 0.3]),
+    ],
+)
+def test_percent_is_read_where_it_is_declared(server, value, means, wanted):
+    names = None if means == "binary" else NAMES
+    fields = {"answer": "@", "means": means, "class_names": names}
+    found = said(server, "percent", value, percent=True, **fields)(pictures(1)).exp()
+    torch.testing.assert_close(found, torch.tensor([wanted]), rtol=0, atol=2e-3)
+    with pytest.raises(ValueError):
+        said(server, "percent", value, **fields)(pictures(1))
+
+
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_top_k_leaves_what_is_not_listed_open(server, batch_size):
     url = server.url(f"best{batch_size}", "best=2")
@@ -193,6 +253,10 @@ def test_top_k_leaves_what_is_not_listed_open(server, batch_size):
     np.testing.assert_allclose(rows, wanted, rtol=1e-6)
 
 
+NO_LABELS = (
+    "the answer holds no labels with scores: a list of {label: ..., score: ...}, a mapping {label: score}, or two "
+    "lists {label: [...], score: [...]}"
+)
 LABELS = {"answer": "@", "means": "labels", "class_names": NAMES}
 BAD_ANSWERS = {
     "html": ("<html>\n<b>Log in</b>", {}, "the answer is not JSON: '<html> <b>Log in</b>'"),
@@ -233,7 +297,35 @@ BAD_ANSWERS = {
     "bare": (
         [{"label": "high"}],
         LABELS,
-        'the answer holds no list of labels with scores, {label: ..., score: ...}: \'[{"label": "high"}]\'',
+        f'{NO_LABELS}: \'[{{"label": "high"}}]\'',
+    ),
+    "uneven": (
+        {"label": ["low", "high"], "score": [1]},
+        LABELS,
+        'the answer holds 2 label but 1 score: \'{"label": ["low", "high"], "score": [1]}\'',
+    ),
+    "numbers": ([ROW], LABELS, f"{NO_LABELS}: '[[0.2, 0.3, 0.5]]'"),
+    "unnamed": (
+        {"low": 0.2, "middle": 0.3, "high": 0.5},
+        {"answer": "@"},
+        'the answer names its classes, whose order class_names must say: \'{"low": 0.2, "middle": 0.3, "high": 0.5}\'',
+    ),
+    "scoreless": (
+        {"low": 0.2, "middle": None, "high": 0.5},
+        LABELS,
+        "the answer holds the score None for class 'middle'; it must be a number: "
+        '\'{"low": 0.2, "middle": null, "high": 0.5}\'',
+    ),
+    "true": (
+        {"low": True, "middle": False, "high": False},
+        LABELS,
+        "the answer holds the score True for class 'low'; it must be a number: "
+        '\'{"low": true, "middle": false, "high": false}\'',
+    ),
+    "crane": (
+        {"crane": 0.2, "dog": 0.8},
+        {"answer": "@", "class_names": ["crane", "dog", "crane"]},
+        "the answer names the class 'crane', which is 2 times among class_names: '{\"crane\": 0.2, \"dog\": 0.8}'",
     ),
     "outside": (
         [3],
@@ -467,6 +559,14 @@ def test_a_header_that_cannot_be_sent_is_refused_without_its_value(monkeypatch):
             "holds {image}",
         ),
         ({"means": "label"}, "class_names must be given for means: label"),
+        (
+            {"means": "logits", "percent": True},
+            "percent is for probabilities, labels, top_k, binary, multi_label, not for means: logits",
+        ),
+        (
+            {"means": "label", "class_names": ["crane", "dog", "crane"]},
+            "class_names has 'crane' more than once, but answers tell classes by their names",
+        ),
         ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
         ({"answer": "[[["}, "answer is '[[[', which is no JMESPath expression"),
     ],
@@ -488,7 +588,7 @@ def test_a_missing_library_is_named(monkeypatch):
         box("http://x/")
 
 
-BUNDLED = {"plain": "ok", "huggingface": "best=3", "openai-chat": "chat"}
+BUNDLED = {"plain": "ok", "huggingface": "best=3", "openai-chat": "chat", "vertex": "vertex"}
 
 
 def test_every_bundled_description_is_tried():

@@ -6,7 +6,8 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Generator, Iterator
+from collections import Counter
+from collections.abc import Generator
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -15,18 +16,28 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor
 
+from freemcg.blackbox.body import IMAGE, filled, holds_image, nodes, repeats, with_images
 from freemcg.blackbox.box import BlackBox, Charge
 from freemcg.blackbox.cache import QueryCache
 from freemcg.blackbox.encoding import eight_bit, encode
 from freemcg.blackbox.environment import NAMES_A_SECRET, Environment, refuse_secret
-from freemcg.blackbox.replies import Rows, read_json, read_labelled, read_labels, read_numbers, read_scores
+from freemcg.blackbox.replies import (
+    Rows,
+    names_classes,
+    read_json,
+    read_labelled,
+    read_labels,
+    read_numbers,
+    read_scores,
+)
 from freemcg.blackbox.scores import TWO_CLASSES, VALUE
 from freemcg.blackbox.transport import Reply, Transport
 from freemcg.refusal import InvalidValue, MissingExtra
 
-IMAGE, CLASS_NAMES = "{image}", "{class_names}"
 HOLDS_A_SECRET = re.compile(f"auth|cookie|key|token|{NAMES_A_SECRET.pattern}", re.IGNORECASE)
 PREPARED_AT_ONCE = 512
+BY_NAME = ("labels", "top_k", "label")
+PROBABILITIES = ("probabilities", "labels", "top_k", "binary", "multi_label")
 
 
 class EndpointDescription(BaseModel):
@@ -63,10 +74,12 @@ class EndpointDescription(BaseModel):
         "multi_label_logit",
         "value",
     ] = Field(
-        description="rows of scores; lists of {label, score} with all classes (labels) or some (top_k); a class each; "
+        description="rows of scores; probabilities by name, of all classes (labels) or some (top_k); a class each; "
         "one number each, the probability (binary) or logit of the positive class; a probability or logit for each of "
-        "several labels; or numbers that mean themselves (value)"
+        "several labels; or numbers that mean themselves (value). By name: a list of {label, score}, a mapping "
+        "{label: score} or two lists {label: [...], score: [...]} an image; rows of any kind may come so"
     )
+    percent: bool = Field(False, description="probabilities are in percent: those of exclusive classes sum to 100")
     class_names: str | tuple[str, ...] | None = Field(None, description="a list, or one text with commas")
     image_size: int | tuple[int, int] | None = Field(None, description="a side, or height and width")
     channels: Literal[1, 3] | None = None
@@ -94,22 +107,24 @@ class EndpointDescription(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> EndpointDescription:
-        if self.send == "json" and not _holds_image(self.body):
+        if self.send == "json" and not holds_image(self.body):
             raise InvalidValue("body must hold {image} where the image goes, for send: json")
         if self.send != "json" and self.body is not None:
             raise InvalidValue(f"body is for send: json, not for {self.send}")
         if self.send != "json" and self.encoding == "numbers":
             raise InvalidValue(f"encoding: numbers is for send: json, not for {self.send}")
         if self.encoding == "numbers" and any(
-            IMAGE in each != IMAGE for each in _nodes(self.body) if isinstance(each, str)
+            IMAGE in each != IMAGE for each in nodes(self.body) if isinstance(each, str)
         ):
             raise InvalidValue("{image} must stand alone in its text for encoding: numbers, which are lists")
-        if self.batch_size > 1 and (self.send != "json" or not _repeats(self.body)):
+        if self.batch_size > 1 and (self.send != "json" or not repeats(self.body)):
             raise InvalidValue(
                 f"batch_size is {self.batch_size} but a request holds one image; for several, "
                 "the body needs a list of one element that holds {image}"
             )
-        if self.means in ("labels", "top_k", "label") and self.class_names is None:
+        if self.percent and self.means not in PROBABILITIES:
+            raise InvalidValue(f"percent is for {', '.join(PROBABILITIES)}, not for means: {self.means}")
+        if self.means in BY_NAME and self.class_names is None:
             raise InvalidValue(f"class_names must be given for means: {self.means}")
         return self
 
@@ -130,8 +145,11 @@ class Endpoint:
         names = description.class_names
         if isinstance(names, str):
             names = tuple(name.strip() for name in environment.fill(names).split(","))
+        twice = [name for name, times in Counter(names).items() if times > 1]
+        if twice and description.means in BY_NAME:
+            raise InvalidValue(f"class_names has {twice[0]!r} more than once, but answers tell classes by their names")
         self.class_names = names
-        self._body = _filled(description.body, environment, ", ".join(names or ()))
+        self._body = filled(description.body, environment, ", ".join(names or ()))
         self.transport = Transport(
             headers={name: environment.fill_header(name, text) for name, text in description.headers.items()},
             hide=environment.hide,
@@ -164,10 +182,10 @@ class Endpoint:
         described = self.description
         request: dict[str, Any] = {"method": "POST", "url": self._url}
         if described.encoding == "numbers":
-            return request | {"json": _with_images(self._body, [self._numbers(each) for each in pixels[start:stop]])}
+            return request | {"json": with_images(self._body, [self._numbers(each) for each in pixels[start:stop]])}
         files = [encode(each, described.encoding) for each in pixels[start:stop]]
         if described.send == "json":
-            return request | {"json": _with_images(self._body, [base64.b64encode(each).decode() for each in files])}
+            return request | {"json": with_images(self._body, [base64.b64encode(each).decode() for each in files])}
         kind = f"image/{described.encoding}"
         if described.send == "multipart":
             return request | {"files": {described.field: (f"image.{described.encoding}", files[0], kind)}}
@@ -179,21 +197,28 @@ class Endpoint:
         return values.tolist() if (black, white) == (0, 255) else (black + values / 255 * (white - black)).tolist()
 
     def _read(self, reply: Reply, count: int) -> Rows:
-        described, names = self.description, self.class_names or ()
         try:
             found = self._search(read_json(reply.content))
             if found is None:
-                raise InvalidValue(f"holds nothing at {described.answer!r}")
-            if described.means in ("labels", "top_k"):
-                return read_labelled(found, count, names, all_classes=described.means == "labels")
-            if described.means in TWO_CLASSES or (described.means == VALUE and not _has_rows(found)):
-                return read_numbers(found, count)
-            return read_labels(found, count, names) if described.means == "label" else read_scores(found, count)
+                raise InvalidValue(f"holds nothing at {self.description.answer!r}")
+            return self._meant(found, count) / (100 if self.description.percent else 1)
         except ValueError as error:
             problem = f"the answer is {error}" if str(error) == "not JSON" else f"the answer {error}"
             raise InvalidValue(
                 self.transport.hide(f"{self._url}: {problem}: ") + self.transport.shown(reply.content)
             ) from None
+
+    def _meant(self, found: Any, count: int) -> Rows:
+        means, names = self.description.means, self.class_names or ()
+        if means == "label":
+            return read_labels(found, count, names)
+        if means in TWO_CLASSES:
+            return read_numbers(found, count)
+        if means in BY_NAME or names_classes(found):
+            if not names:
+                raise InvalidValue("names its classes, whose order class_names must say")
+            return read_labelled(found, count, names, all_classes=means != "top_k")
+        return read_scores(found, count) if means != VALUE or _has_rows(found) else read_numbers(found, count)
 
 
 def endpoint_black_box(
@@ -229,42 +254,3 @@ def _compiled(expression: str) -> Any:
         return jmespath.compile(expression).search
     except jmespath.exceptions.JMESPathError:
         raise InvalidValue(f"answer is {expression!r}, which is no JMESPath expression") from None
-
-
-def _filled(node: Any, environment: Environment, class_names: str) -> Any:
-    """The body with every variable and the class names filled in."""
-    if isinstance(node, dict):
-        return {key: _filled(value, environment, class_names) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_filled(value, environment, class_names) for value in node]
-    return environment.fill(node).replace(CLASS_NAMES, class_names) if isinstance(node, str) else node
-
-
-def _with_images(node: Any, images: list[Any]) -> Any:
-    """The body with the images in their places."""
-    if isinstance(node, dict):
-        return {key: _with_images(value, images) for key, value in node.items()}
-    if isinstance(node, list):
-        if len(node) == 1 and _holds_image(node) and not _repeats(node[0]):
-            return [_with_images(node[0], [image]) for image in images]
-        return [_with_images(value, images) for value in node]
-    if not isinstance(node, str) or IMAGE not in node:
-        return node
-    return images[0] if node == IMAGE else node.replace(IMAGE, images[0])
-
-
-def _holds_image(node: Any) -> bool:
-    return any(isinstance(each, str) and IMAGE in each for each in _nodes(node))
-
-
-def _repeats(node: Any) -> bool:
-    """Whether a list of one element that holds the image is within."""
-    return any(isinstance(each, list) and len(each) == 1 and _holds_image(each) for each in _nodes(node))
-
-
-def _nodes(node: Any) -> Iterator[Any]:
-    """The node and all within it."""
-    yield node
-    if isinstance(node, dict | list):
-        for value in node.values() if isinstance(node, dict) else node:
-            yield from _nodes(value)

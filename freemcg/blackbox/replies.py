@@ -13,6 +13,8 @@ from freemcg.refusal import InvalidValue
 
 Rows = NDArray[np.float64]
 LONGEST_LABEL = 60
+PARALLEL = {"label": "score", "labels": "scores", "displayNames": "confidences"}
+"""Names of two lists that go together: what answers are commonly mapped to, zero-shot pipelines, Vertex AI."""
 
 
 def read_json(content: bytes) -> Any:
@@ -33,9 +35,9 @@ def read_scores(found: Any, count: int) -> Rows:
     Raises:
         ValueError: another number of rows, rows of unequal length, no numbers, or NaN.
     """
-    rows = [found] if count == 1 and _is_list_of(found, int | float) else found
+    rows = [found] if count == 1 and _is_numbers(found) else found
     _check_count(rows, count, "rows")
-    if not all(_is_list_of(row, int | float) for row in rows):
+    if not all(_is_numbers(row) for row in rows):
         raise InvalidValue("holds no rows of numbers")
     lengths = sorted({len(row) for row in rows})
     if len(lengths) > 1:
@@ -57,8 +59,18 @@ def read_numbers(found: Any, count: int) -> Rows:
     return read_scores([each if isinstance(each, list) else [each] for each in numbers], count)[:, 0]
 
 
+def names_classes(found: Any) -> bool:
+    """Whether a reply says by name, and not by position, which class a score is for."""
+    while isinstance(found, list) and found:
+        found = found[0]
+    return isinstance(found, dict)
+
+
 def read_labelled(found: Any, count: int, class_names: Sequence[str], *, all_classes: bool) -> Rows:
-    """Lists of `{"label": ..., "score": ...}` in any order, as `(count, classes)`; NaN for a class that is not listed.
+    """Labels with scores in any order, as `(count, classes)`; NaN for a class that is not listed.
+
+    An image has a list of `{"label": ..., "score": ...}`, a mapping `{label: score}`, or two lists that go together, as
+    `PARALLEL` names them. One image may come without a list around it.
 
     Args:
         all_classes: every class must be listed.
@@ -66,15 +78,13 @@ def read_labelled(found: Any, count: int, class_names: Sequence[str], *, all_cla
     Raises:
         ValueError: a label is unknown, listed twice or (where all must be) missing; a score is no finite number.
     """
-    lists = [found] if count == 1 and _is_list_of(found, dict) else found
+    lists = [found] if count == 1 and (isinstance(found, dict) or _is_entries(found)) else found
     _check_count(lists, count, "lists of labels")
     rows = np.full((count, len(class_names)), np.nan)
     for row, listed in zip(rows, lists, strict=True):
-        if not _is_list_of(listed, dict) or not all({"label", "score"} <= set(each) for each in listed):
-            raise InvalidValue("holds no list of labels with scores, {label: ..., score: ...}")
-        for each in listed:
-            index, score = class_index(each["label"], class_names), each["score"]
-            if not isinstance(score, int | float) or not np.isfinite(score):
+        for label, score in _labels_with_scores(listed):
+            index = class_index(label, class_names)
+            if not _is_number(score) or not np.isfinite(score):
                 raise InvalidValue(f"holds the score {score!r} for class {class_names[index]!r}; it must be a number")
             if not np.isnan(row[index]):
                 raise InvalidValue(f"lists class {class_names[index]!r} twice")
@@ -83,6 +93,31 @@ def read_labelled(found: Any, count: int, class_names: Sequence[str], *, all_cla
             missing = class_names[int(np.isnan(row).argmax())]
             raise InvalidValue(f"does not list class {missing!r}; where it lists only some classes, say means: top_k")
     return rows
+
+
+def _labels_with_scores(listed: Any) -> list[tuple[Any, Any]]:
+    """What is listed for one image."""
+    if _is_entries(listed):
+        return [(each["label"], each["score"]) for each in listed]
+    if isinstance(listed, dict):
+        for labels, scores in PARALLEL.items():
+            names, numbers = listed.get(labels), listed.get(scores)
+            if isinstance(names, list) and isinstance(numbers, list):
+                if len(names) != len(numbers):
+                    raise InvalidValue(f"holds {len(names)} {labels} but {len(numbers)} {scores}")
+                return list(zip(names, numbers, strict=True))
+        if not any(isinstance(score, str | list | dict) for score in listed.values()):
+            return list(listed.items())
+    raise InvalidValue(
+        "holds no labels with scores: a list of {label: ..., score: ...}, a mapping {label: score}, or two lists "
+        "{label: [...], score: [...]}"
+    )
+
+
+def _is_entries(listed: Any) -> bool:
+    return _is_list_of(listed, dict) and all(
+        isinstance(each.get("label"), str | int) and "score" in each for each in listed
+    )
 
 
 def read_labels(found: Any, count: int, class_names: Sequence[str]) -> Rows:
@@ -102,6 +137,8 @@ def class_index(label: Any, class_names: Sequence[str]) -> int:
     Raises:
         ValueError: there is no such class, or there are several.
     """
+    if class_names.count(label) > 1:
+        raise InvalidValue(f"names the class {label!r}, which is {class_names.count(label)} times among class_names")
     if label in class_names:
         return class_names.index(label)
     if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(class_names):
@@ -116,6 +153,14 @@ def class_index(label: Any, class_names: Sequence[str]) -> int:
 
 def _plain(name: str) -> str:
     return name.casefold().strip(" \t\n.\"'`")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(_is_number(each) for each in value)
 
 
 def _is_list_of(value: Any, kind: Any) -> bool:

@@ -66,9 +66,7 @@ Budget = Annotated[
         show_default=False,
     ),
 ]
-Price = Annotated[
-    float | None, typer.Option(min=0, help="Price of 1000 queries; shown beside them.", callback=_price)
-]
+Price = Annotated[float | None, typer.Option(min=0, help="Price of 1000 queries; shown beside them.", callback=_price)]
 Cache = Annotated[
     Path | None,
     typer.Option(
