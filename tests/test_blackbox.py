@@ -198,6 +198,54 @@ def test_the_classifier_gets_float32(dtype, images):
 # --- what an answer may look like ---
 
 
+class OtherArray:
+    """An array of another library."""
+
+    def __init__(self, array):
+        self.array, self.shape = array, array.shape
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+class OnDevice:
+    """An array of another library that says where its memory is."""
+
+    def __init__(self, tensor):
+        self.tensor, self.shape = tensor, tensor.shape
+
+    def __dlpack__(self, **options):
+        return self.tensor.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.tensor.__dlpack_device__()
+
+
+class UnreadableOnDevice(OtherArray):
+    """One whose memory this torch cannot reach, but which gives a copy."""
+
+    def __dlpack__(self, **options):
+        raise BufferError
+
+    def __dlpack_device__(self):
+        return (99, 0)
+
+
+@pytest.mark.parametrize("answer", [[1, 0, 2], (1, 0, 2), [[1], [0], [2]], [np.int64(1), torch.tensor(0), 2]])
+def test_labels_come_as_lists_too(answer):
+    found = BlackBox(lambda images: answer, "label", num_classes=3)(torch.zeros(3, 1, 2, 2))
+    assert found.argmax(dim=1).tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize("wrap", [list, tuple])
+def test_lists_of_top_classes_are_rows_or_a_pair(wrap):
+    rows = [[0.7, NAN, 0.2], [NAN, 0.9, NAN]]
+    pair = ([[0, 2], [1, 0]], [[0.7, 0.2], [0.9, 0.05]])
+    for answer, second in ((wrap(rows), [0.05, 0.9, 0.05]), (wrap(pair), [0.05, 0.9, 0.05])):
+        found = BlackBox(lambda images, answer=answer: answer, "top_k", num_classes=3)(torch.zeros(2, 1, 2, 2)).exp()
+        torch.testing.assert_close(found, torch.tensor([[0.7, 0.1, 0.2], second]))
+
+
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -212,6 +260,16 @@ def test_the_classifier_gets_float32(dtype, images):
         lambda logits: (logits, None),
         lambda logits: (logits, torch.zeros(len(logits), 7, 7)),
         lambda logits: [logits.numpy()],
+        lambda logits: logits.tolist(),
+        lambda logits: tuple(tuple(row) for row in logits.tolist()),
+        lambda logits: [list(row) for row in logits.double()],
+        lambda logits: [list(row) for row in logits.numpy()],
+        lambda logits: {"logits": logits.tolist()},
+        lambda logits: OtherArray(logits.numpy()),
+        OnDevice,
+        lambda logits: UnreadableOnDevice(logits.numpy()),
+        lambda logits: (OtherArray(logits.numpy()), None),
+        lambda logits: logits.double().numpy().astype(np.longdouble),
     ],
     ids=[
         "float64",
@@ -225,6 +283,16 @@ def test_the_classifier_gets_float32(dtype, images):
         "tuple",
         "tuple-hidden",
         "list-numpy",
+        "lists",
+        "tuples",
+        "lists-of-scalars",
+        "lists-of-numpy-scalars",
+        "dict-lists",
+        "other-library",
+        "dlpack",
+        "dlpack-fails",
+        "tuple-other-library",
+        "longdouble",
     ],
 )
 def test_answers_come_in_many_wrappings(wrap, images):
@@ -556,33 +624,91 @@ def test_a_classifier_that_normalises_in_place_leaves_the_callers_images_alone(i
             ValueError,
             "the black box answered NaN or infinity for image 1 of 3",
         ),
-        ("logits", [[0.0, 1.0]] * 3, TypeError, "the black box answered list; it must answer a tensor or an array"),
+        (
+            "logits",
+            [[0.0, 1.0], [0.0], [0.0, 1.0]],
+            TypeError,
+            "the black box answered a list that holds something else than numbers, or lists of unequal length; "
+            "it must answer numbers: a tensor, an array, or lists",
+        ),
+        (
+            "label",
+            ["cat", "dog", "cat"],
+            TypeError,
+            "the black box answered a list that holds something else than numbers, or lists of unequal length; "
+            "it must answer numbers: a tensor, an array, or lists",
+        ),
+        (
+            "label",
+            np.array(["cat", "dog", "cat"]),
+            TypeError,
+            "the black box answered an array of <U3; it must answer numbers: a tensor, an array, or lists",
+        ),
+        (
+            "logits",
+            np.array([[None, 1.0]] * 3),
+            TypeError,
+            "the black box answered an array of object; it must answer numbers: a tensor, an array, or lists",
+        ),
+        (
+            "logits",
+            [torch.zeros(2)] * 3,
+            TypeError,
+            "the black box answered list (Tensor (2,), Tensor (2,), Tensor (2,)); it must answer numbers: a tensor, an "
+            "array, or lists",
+        ),
+        (
+            "logits",
+            torch.zeros(3, 2, dtype=torch.complex64),
+            TypeError,
+            "the black box answered complex numbers (torch.complex64); it must answer real ones, such as their .real",
+        ),
+        (
+            "logits",
+            [[1j, 0.0]] * 3,
+            TypeError,
+            "the black box answered complex numbers (torch.complex128); it must answer real ones, such as their .real",
+        ),
+        ("binary", 0.5, ValueError, "the black box answered shape () for 3 images; it must be (3,)"),
         (
             "logits",
             {"scores": torch.zeros(3, 2)},
             TypeError,
-            "the black box answered dict (scores); it must answer a tensor or an array",
+            "the black box answered dict (scores); it must answer numbers: a tensor, an array, or lists",
         ),
         (
             "logits",
             (torch.zeros(3, 2, 2), None),
             TypeError,
-            "the black box answered tuple (Tensor (3, 2, 2), NoneType); it must answer a tensor or an array",
+            "the black box answered tuple (Tensor (3, 2, 2), NoneType); "
+            "it must answer numbers: a tensor, an array, or lists",
         ),
         (
             "logits",
             (torch.zeros(()), torch.zeros(3, 2)),
             TypeError,
-            "the black box answered tuple (Tensor (), Tensor (3, 2)); it must answer a tensor or an array",
+            "the black box answered tuple (Tensor (), Tensor (3, 2)); "
+            "it must answer numbers: a tensor, an array, or lists",
         ),
-        ("logits", (), TypeError, "the black box answered tuple (); it must answer a tensor or an array"),
+        (
+            "logits",
+            (),
+            TypeError,
+            "the black box answered tuple (); it must answer numbers: a tensor, an array, or lists",
+        ),
         (
             "label",
             (torch.zeros(3, 2), torch.zeros(3)),
             TypeError,
-            "the black box answered tuple (Tensor (3, 2), Tensor (3,)); it must answer a tensor or an array",
+            "the black box answered tuple (Tensor (3, 2), Tensor (3,)); "
+            "it must answer numbers: a tensor, an array, or lists",
         ),
-        ("logits", None, TypeError, "the black box answered NoneType; it must answer a tensor or an array"),
+        (
+            "logits",
+            None,
+            TypeError,
+            "the black box answered NoneType; it must answer numbers: a tensor, an array, or lists",
+        ),
         (
             "probabilities",
             torch.tensor([[0.5, 0.5], [2.0, 1.5], [0.0, 1.0]]),

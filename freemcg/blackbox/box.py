@@ -15,7 +15,7 @@ from freemcg.blackbox.cache import QueryCache, image_key
 from freemcg.blackbox.preparation import check_images, prepared
 from freemcg.blackbox.receipt import Receipt
 from freemcg.blackbox.scores import MULTI_LABEL, ONE_NUMBER, SCORE_KINDS, TWO_CLASSES, VALUE, spread_top_k
-from freemcg.blackbox.unwrap import as_tensor, unwrapped
+from freemcg.blackbox.unwrap import as_tensor, is_row, unwrapped
 from freemcg.eval_mode import refuse_training
 from freemcg.identity import identity
 from freemcg.refusal import InvalidType, InvalidValue, Refusal
@@ -60,10 +60,10 @@ class BlackBox:
     """A classifier that can only be queried.
 
     Args:
-        predict: a callable, from images `(N, C, H, W)` float32 in [0, 1] to scores: a tensor or array, an object or
-            dict with `logits`, or a tuple or list that begins with such a tensor. A `torch.nn.Module` gets the images
-            on its own device and must be in eval mode. Or a `Remote`, which counts for itself what it sends. Where it
-            has an `identity`, a string, it is known by that.
+        predict: a callable, from images `(N, C, H, W)` float32 in [0, 1] to scores: a tensor, an array of any library,
+            lists of numbers, an object or dict with `logits`, or a tuple or list that begins with such an array. A
+            `torch.nn.Module` gets the images on its own device and must be in eval mode. Or a `Remote`, which counts
+            for itself what it sends. Where it has an `identity`, a string, it is known by that.
         scores: what it answers: `"logits"`, `"probabilities"` or `"log_probabilities"` `(N, num_classes)`; `"top_k"`,
             the probabilities of some classes, either `(N, num_classes)` with NaN for the others or a pair of labels
             and scores, both `(N, k)`; or `"label"` `(N,)`. The last two need `class_names` or `num_classes`.
@@ -362,7 +362,7 @@ class BlackBox:
         Float64 holds every kind of number that a model answers, so nothing is lost before it is kept.
         """
         wanted = 1 if self.scores in ONE_NUMBER else 2
-        if self.scores == "top_k" and isinstance(answer, tuple | list) and len(answer) == 2:
+        if self.scores == "top_k" and isinstance(answer, tuple | list) and len(answer) == 2 and not is_row(answer[0]):
             labels, scores = (as_tensor(each) for each in answer)
             answer = spread_top_k(labels, scores.double(), self.num_classes or 0)
         answer = as_tensor(unwrapped(answer, count, wanted))
