@@ -66,7 +66,8 @@ class CounterfactualMethod(ABC):
         Raises:
             QueryBudgetExceeded: not even one query is left, so nothing can be said.
         """
-        batch = image[None] if isinstance(image, Tensor) and image.ndim == 3 else image
+        one = isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] in (1, 3)
+        batch = image[None] if one else image
         check_images(batch)
         self.denoiser.check_size(batch)
         if len(batch) != 1:

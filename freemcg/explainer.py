@@ -265,7 +265,8 @@ class FreeMCG:
 
     def _one(self, image: Tensor, target: int | str | None) -> Tensor:
         """One checked image `(C, H, W)`, where the denoiser is."""
-        batch = image[None] if isinstance(image, Tensor) and image.ndim == 3 else image
+        one = isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] in (1, 3)
+        batch = image[None] if one else image
         self._check(batch)
         if len(batch) != 1:
             raise InvalidValue(f"one image at a time, (C, H, W), got {tuple(image.shape)}; attribute() takes a batch")

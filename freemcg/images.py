@@ -45,7 +45,7 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") and not part.startswith("..") for part in path.parts)
 
 
-def read_image(path: Path, *, channels: int, size: tuple[int, int] | None = None) -> Tensor:
+def read_image(path: str | Path, *, channels: int, size: tuple[int, int] | None = None) -> Tensor:
     """Read one picture as `(channels, H, W)`, float in [0, 1].
 
     It is decoded by `decode`; grey and colour are converted as asked. With `size = (H, W)` the picture is scaled to
@@ -54,7 +54,7 @@ def read_image(path: Path, *, channels: int, size: tuple[int, int] | None = None
     Raises:
         FileNotFoundError, IsADirectoryError, ValueError: as `decode`.
     """
-    picture, _ = decode(path)
+    picture, _ = decode(Path(path))
     return prepare(picture, channels=channels, size=size)
 
 

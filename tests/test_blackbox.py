@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from freemcg import BlackBox, QueryBudgetExceeded
@@ -805,23 +806,59 @@ def test_the_number_of_classes_may_not_change(known, images):
         (
             torch.zeros(2, 1, 4, 4, dtype=torch.uint8),
             TypeError,
-            "images must be a float tensor in [0, 1], got torch.uint8; divide 8-bit images by 255",
+            "images must be a float tensor (N, C, H, W) in [0, 1], got a tensor of uint8 and shape (2, 1, 4, 4), which "
+            "looks like NCHW; hand over images.float() / 255",
+        ),
+        (
+            np.zeros((6, 5, 3), dtype=np.uint8),
+            TypeError,
+            "images must be a float tensor (N, C, H, W) in [0, 1], got an array of uint8 and shape (6, 5, 3), which "
+            "looks like HWC; hand over torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255",
         ),
         (
             np.zeros((2, 1, 4, 4), dtype=np.float32),
             TypeError,
-            "images must be a float tensor in [0, 1], got ndarray; divide 8-bit images by 255",
+            "images must be a float tensor (N, C, H, W) in [0, 1], got an array of float32 and shape (2, 1, 4, 4), "
+            "which looks like NCHW; hand over torch.from_numpy(images)",
         ),
-        ([0.5], TypeError, "images must be a float tensor in [0, 1], got list; divide 8-bit images by 255"),
-        (torch.zeros(1, 4, 4), ValueError, "images must be (N, C, H, W) with C = 1 or 3, got shape (1, 4, 4)"),
-        (torch.zeros(2, 2, 4, 4), ValueError, "images must be (N, C, H, W) with C = 1 or 3, got shape (2, 2, 4, 4)"),
-        (torch.zeros(0, 1, 4, 4), ValueError, "images must be (N, C, H, W) with C = 1 or 3, got shape (0, 1, 4, 4)"),
+        (
+            [0.5],
+            TypeError,
+            "images must be a float tensor (N, C, H, W) in [0, 1], got list of float64 and shape (1,)",
+        ),
+        (
+            None,
+            TypeError,
+            "images must be a float tensor (N, C, H, W) in [0, 1], got NoneType",
+        ),
+        (
+            Image.new("RGB", (4, 4)),
+            TypeError,
+            "images must be a float tensor (N, C, H, W) in [0, 1], got a PIL picture of mode RGB; hand over "
+            'torch.from_numpy(numpy.array(image.convert("RGB"))).permute(2, 0, 1)[None].float() / 255',
+        ),
+        (
+            torch.zeros(1, 4, 4),
+            ValueError,
+            "images must be (N, C, H, W) with C = 1 or 3, got a tensor of float32 and shape (1, 4, 4), which looks "
+            "like CHW; hand over image[None]",
+        ),
+        (
+            torch.zeros(2, 2, 4, 4),
+            ValueError,
+            "images must be (N, C, H, W) with C = 1 or 3, got a tensor of float32 and shape (2, 2, 4, 4)",
+        ),
+        (
+            torch.zeros(0, 1, 4, 4),
+            ValueError,
+            "images must be (N, C, H, W) with C = 1 or 3, got a tensor of float32 and shape (0, 1, 4, 4)",
+        ),
         (torch.full((1, 1, 2, 2), NAN), ValueError, "images hold NaN or infinity; they must be in [0, 1]"),
         (torch.full((1, 1, 2, 2), -INFINITY), ValueError, "images hold NaN or infinity; they must be in [0, 1]"),
         (
             torch.tensor([0.0, 255.0]).reshape(1, 1, 1, 2),
             ValueError,
-            "images must be in [0, 1], got values in [0, 255]; rescale them first",
+            "images must be in [0, 1], got values in [0, 255]; hand over images / 255",
         ),
         (
             torch.tensor([-0.125, 0.5]).reshape(1, 1, 1, 2),

@@ -137,7 +137,12 @@ class TestLaws:
             (images, 2, "there is no class 2; classes are 0..1"),
             (images, [0, 1], "there are 5 images but 2 targets"),
             (images * 3, 0, None),
-            (images[0], 0, f"images must be (N, C, H, W) with C = 1 or 3, got shape {SHAPE}"),
+            (
+                images[0],
+                0,
+                f"images must be (N, C, H, W) with C = 1 or 3, got a tensor of float32 and shape {SHAPE}, which looks "
+                "like CHW; hand over image[None]",
+            ),
         ):
             with pytest.raises(ValueError) as caught:
                 method.attribute(wrong, target)

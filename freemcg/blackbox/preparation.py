@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from freemcg.blackbox.mending import looks_like, mending
 from freemcg.images import as_file
 from freemcg.refusal import InvalidType, InvalidValue
 
@@ -55,12 +57,19 @@ def check_images(images: Tensor) -> None:
         ValueError: another number of axes or channels, NaN, or values outside [0, 1]: the message names them.
     """
     if not isinstance(images, Tensor) or not images.is_floating_point():
-        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise InvalidType(f"images must be a float tensor in [0, 1], got {kind}; divide 8-bit images by 255")
+        raise InvalidType(
+            f"images must be a float tensor (N, C, H, W) in [0, 1], got {looks_like(images)}{_hand_over(images)}"
+        )
     if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
-        raise InvalidValue(f"images must be (N, C, H, W) with C = 1 or 3, got shape {tuple(images.shape)}")
+        raise InvalidValue(f"images must be (N, C, H, W) with C = 1 or 3, got {looks_like(images)}{_hand_over(images)}")
     if not images.isfinite().all():
         raise InvalidValue("images hold NaN or infinity; they must be in [0, 1]")
     low, high = images.min().item(), images.max().item()
     if low < 0 or high > 1:
-        raise InvalidValue(f"images must be in [0, 1], got values in [{low:.4g}, {high:.4g}]; rescale them first")
+        advice = _hand_over(images) or "; rescale them first"
+        raise InvalidValue(f"images must be in [0, 1], got values in [{low:.4g}, {high:.4g}]{advice}")
+
+
+def _hand_over(images: Any) -> str:
+    code = mending(images)
+    return code and f"; hand over {code}"
