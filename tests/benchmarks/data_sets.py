@@ -1,13 +1,19 @@
-"""What the benchmarks measure on: the bundled digits, and MNIST with models that `freemcg train` made."""
+"""What the benchmarks measure on: the bundled digits, MNIST with models that `freemcg train` made, and CIFAR-10.
+
+Of CIFAR-10 only images count that both networks decide right.
+"""
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
+from resnet import load_resnet
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -17,9 +23,10 @@ from freemcg.digits import load_scans, render
 from freemcg.models import load_denoiser
 from freemcg.networks import load_network
 
-DATA = ("digits", "mnist")
+DATA = ("digits", "mnist", "cifar10")
 SPLITS = ("test", "train")
 MNIST = Path("../shared/data/mnist.npz")
+SHARED = Path("../shared/data")
 MODELS = Path("runs")
 
 
@@ -33,8 +40,15 @@ class Models:
 
 
 def load_models(data: str, folder: Path = MODELS) -> Models:
-    """The bundle's for digits; for MNIST those in `folder`: `mnist-denoiser`, `mnist-classifier`, `mnist-judge`."""
+    """The bundle's for digits; for MNIST those in `folder`: `mnist-denoiser`, `mnist-classifier`, `mnist-judge`.
+
+    For CIFAR-10 `cifar10-denoiser` in `folder`, or the one among the shared data, explaining ResNet-20.
+    """
     check_data(data)
+    if data == "cifar10":
+        own = folder / "cifar10-denoiser"
+        denoiser = load_denoiser(str((own if own.is_dir() else SHARED / "cifar10-denoiser").absolute()))
+        return Models(denoiser, load_resnet(SHARED / "cifar10-resnet20.safetensors"), load_judge(data, folder))
     digits = data == "digits"
     denoiser = load_denoiser("digits" if digits else str((folder / "mnist-denoiser").absolute()))
     classifier = bundle_folder("digits") / "classifier" if digits else folder / "mnist-classifier"
@@ -44,6 +58,8 @@ def load_models(data: str, folder: Path = MODELS) -> Models:
 def load_judge(data: str, folder: Path = MODELS) -> nn.Module:
     """The judge alone."""
     check_data(data)
+    if data == "cifar10":
+        return load_resnet(SHARED / "cifar10-resnet32.safetensors")
     return load_classifier(bundle_folder("digits") / "judge" if data == "digits" else folder / "mnist-judge")
 
 
@@ -53,7 +69,7 @@ def load_classifier(folder: Path) -> nn.Module:
 
 
 def load_images(data: str, split: str, *, first: int = 0, count: int, mnist: Path = MNIST) -> Tensor:
-    """Images `first` to `first + count - 1` of a split, `(count, 1, 32, 32)` in [0, 1].
+    """Images `first` to `first + count - 1` of a split, `(count, channels, 32, 32)` in [0, 1].
 
     Raises:
         ValueError: there is no such data set or split, or it holds fewer images.
@@ -61,7 +77,9 @@ def load_images(data: str, split: str, *, first: int = 0, count: int, mnist: Pat
     check_data(data)
     if split not in SPLITS:
         raise ValueError(f"--split must be one of {', '.join(SPLITS)}, got {split!r}")
-    if data == "mnist":
+    if data == "cifar10":
+        images = read_cifar10(split, first + count)
+    elif data == "mnist":
         images = read_mnist(mnist, split)[0]
     elif split == "train":
         images = render(load_scans("train")[0])
@@ -81,6 +99,24 @@ def read_mnist(path: Path, split: str) -> tuple[Tensor, Tensor]:
     with np.load(path) as arrays:
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
     return F.pad(torch.from_numpy(images)[:, None], (2, 2, 2, 2)), torch.from_numpy(labels).long()
+
+
+@torch.no_grad()
+def read_cifar10(split: str, most: int) -> Tensor:
+    """The first `most` images of a split that both networks decide right, `(N, 3, 32, 32)` uint8."""
+    import pyarrow.parquet
+
+    networks = [load_resnet(SHARED / f"cifar10-resnet{layers}.safetensors") for layers in (20, 32)]
+    found: list[Tensor] = []
+    for batch in pyarrow.parquet.ParquetFile(SHARED / f"cifar10-{split}.parquet").iter_batches(256):
+        pictures = [Image.open(io.BytesIO(each["bytes"])).convert("RGB") for each in batch["image"].to_pylist()]
+        images = torch.from_numpy(np.stack([np.asarray(each) for each in pictures])).permute(0, 3, 1, 2)
+        labels = torch.tensor(batch["label"].to_pylist())
+        right = torch.stack([network(images / 255).argmax(dim=1) == labels for network in networks]).all(dim=0)
+        found.extend(images[right])
+        if len(found) >= most:
+            break
+    return torch.stack(found[:most])
 
 
 def check_data(data: str) -> None:

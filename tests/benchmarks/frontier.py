@@ -73,7 +73,7 @@ METHODS: dict[str, Callable[[Models, int, int], Any]] = {
 }
 UNBOUNDED = ("whitebox",)
 
-Data = Annotated[str, typer.Option(help="digits or mnist.")]
+Data = Annotated[str, typer.Option(help="digits, mnist or cifar10.")]
 Split = Annotated[str, typer.Option(help="test, or train to choose settings on.")]
 ModelFolder = Annotated[Path, typer.Option(help="Holds mnist-denoiser, mnist-classifier and mnist-judge.")]
 MnistFile = Annotated[Path, typer.Option(help="MNIST as one .npz.")]
