@@ -22,6 +22,7 @@ CONFIGS = {
     "mnist-judge": ClassifierTraining,
     "mnist-vae": VaeTraining,
     "manifold-classifier": ClassifierTraining,
+    "cifar10-denoiser": DenoiserTraining,
     "digits-denoiser": DenoiserTraining,
     "digits-vae": VaeTraining,
     "shapes-classifier": ClassifierTraining,

@@ -67,7 +67,8 @@ def test_a_setting_that_may_not_change_is_named(tmp_path):
         run(tmp_path, steps=9, ema=0.5)
     assert str(caught.value) == (
         f"{tmp_path / 'checkpoint.pt'} was made with ema 0.9, not 0.5, and only steps, batch_size, learning_rate, "
-        "schedule, decay, checkpoint_every may change; give another --out, or delete it to start anew"
+        "schedule, decay, checkpoint_every, check_every, patience, samples_every may change; "
+        "give another --out, or delete it to start anew"
     )
     with pytest.raises(ValueError) as caught:
         run(tmp_path, steps=5)

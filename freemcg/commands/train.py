@@ -55,7 +55,9 @@ def _train_denoiser(
     from freemcg.training import DenoiserTraining, train_denoiser
 
     record = train_denoiser(_training(DenoiserTraining, config, data=data, start_from=start_from), out)
-    _say_trained(out, f"final loss {record['loss_curve'][-1][1]:.4f}")
+    best = min((check["mean"] for check in record["checks"]), default=None)
+    final = f"final loss {record['loss_curve'][-1][1]:.4f}"
+    _say_trained(out, final if best is None else f"held-out loss {best:.4f} at step {record['kept_step']}")
 
 
 @train.command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -11,15 +12,17 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from einops import rearrange
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from freemcg.denoiser import Denoiser
 from freemcg.images import write_image
 from freemcg.output import write_text
 from freemcg.refusal import InvalidValue
 from freemcg.seeding import particle_noise
 from freemcg.training.data import load_training_images
-from freemcg.training.loop import Training, train
+from freemcg.training.held_out import LEVELS, HeldOut
+from freemcg.training.loop import Checks, Training, train
 from freemcg.training.start import as_start, load_start
 
 
@@ -30,13 +33,29 @@ class DenoiserTraining(Training):
     network: dict[str, Any] = Field(default_factory=dict, description="arguments of diffusers.UNet2DModel")
     scheduler: dict[str, Any] = Field(default_factory=dict, description="arguments of diffusers.DDPMScheduler")
     ema: float | None = Field(0.999, gt=0, lt=1)
+    holdout: float = Field(0.0, ge=0, lt=1, description="share of the images kept from training for the checks")
+    check_every: int | None = Field(None, ge=1, description="steps between checks; the best weights are kept")
+    patience: int | None = Field(None, ge=1, description="checks without improvement after which training stops")
+    samples_every: int | None = Field(None, ge=1, description="steps between pictures of samples")
+
+    @model_validator(mode="after")
+    def _checks_have_images(self) -> DenoiserTraining:
+        if self.check_every is not None and self.holdout == 0:
+            raise InvalidValue("check_every needs images that training does not see; set holdout, such as 0.05")
+        if self.patience is not None and self.check_every is None:
+            raise InvalidValue("patience counts checks; set check_every too")
+        return self
 
 
 def train_denoiser(settings: DenoiserTraining, out: Path) -> dict[str, Any]:
     """Train, and write to `out`: the pipeline, `training.json` (the record) and `samples.png` (64 samples).
 
+    With `settings.check_every`, the loss on held-out images is measured on the way, at the noise levels `LEVELS`, and
+    the weights with the lowest mean are those that are kept; they lie in `out` from the first check on. The loss is
+    that of training, the mean squared error of what the network predicts.
+
     Returns:
-        The record: settings, loss curve, seconds, versions, and what `settings.start_from` was.
+        The record: settings, loss curve, checks, seconds, versions, and what `settings.start_from` was.
 
     Raises:
         FileNotFoundError, ValueError: the data, or the denoiser to start from, is not what it must be.
@@ -64,9 +83,7 @@ def train_denoiser(settings: DenoiserTraining, out: Path) -> dict[str, Any]:
     scheduler = DDPMScheduler(**settings.scheduler)
     alphas_cumprod = scheduler.alphas_cumprod.to(accelerator.device)
 
-    def loss(model: nn.Module, batch: Tensor, labels: Tensor | None, generator: torch.Generator) -> Tensor:
-        noise = torch.randn(batch.shape, generator=generator).to(batch.device)
-        t = torch.randint(len(alphas_cumprod), (len(batch),), generator=generator).to(batch.device)
+    def loss_at(model: nn.Module, batch: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         abar = alphas_cumprod[t].reshape(-1, 1, 1, 1)
         clean = 2 * batch - 1
         noisy = abar.sqrt() * clean + (1 - abar).sqrt() * noise
@@ -77,14 +94,49 @@ def train_denoiser(settings: DenoiserTraining, out: Path) -> dict[str, Any]:
         }[scheduler.config.prediction_type]
         return F.mse_loss(model(noisy.contiguous(memory_format=torch.channels_last), t).sample, wanted)
 
+    def loss(model: nn.Module, batch: Tensor, labels: Tensor | None, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(batch.shape, generator=generator).to(batch.device)
+        t = torch.randint(len(alphas_cumprod), (len(batch),), generator=generator).to(batch.device)
+        return loss_at(model, batch, noise, t)
+
+    def write(network: nn.Module, record: dict[str, Any]) -> None:
+        _save_pipeline(DDPMPipeline(network, scheduler), out)
+        write_text(out / "training.json", json.dumps(record, indent=2) + "\n")
+
+    def draw_samples(network: nn.Module, step: int) -> None:
+        if settings.samples_every is not None and step % settings.samples_every == 0 and accelerator.is_main_process:
+            out.mkdir(parents=True, exist_ok=True)
+            write_image(_sample_grid(network, scheduler, settings), out / f"samples-{step}.png")
+
+    checks = None
+    if settings.holdout:
+        images, held_out = images.split(settings.holdout, settings.seed)
+        if len(held_out) == 0:
+            raise InvalidValue(f"holdout {settings.holdout:g} keeps none of {len(images)} images; raise it")
+    if settings.check_every is not None:
+        denoiser = Denoiser(unet, scheduler)
+        measure = HeldOut(held_out, loss_at, {level: denoiser.timestep(level) for level in LEVELS}, settings.seed)
+        checks = Checks(settings.check_every, settings.patience, measure, write)
     unet = unet.to(memory_format=torch.channels_last)
     identity = None if start is None else start.identity
-    trained, record = train(unet, loss, images, settings, out, accelerator, start=identity)
+    trained, record = train(
+        unet, loss, images, settings, out, accelerator, start=identity, checks=checks, after_step=draw_samples
+    )
     if accelerator.is_main_process:
-        DDPMPipeline(trained, scheduler).save_pretrained(out)
+        write(trained, record)
         write_image(_sample_grid(trained, scheduler, settings), out / "samples.png")
-        write_text(out / "training.json", json.dumps(record, indent=2) + "\n")
     return record
+
+
+def _save_pipeline(pipeline: DDPMPipeline, out: Path) -> None:
+    """Write a pipeline file by file, each whole: who reads an earlier one at the time keeps what they read."""
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out) as folder:
+        pipeline.save_pretrained(folder)
+        for path in [path for path in Path(folder).rglob("*") if path.is_file()]:
+            target = out / path.relative_to(folder)
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
 
 
 @torch.no_grad()

@@ -12,12 +12,13 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -54,6 +55,24 @@ class Training(BaseModel):
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Checks:
+    """How the network that would be kept is checked on the way.
+
+    Attributes:
+        every: steps between two checks; there is one at the last step too, and one before the first where training
+            starts from other weights.
+        patience: checks without a lower mean loss, after which training stops.
+        measure: the losses of a network by name. The weights with the lowest mean are kept.
+        improved: takes the best network so far and the record so far.
+    """
+
+    every: int
+    patience: int | None
+    measure: Callable[[nn.Module], dict[str, float]]
+    improved: Callable[[nn.Module, dict[str, Any]], None]
+
+
 def train(
     network: nn.Module,
     loss: Loss,
@@ -63,6 +82,8 @@ def train(
     accelerator: Accelerator,
     *,
     start: str | None = None,
+    checks: Checks | None = None,
+    after_step: Callable[[nn.Module, int], None] = lambda network, step: None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Train `network`, from `out/checkpoint.pt` onwards where an earlier run left one.
 
@@ -70,34 +91,24 @@ def train(
         network: trained in place, over all processes of `accelerator`.
         loss: `(network, images (B, C, H, W) in [0, 1], labels (B,) or None, generator) -> scalar`.
         start: identity of the weights that `network` comes with, where they are another's.
+        checks: made on the way, if any.
+        after_step: takes the network that would be kept, and the number of steps that are done.
 
     Returns:
-        The network whose weights should be kept (the averaged one where `settings.ema` is set), in eval mode, and the
-        record of the training: loss curve, runs, seconds, versions, settings.
+        The network whose weights should be kept (the averaged one where `settings.ema` is set; the best one where there
+        were checks), in eval mode, and the record of the training: loss curve, runs, seconds, versions, settings.
 
     Raises:
         ValueError: the checkpoint in `out` was made with settings that may not change, or from another start.
     """
-    averaged = copy.deepcopy(network).eval().requires_grad_(False).to(accelerator.device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    model, optimizer = accelerator.prepare(network, optimizer)
-    kept = accelerator.unwrap_model(model)
-    checkpoint = out / "checkpoint.pt"
-    progress, changed = Progress(), {}
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, map_location=accelerator.device, weights_only=True)
-        progress = Progress(**state["progress"])
-        changed = changed_settings(checkpoint, state["settings"], settings, progress.step)
-        if state["start"] != start:
-            raise InvalidValue(
-                f"{checkpoint} began with other weights, {state['start']}, than {start}; give another --out"
-            )
-        kept.load_state_dict(state["network"])
-        averaged.load_state_dict(state["averaged"])
-        optimizer.load_state_dict(state["optimizer"])
-    if progress.step < settings.steps:
+    run = _Run(network, len(images), settings, out, accelerator, start)
+    patience = None if checks is None else checks.patience
+    changed = run.resume()
+    progress = run.progress
+    if progress.step < settings.steps and (changed or not progress.stalled(patience)):
         progress.begin(changed)
-
+    if checks is not None and start is not None and not progress.checks:
+        run.check(checks)
     bar = tqdm(
         range(progress.step, settings.steps),
         initial=progress.step,
@@ -106,54 +117,139 @@ def train(
         disable=not accelerator.is_main_process,
         mininterval=1.0,
     )
-    began, running = time.monotonic(), math.nan
-    model.train()
+    smoothed = math.nan
+    run.model.train()
     for step in bar:
+        if progress.stalled(patience):
+            break
+        value = run.step(loss, images)
+        smoothed = value if math.isnan(smoothed) else 0.98 * smoothed + 0.02 * value
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{smoothed:.4f}")
+        last = progress.step == settings.steps
+        if progress.step % 100 == 0 or last:
+            progress.loss_curve.append([progress.step, round(smoothed, 6)])
+        if checks is not None and (progress.step % checks.every == 0 or last):
+            run.check(checks)
+        run.shown.eval()
+        after_step(run.shown, progress.step)
+        run.kept.train()
+        if progress.step % settings.checkpoint_every == 0 or last or progress.stalled(patience):
+            run.save()
+    return run.finished(), run.record()
+
+
+class _Run:
+    """The state of a training: weights, optimizer, progress; and its steps, checks and checkpoints."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        images: int,
+        settings: Training,
+        out: Path,
+        accelerator: Accelerator,
+        start: str | None,
+    ) -> None:
+        self.averaged = copy.deepcopy(network).eval().requires_grad_(False).to(accelerator.device)
+        optimizer = torch.optim.AdamW(
+            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.model, self.optimizer = accelerator.prepare(network, optimizer)
+        self.kept = accelerator.unwrap_model(self.model)
+        self.shown = self.kept if settings.ema is None else self.averaged
+        self.images, self.settings, self.accelerator, self.start = images, settings, accelerator, start
+        self.checkpoint = out / "checkpoint.pt"
+        self.progress = Progress()
+        self.best: dict[str, Tensor] | None = None
+        self.began = time.monotonic()
+
+    def resume(self) -> dict[str, list[Any]]:
+        """Go on from the checkpoint, if there is one; the settings that are changed since."""
+        if not self.checkpoint.is_file():
+            return {}
+        state = torch.load(self.checkpoint, map_location=self.accelerator.device, weights_only=True)
+        changed = changed_settings(self.checkpoint, state["settings"], self.settings, state["progress"]["step"])
+        if state["start"] != self.start:
+            raise InvalidValue(
+                f"{self.checkpoint} began with other weights, {state['start']}, than {self.start}; give another --out"
+            )
+        self.progress = Progress(**state["progress"])
+        self.kept.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best = state["best"]
+        return changed
+
+    def step(self, loss: Loss, images: ImageSet) -> float:
+        """One step of the optimizer; its loss."""
+        settings, step, accelerator = self.settings, self.progress.step, self.accelerator
         generator = generator_for(settings.seed, "train", step, accelerator.process_index)
         chosen = torch.randint(len(images), (settings.batch_size,), generator=generator)
         batch, labels = images.batch(chosen)
         batch = settings.augment(batch, generator).to(accelerator.device)
         labels = None if labels is None else labels.to(accelerator.device)
-        for group in optimizer.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * relative_rate(step, settings)
-        value = loss(model, batch, labels, generator)
-        optimizer.zero_grad()
+        value = loss(self.model, batch, labels, generator)
+        self.optimizer.zero_grad()
         accelerator.backward(value)
-        accelerator.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
         if settings.ema is not None:
-            _average(averaged, kept, min(settings.ema, (1 + step) / (10 + step)))
-        running = value.item() if math.isnan(running) else 0.98 * running + 0.02 * value.item()
-        if step % 20 == 0:
-            bar.set_postfix(loss=f"{running:.4f}")
-        progress.advance(time.monotonic() - began)
-        last = progress.step == settings.steps
-        if progress.step % 100 == 0 or last:
-            progress.loss_curve.append([progress.step, round(running, 6)])
-        if accelerator.is_main_process and (progress.step % settings.checkpoint_every == 0 or last):
-            state = {
-                "network": kept.state_dict(),
-                "averaged": averaged.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "progress": asdict(progress),
-                "settings": json.loads(settings.model_dump_json()),
-                "start": start,
-            }
-            out.mkdir(parents=True, exist_ok=True)
-            with written_whole(checkpoint) as partial:
-                torch.save(state, partial)
-    record = {
-        "settings": json.loads(settings.model_dump_json()),
-        "start": start,
-        "images": len(images),
-        "parameters": sum(parameter.numel() for parameter in kept.parameters()),
-        "seconds": progress.seconds,
-        "processes": accelerator.num_processes,
-        "runs": progress.runs,
-        "loss_curve": progress.loss_curve,
-        "versions": versions(),
-    }
-    return (kept if settings.ema is None else averaged).eval(), record
+            _average(self.averaged, self.kept, min(settings.ema, (1 + step) / (10 + step)))
+        self.progress.advance(time.monotonic() - self.began)
+        return value.item()
+
+    def check(self, checks: Checks) -> None:
+        """Measure the network that would be kept, and remember its weights where it is the best so far."""
+        self.shown.eval()
+        losses = [checks.measure(self.shown) if self.accelerator.is_main_process else {}]
+        broadcast_object_list(losses)
+        if self.progress.check(losses[0]):
+            self.best = copy.deepcopy(self.shown.state_dict())
+            if self.accelerator.is_main_process:
+                checks.improved(self.shown, self.record())
+        self.kept.train()
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        if not self.accelerator.is_main_process:
+            return
+        state = {
+            "network": self.kept.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+            "progress": asdict(self.progress),
+            "settings": json.loads(self.settings.model_dump_json()),
+            "start": self.start,
+        }
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(self.checkpoint) as partial:
+            torch.save(state, partial)
+
+    def finished(self) -> nn.Module:
+        """The network to keep."""
+        if self.best is not None:
+            self.shown.load_state_dict(self.best)
+        return self.shown.eval()
+
+    def record(self) -> dict[str, Any]:
+        """What `training.json` holds."""
+        return {
+            "settings": json.loads(self.settings.model_dump_json()),
+            "start": self.start,
+            "images": self.images,
+            "parameters": sum(parameter.numel() for parameter in self.kept.parameters()),
+            "seconds": self.progress.seconds,
+            "processes": self.accelerator.num_processes,
+            "runs": self.progress.runs,
+            "kept_step": self.progress.best_step if self.progress.checks else self.progress.step,
+            "checks": self.progress.checks,
+            "loss_curve": self.progress.loss_curve,
+            "versions": versions(),
+        }
 
 
 @torch.no_grad()

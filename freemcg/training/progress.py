@@ -12,7 +12,17 @@ from freemcg.refusal import InvalidValue
 if TYPE_CHECKING:
     from freemcg.training.loop import Training
 
-MAY_CHANGE = ("steps", "batch_size", "learning_rate", "schedule", "decay", "checkpoint_every")
+MAY_CHANGE = (
+    "steps",
+    "batch_size",
+    "learning_rate",
+    "schedule",
+    "decay",
+    "checkpoint_every",
+    "check_every",
+    "patience",
+    "samples_every",
+)
 
 
 @dataclass
@@ -24,11 +34,13 @@ class Progress:
         loss_curve: `[step, smoothed training loss]`.
         runs: what each run did: `from_step`, `to_step`, `seconds`, and `changed`, the settings that it had otherwise
             than the run before it, as `[before, now]`.
+        checks: `step`, `mean` and `losses` of each check of the network that would be kept.
     """
 
     step: int = 0
     loss_curve: list[list[float]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
+    checks: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -43,6 +55,25 @@ class Progress:
         """Count a step; `seconds` have gone by since this run began."""
         self.step += 1
         self.runs[-1] |= {"to_step": self.step, "seconds": round(seconds, 1)}
+
+    def check(self, losses: dict[str, float]) -> bool:
+        """Note the losses of a check, and say whether their mean is the lowest so far."""
+        mean = sum(losses.values()) / len(losses)
+        self.checks.append({"step": self.step, "mean": mean, "losses": losses})
+        return self.best_step == self.step
+
+    @property
+    def best_step(self) -> int:
+        """The step of the check with the lowest mean, the first of them."""
+        return int(min(self.checks, key=lambda check: check["mean"])["step"])
+
+    def stalled(self, patience: int | None) -> bool:
+        """Whether that many checks have not improved on the best; a run with changed settings counts anew."""
+        if patience is None or not self.checks:
+            return False
+        asked = max((run["from_step"] for run in self.runs if run["changed"]), default=0)
+        since = max(int(asked), self.best_step)
+        return sum(int(check["step"]) > since for check in self.checks) >= patience
 
 
 def changed_settings(
