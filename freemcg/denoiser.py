@@ -1,4 +1,4 @@
-"""A pretrained diffusion model seen as the map `(x_t, t) -> E[x_0 | x_t]`: the one place that knows `diffusers`.
+"""A pretrained diffusion model seen as the map `(x_t, t) -> E[x_0 | x_t]`.
 
 Images are in [0, 1]; noisy images `x_t = sqrt(abar_t) (2 x - 1) + sqrt(1 - abar_t) eps` are in the model's own range.
 The schedule `abar_t` is read from the scheduler.
@@ -7,7 +7,6 @@ The schedule `abar_t` is read from the scheduler.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable
 from functools import cached_property
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from freemcg.eval_mode import refuse_training
 from freemcg.identity import identity
+from freemcg.pretrained import first_line, load_pipeline
 from freemcg.refusal import InvalidType, InvalidValue
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
@@ -64,14 +64,14 @@ class Denoiser:
         if _read(unet, "cross_attention_dim", None):
             raise InvalidValue("the network wants a text or another condition; take an unconditional diffusion model")
         abar = torch.as_tensor(scheduler.alphas_cumprod).double().cpu()
+        if len(abar) == 0 or not ((abar >= 0) & (abar <= 1)).all():
+            raise InvalidValue("alphas_cumprod of the scheduler must be one or more numbers in [0, 1]")
         self.alphas_cumprod = abar.clamp(min=1e-8)
         self.timesteps = len(abar)
         self.channels: int | None = _read(unet, "in_channels", None)
-        size = _read(unet, "sample_size", None)
-        self.image_size: tuple[int, int] | None = None
-        if size is not None:
-            self.image_size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+        self.image_size = _image_size(_read(unet, "sample_size", None))
         self.name = name or type(unet).__name__
+        self._tried: set[tuple[int, ...]] = set()
 
     @classmethod
     def from_pretrained(
@@ -86,35 +86,20 @@ class Denoiser:
 
         Args:
             path_or_hub_id: a folder with `model_index.json`, or the name of a repository on the Hugging Face hub.
+                Where it holds one variant of the weights only (`*.fp16.safetensors`), that is read.
+            dtype: the kind of float the network computes in; float32 where `None`, whatever the files hold.
 
         Raises:
             FileNotFoundError: a folder that is no pipeline, or lacks a file of weights.
-            ValueError: the pipeline is latent or conditional, or could not be loaded.
+            ValueError: the pipeline is latent or conditional, could not be loaded, or holds another network's weights.
         """
-        from diffusers import DiffusionPipeline  # noqa: PLC0415  (takes seconds to import)
-
-        folder = Path(path_or_hub_id)
-        if folder.exists():
-            _check_pipeline_folder(folder)
-        try:
-            pipeline = DiffusionPipeline.from_pretrained(str(path_or_hub_id))
-        except (OSError, ValueError, ImportError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise InvalidValue(
-                f"the denoiser {str(path_or_hub_id)!r} is neither a folder made by save_pretrained nor a repository "
-                f"that can be reached on the hub: {first}"
-            ) from error
-        for part in ("vae", "vqvae", "text_encoder"):
-            if getattr(pipeline, part, None) is not None:
-                raise InvalidValue(
-                    f"the pipeline {str(path_or_hub_id)!r} has a {part}; take an unconditional pipeline on pixels"
-                )
-        unet = pipeline.unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        unet, scheduler = load_pipeline(str(path_or_hub_id))
+        unet = unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         if dtype is not None:
             unet = unet.to(dtype=dtype)
         if device is not None:
             unet = unet.to(device)
-        return cls(unet, pipeline.scheduler, batch_size=batch_size, name=str(path_or_hub_id))
+        return cls(unet, scheduler, batch_size=batch_size, name=str(path_or_hub_id))
 
     @cached_property
     def identity(self) -> str:
@@ -135,12 +120,13 @@ class Denoiser:
         return torch.float32 if first is None else first.dtype
 
     def check_size(self, images: Tensor) -> None:
-        """Refuse images `(N, C, H, W)` of which the network makes none, and a network that cannot be used as it is.
+        """Refuse images `(N, C, H, W)` that the network does not take, and a network that cannot be used as it is.
 
-        Costs no pass through the network.
+        Costs one pass of one image through the network for each new size.
 
         Raises:
-            ValueError: they have other channels or another size; or a part of the network is in training mode.
+            ValueError: they have other channels or another size than it was made for, or a size that it fails at; the
+                network answers what no denoiser does; or a part of it is in training mode.
         """
         refuse_training(self.unet, "denoiser", "denoiser.unet")
         if self.channels is not None and images.shape[1] != self.channels:
@@ -153,6 +139,37 @@ class Denoiser:
                 f"images are {images.shape[2]}x{images.shape[3]} but the denoiser {self.name} makes {made}; "
                 f"resize them to {made}"
             )
+        if images.shape[1:] not in self._tried:
+            self._try(images[:1])
+            self._tried.add(tuple(images.shape[1:]))
+
+    def _try(self, image: Tensor) -> None:
+        """Denoise one image, so that what the network cannot do shows before anything is asked."""
+        try:
+            self.denoise(image.to(self.device), self.timesteps // 2)
+        except (RuntimeError, ValueError) as error:
+            raise InvalidValue(
+                f"the denoiser {self.name} fails on images of {image.shape[2]}x{image.shape[3]} "
+                f"({first_line(error)}){self._sizes_that_fit(image)}"
+            ) from error
+
+    def _sizes_that_fit(self, image: Tensor) -> str:
+        """For a refusal: the sizes around an image's that a network takes that halves it several times."""
+        for multiple in (2**halvings for halvings in range(1, 9)):
+            below = [max(side // multiple, 1) * multiple for side in image.shape[2:]]
+            above = [side + multiple for side in below]
+            if self._takes(image, below) and self._takes(image, above):
+                sizes = " or ".join(f"{height}x{width}" for height, width in (below, above))
+                whose = "resize them to" if self.image_size is None else "sample_size in its configuration must be"
+                return f"; {whose} a multiple of {multiple}, such as {sizes}"
+        return ""
+
+    def _takes(self, image: Tensor, size: list[int]) -> bool:
+        try:
+            self.denoise(image.new_zeros(1, image.shape[1], *size, device=self.device), self.timesteps // 2)
+        except (RuntimeError, ValueError):
+            return False
+        return True
 
     def sigma(self, t: int) -> float:
         """Noise-to-signal ratio `sqrt((1 - abar_t) / abar_t)` at timestep `t`, for images in [-1, 1]."""
@@ -242,24 +259,21 @@ class Denoiser:
         return math.sqrt(abar) * x_t - math.sqrt(1 - abar) * predicted
 
 
+def _image_size(declared: Any) -> tuple[int, int] | None:
+    """Height and width of the images of a network, from the `sample_size` of its configuration."""
+    if declared is None:
+        return None
+    sides = declared if isinstance(declared, list | tuple) else [declared, declared]
+    if len(sides) != 2 or not all(type(side) is int and side >= 1 for side in sides):
+        raise InvalidValue(
+            f"sample_size in the network's configuration must be one whole number or two, got {declared!r}"
+        )
+    return sides[0], sides[1]
+
+
 def _read(model: Any, key: str, default: Any) -> Any:
     """A value of a diffusers config, which is a mapping with attributes."""
     config = getattr(model, "config", None)
     if config is None:
         return default
     return config.get(key, default) if hasattr(config, "get") else getattr(config, key, default)
-
-
-def _check_pipeline_folder(folder: Path) -> None:
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise FileNotFoundError(f"{folder} holds no model_index.json; a denoiser is a folder made by save_pretrained")
-    try:
-        parts = json.loads(index.read_text())
-    except ValueError as error:
-        raise InvalidValue(f"{index} is not JSON: {error}") from error
-    if "unet" not in parts:
-        raise InvalidValue(f"{index} names no unet; a denoiser is an unconditional pipeline such as DDPMPipeline")
-    weights = [*folder.glob("unet/*.safetensors"), *folder.glob("unet/*.bin")]
-    if not weights:
-        raise FileNotFoundError(f"{folder / 'unet'} holds no weights (diffusion_pytorch_model.safetensors)")

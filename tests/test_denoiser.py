@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 from types import SimpleNamespace
 
@@ -8,6 +7,7 @@ import diffusers
 import pytest
 import torch
 from torch import nn
+from unets import tiny_unet
 
 from freemcg import BlackBox, Denoiser, FreeMCG
 from freemcg.ensemble import per_particle
@@ -60,23 +60,6 @@ def fixed(answer, channels=1, kind="epsilon", **config):
     network.forward = answer
     network.config = {"in_channels": channels, **config}
     return Denoiser(network.eval(), diffusers.DDPMScheduler(prediction_type=kind))
-
-
-def tiny_unet(**settings):
-    return diffusers.UNet2DModel(
-        **{
-            "sample_size": 8,
-            "in_channels": 1,
-            "out_channels": 1,
-            "layers_per_block": 1,
-            "block_out_channels": (4, 8),
-            "down_block_types": ("DownBlock2D", "DownBlock2D"),
-            "up_block_types": ("UpBlock2D", "UpBlock2D"),
-            "norm_num_groups": 2,
-            "add_attention": False,
-            **settings,
-        }
-    ).eval()
 
 
 # --- the map (x_t, t) -> E[x_0 | x_t] ---
@@ -265,6 +248,78 @@ def test_a_network_that_cannot_be_used_is_refused(config, settings, kind, messag
         Denoiser(network, diffusers.DDPMScheduler(), **settings)
 
 
+WIDE = {"block_out_channels": (4,) * 4, "down_block_types": ("DownBlock2D",) * 4, "up_block_types": ("UpBlock2D",) * 4}
+
+
+TORCH = "words of torch"
+
+
+class Halving(nn.Module):
+    """Halves and doubles again without a word on its size, and gives back 16x16 for 15x15."""
+
+    def forward(self, x_t, t):
+        return nn.functional.interpolate(nn.functional.avg_pool2d(x_t, 8, ceil_mode=True), scale_factor=8)
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "message"),
+    [
+        (
+            tiny_unet(sample_size=None, **WIDE),
+            (15, 15),
+            f"the denoiser UNet2DModel fails on images of 15x15 ({TORCH}); "
+            "resize them to a multiple of 8, such as 8x8 or 16x16",
+        ),
+        (
+            tiny_unet(sample_size=15, **WIDE),
+            (15, 15),
+            f"the denoiser UNet2DModel fails on images of 15x15 ({TORCH}); "
+            "sample_size in its configuration must be a multiple of 8, such as 8x8 or 16x16",
+        ),
+        (
+            Halving().eval(),
+            (24, 19),
+            "the denoiser Halving fails on images of 24x19 (the denoiser answered (1, 1, 24, 24) for noisy images "
+            "(1, 1, 24, 19)); resize them to a multiple of 8, such as 24x16 or 32x24",
+        ),
+        (
+            fixed(lambda x_t, t: x_t * float("nan")).unet,
+            (9, 9),
+            "the denoiser Module fails on images of 9x9 (the denoiser answered NaN or infinity at timestep 500; "
+            "try it in float32)",
+        ),
+    ],
+)
+def test_images_that_the_network_fails_on_are_refused_before_the_first_query(network, size, message):
+    denoiser, black_box = Denoiser(network, diffusers.DDPMScheduler()), BlackBox(lambda x: x.flatten(1))
+    images, method = torch.rand(1, 1, *size), FreeMCG(black_box, denoiser)
+    pattern = re.escape(message).replace(re.escape(TORCH), "Sizes of tensors must match.*")
+    for use in (method.explain, method.attribute, method.stream, method.counterfactual, method.contrasts):
+        with pytest.raises(InvalidValue, match=f"^{pattern}$"):
+            use(images)
+    assert black_box.queries == 0
+
+
+def test_a_size_is_tried_once(rng):
+    passes = []
+
+    def answer(x_t, t):
+        passes.append(tuple(x_t.shape))
+        return x_t
+
+    denoiser = fixed(answer)
+    for height in (4, 4, 6, 4):
+        denoiser.check_size(torch.rand(3, 1, height, 4, generator=rng))
+    assert passes == [(1, 1, 4, 4), (1, 1, 6, 4)]
+
+
+@pytest.mark.parametrize("size", ["8", [8], [8, 8, 8], 0, 8.5, True, [8, None]])
+def test_a_sample_size_that_is_none_is_refused(size):
+    message = f"sample_size in the network's configuration must be one whole number or two, got {size!r}"
+    with pytest.raises(InvalidValue, match=f"^{re.escape(message)}$"):
+        fixed(lambda x_t, t: x_t, sample_size=size)
+
+
 @pytest.mark.parametrize("part", ["", "mid_block.resnets.0.dropout"])
 def test_a_network_of_which_a_part_is_in_training_mode_is_refused_before_the_first_query(part):
     network = tiny_unet(dropout=0.5)
@@ -316,6 +371,14 @@ def test_a_real_class_conditional_unet_is_refused():
             ValueError,
             "prediction_type is 'flow'; known are epsilon, sample, v_prediction",
         ),
+        *(
+            (
+                SimpleNamespace(alphas_cumprod=torch.tensor(schedule)),
+                ValueError,
+                "alphas_cumprod of the scheduler must be one or more numbers in [0, 1]",
+            )
+            for schedule in ([], [0.9, float("nan")], [1.5, 0.5], [0.5, -0.5])
+        ),
     ],
 )
 def test_a_scheduler_that_cannot_be_used_is_refused(scheduler, kind, message):
@@ -339,87 +402,6 @@ def test_a_scheduler_without_a_config_predicts_noise():
 def test_a_bad_answer_of_the_network_is_refused(answer, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         fixed(answer).denoise(torch.ones(2, 1, 4, 4), 20)
-
-
-# --- folders ---
-
-
-@pytest.fixture
-def folder(tmp_path):
-    torch.manual_seed(0)
-    scheduler = diffusers.DDPMScheduler(num_train_timesteps=100, prediction_type="v_prediction")
-    diffusers.DDPMPipeline(tiny_unet(), scheduler).save_pretrained(tmp_path / "ddpm")
-    return tmp_path / "ddpm"
-
-
-def test_a_saved_pipeline_comes_back(folder, rng):
-    denoiser = Denoiser.from_pretrained(folder, batch_size=2)
-    assert (denoiser.channels, denoiser.image_size, denoiser.timesteps) == (1, (8, 8), 100)
-    assert (denoiser.prediction_type, denoiser.name) == ("v_prediction", str(folder))
-    assert not denoiser.unet.training
-    assert not any(parameter.requires_grad for parameter in denoiser.unet.parameters())
-
-    unet = diffusers.UNet2DModel.from_pretrained(folder / "unet")
-    scheduler = diffusers.DDIMScheduler.from_pretrained(folder / "scheduler", clip_sample=True)
-    scheduler.set_timesteps(100)
-    x_t = torch.randn(3, 1, 8, 8, generator=rng)
-    with torch.no_grad():
-        expected = scheduler.step(unet(x_t, 40).sample, 40, x_t).pred_original_sample
-    torch.testing.assert_close(denoiser.denoise(x_t, 40), expected / 2 + 0.5, rtol=1e-5, atol=1e-5)
-
-
-def test_a_folder_may_be_loaded_as_another_kind_of_float(folder):
-    denoiser = Denoiser.from_pretrained(folder, dtype=torch.bfloat16, device="cpu")
-    assert denoiser.dtype == torch.bfloat16
-    assert denoiser.denoise(torch.zeros(1, 1, 8, 8), 40).dtype == torch.float32
-
-
-def test_a_latent_pipeline_is_refused(tmp_path):
-    autoencoder = diffusers.VQModel(
-        in_channels=1, out_channels=1, block_out_channels=(4,), norm_num_groups=2, latent_channels=1
-    )
-    pipeline = diffusers.LDMPipeline(autoencoder, tiny_unet(), diffusers.DDIMScheduler())
-    pipeline.save_pretrained(tmp_path)
-    message = f"the pipeline {str(tmp_path)!r} has a vqvae; take an unconditional pipeline on pixels"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        Denoiser.from_pretrained(tmp_path)
-
-
-def test_a_folder_that_is_no_pipeline_is_refused(tmp_path):
-    message = f"{tmp_path} holds no model_index.json; a denoiser is a folder made by save_pretrained"
-    with pytest.raises(FileNotFoundError, match=f"^{re.escape(message)}$"):
-        Denoiser.from_pretrained(tmp_path)
-
-
-def test_a_pipeline_without_unet_is_refused(tmp_path):
-    index = tmp_path / "model_index.json"
-    index.write_text(json.dumps({"_class_name": "DiTPipeline", "transformer": ["diffusers", "Transformer2DModel"]}))
-    message = f"{index} names no unet; a denoiser is an unconditional pipeline such as DDPMPipeline"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        Denoiser.from_pretrained(tmp_path)
-
-
-def test_a_folder_without_weights_is_refused(folder):
-    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-    message = f"{folder / 'unet'} holds no weights (diffusion_pytorch_model.safetensors)"
-    with pytest.raises(FileNotFoundError, match=f"^{re.escape(message)}$"):
-        Denoiser.from_pretrained(folder)
-
-
-def test_weights_cut_short_are_refused(folder):
-    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=f"^the denoiser {re.escape(repr(str(folder)))} .*: Unable to load weights"):
-        Denoiser.from_pretrained(folder)
-
-
-def test_a_folder_that_is_not_there_is_refused(tmp_path):
-    path = str(tmp_path / "nothing" / "here")
-    with pytest.raises(
-        ValueError, match=f"^the denoiser {re.escape(repr(path))} is neither a folder made by"
-    ) as caught:
-        Denoiser.from_pretrained(path)
-    assert "\n" not in str(caught.value)
 
 
 # --- the whole chain on Gaussian data ---
