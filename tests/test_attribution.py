@@ -154,6 +154,7 @@ def test_more_particles_are_drawn_where_their_sampling_is_what_is_left(classifie
 
 def test_particles_are_drawn_up_to_16_times_as_many(classifier, denoiser, image):
     explainer = make(steep(classifier), denoiser, objective="margin", particles=24)
+    denoiser.check_size(image[None])
     denoiser.unet.batches.clear()
     result = explainer.explain(image, 0, tolerance=OUT_OF_REACH, budget=50)
     assert sum(denoiser.unet.batches) == 16 * 24
