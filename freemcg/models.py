@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,6 +39,10 @@ def load_black_box(
     scores: str | None = None,
     num_classes: int | None = None,
     image_size: int | None = None,
+    output: str | None = None,
+    layout: str | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     device: str | torch.device = "cpu",
 ) -> BlackBox:
     """Load the classifier under explanation. Asks it nothing.
@@ -48,8 +53,9 @@ def load_black_box(
             `freemcg train classifier` wrote; the description of an endpoint, as `load_endpoint` takes it; the address
             of a model behind the Open Inference Protocol v2, such as `http://localhost:8080/v2/models/digits`; or the
             name of a bundled model, one of `BUNDLED_MODELS`.
-        scores, num_classes, image_size: of a module, callable or ONNX file, as `BlackBox` takes them. The other kinds
-            of model know theirs, so these must then be left out.
+        scores, num_classes, image_size, mean, std: of a module, callable, ONNX file or address, as `BlackBox` takes
+            them. The other kinds of model know theirs, so these must then be left out.
+        output, layout: of an ONNX file or address that has several outputs, or whose layout cannot be read.
         device: where a module is put. A callable and an ONNX file choose for themselves.
 
     Raises:
@@ -57,34 +63,45 @@ def load_black_box(
         ValueError: the file cannot be imported, lacks the name, or an option does not go with the model.
         TypeError: what the file holds under that name cannot be asked.
     """
-    options = {"scores": scores, "num_classes": num_classes, "image_size": image_size}
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    ends = _given(output=output, layout=layout)
+    given = _given(scores=scores, num_classes=num_classes, image_size=image_size, mean=mean, std=std)
     if "://" in model:
         refuse_secret(model)
     path, colon, name = model.rpartition(":")
     if colon and path.endswith(".py"):
         found = load_attribute(Path(path), name)
         if not isinstance(found, BlackBox):
+            if ends:
+                raise InvalidValue(
+                    f"{model} gets images (N, C, H, W) and answers scores alone; leave out {_named(ends)}"
+                )
             return BlackBox(found.to(device) if isinstance(found, nn.Module) else found, **given)
         black_box = found
     elif model.endswith(".py"):
         raise InvalidValue(f"{model} names a file and nothing in it; write {model}:NAME")
     elif model.endswith(".onnx"):
-        return load_onnx(model, **given)
+        return load_onnx(model, **given, **ends)
     elif model.startswith("hf:") or is_huggingface_folder(Path(model)):
         black_box = load_huggingface(model.removeprefix("hf:"), device=device)
     elif model.startswith(("http://", "https://")):
         if scores is None:
             raise InvalidValue(f"say what {model} answers: --scores is one of {', '.join(SCORE_KINDS)}")
-        return inference_black_box(model, **given)
+        return inference_black_box(model, **given, **_given(output_name=output, layout=layout))
     elif model.endswith((".yaml", ".yml")) or model in bundled_endpoints():
         black_box = load_endpoint(model)
     else:
         black_box = _trained_classifier(model, device)
-    if given:
-        named = " and ".join("--" + name.replace("_", "-") for name in given)
-        raise InvalidValue(f"{model} says itself what it takes and answers; leave out {named}")
+    if given or ends:
+        raise InvalidValue(f"{model} says itself what it takes and answers; leave out {_named(given | ends)}")
     return black_box
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _named(options: dict[str, Any]) -> str:
+    return " and ".join("--" + name.replace("_", "-") for name in options)
 
 
 def load_endpoint(name_or_path: str, *, budget: int | None = None) -> BlackBox:

@@ -978,8 +978,8 @@ def test_identity_of_a_function_is_its_name(images):
 @pytest.mark.parametrize(
     ("mean", "std", "message"),
     [
-        ([0.5, 0.5], [0.5], "mean and std hold one number a channel, std > 0; got [0.5, 0.5] and [0.5]"),
-        ([0.5], [0.0], "mean and std hold one number a channel, std > 0; got [0.5] and [0.0]"),
+        ([0.5, 0.5], [0.5], "mean and std hold one finite number a channel, std > 0; got [0.5, 0.5] and [0.5]"),
+        ([0.5], [0.0], "mean and std hold one finite number a channel, std > 0; got [0.5] and [0.0]"),
         ([0.5], [0.5], "mean and std have 1 channels but the images 3"),
     ],
 )

@@ -129,6 +129,22 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
     ({"price_per_1000": "nan"}, "Invalid value for '--price-per-1000'"),
     ({"price_per_1000": "-1"}, "Invalid value for '--price-per-1000'"),
     ({"budget": "9" * 5000}, "budget is a number of queries (500) or an amount of money (2.50usd), got '999"),
+    ({"mean": "0.5"}, "give both mean and std, or neither"),
+    (
+        {"mean": "a,b", "std": "1"},
+        "--mean is a number, or one a channel such as 0.485,0.456,0.406, got 'a,b'",
+    ),
+    ({"mean": "0", "std": "nan"}, "mean and std hold one finite number a channel, std > 0; got 0.0 and nan"),
+    ({"mean": "0", "std": "0,1"}, "mean and std hold one finite number a channel, std > 0; got 0.0 and [0.0, 1.0]"),
+    ({"mean": "0,0,0", "std": "1,1,1"}, "mean and std have 3 channels but the images 1"),
+    (
+        {"layout": "NHWC", "output": "a"},
+        "mine.py:brighter_right gets images (N, C, H, W) and answers scores alone; leave out --output and --layout",
+    ),
+    (
+        {"model": "mine.py:box", "mean": "0", "std": "1"},
+        "mine.py:box says itself what it takes and answers; leave out --mean and --std",
+    ),
     ({"out": None}, "Missing option '--out'"),
     ({"colour": "red"}, "No such option: --colour"),
 ]
@@ -295,6 +311,14 @@ def test_queries_of_a_counterfactual_are_the_budget_of_its_search(explain, place
     assert result.queries <= 7
     search = result.record["settings"]["search"]
     assert (search["budget"], search["particles"], search["steps"]) == (7, 2, 4)  # and the rest is the config's
+
+
+def test_mean_and_std_are_said_on_the_command_line(explain, place):
+    assert explain(mean="0.5", std="0.25", images="pics/a.png") == 0
+    assert explain(images="pics/a.png", out="plain") == 0
+    answers = [Attribution.load(place / out / "a" / "result.safetensors").log_probabilities for out in ("out", "plain")]
+    logits = [each[0] - each[2] for each in answers]
+    torch.testing.assert_close(logits[0] / logits[1], torch.tensor(4.0), rtol=0.05, atol=0)
 
 
 def test_a_target_is_a_name_or_an_index(explain, place):

@@ -18,6 +18,7 @@ from freemcg.blackbox import load_onnx  # noqa: E402
 from freemcg.models import load_black_box  # noqa: E402
 
 CLASSES = 3
+SAY = "say layout='NCHW' or layout='NHWC' (--layout)"
 FLOAT, FLOAT16, UINT8 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8
 
 
@@ -176,7 +177,8 @@ def test_the_users_word_on_scores_goes_first(path, weights, images):
 def test_another_last_node_does_not_tell_what_it_answers(path, weights):
     linear(path, weights, last="Tanh")
     with raises(
-        ValueError, f"{path} ends in Tanh, which does not tell what it answers; say scores='logits' or another"
+        ValueError,
+        f"{path} ends in Tanh, which does not tell what it answers; say scores='logits' or another (--scores)",
     ):
         load_onnx(path)
     assert load_onnx(path, "logits").scores == "logits"
@@ -198,7 +200,7 @@ def test_one_of_several_outputs_is_named(path, weights, images):
     torch.testing.assert_close(load_onnx(path, output="logits")(images), logits.log_softmax(1), rtol=1e-4, atol=1e-5)
     labels = load_onnx(path, "label", output="label", num_classes=CLASSES)(images)
     assert torch.equal(labels.argmax(dim=1), logits.argmax(dim=1))
-    with raises(ValueError, f"{path} has 2 outputs; say output= one of label, logits"):
+    with raises(ValueError, f"{path} has 2 outputs; say which with output= or --output: label, logits"):
         load_onnx(path)
     with raises(ValueError, f"{path} has no output 'scores'; it has label, logits"):
         load_onnx(path, output="scores")
@@ -207,8 +209,12 @@ def test_one_of_several_outputs_is_named(path, weights, images):
 @pytest.mark.parametrize(
     ("sizes", "layout", "message"),
     [
-        (["n", 3, 6, 3], None, "takes images of shape (?, 3, 6, 3); say layout='NCHW' or layout='NHWC'"),
-        (["n", "c", "h", "w"], None, "takes images of shape (?, ?, ?, ?); say layout='NCHW' or layout='NHWC'"),
+        (["n", 3, 6, 3], None, "takes images of shape (?, 3, 6, 3); say layout='NCHW' or layout='NHWC' (--layout)"),
+        (
+            ["n", "c", "h", "w"],
+            None,
+            "takes images of shape (?, ?, ?, ?); say layout='NCHW' or layout='NHWC' (--layout)",
+        ),
         (["n", 4, 6, 4], None, "takes images of shape (?, 4, 6, 4), which have no 1 or 3 channels as any layout"),
         (["n", 3, 6, 4], "NHWC", "takes images of shape (?, 3, 6, 4), which have no 1 or 3 channels as NHWC"),
         (["n", 72], None, "takes an input of 2 axes; images are a batch with 4"),
@@ -289,8 +295,62 @@ def test_a_command_line_names_the_file(path, weights, images):
     linear(path, weights, sizes=["n", 3, "h", "w"])
     assert load_black_box(str(path), scores="logits", image_size=6).image_size == (6, 6)
     two_outputs(path, weights)
-    with raises(ValueError, f"{path} has 2 outputs; say output= one of label, logits"):
+    with raises(ValueError, f"{path} has 2 outputs; say which with output= or --output: label, logits"):
         load_black_box(str(path))
+
+
+def test_a_command_line_says_output_layout_mean_and_std(path, weights, images):
+    two_outputs(path, weights)
+    normalising = {"mean": [0.1, 0.2, 0.3], "std": 0.5}
+    with raises(ValueError, "mean and std hold one finite number a channel, std > 0; got [0.1, 0.2, 0.3] and 0.5"):
+        load_black_box(str(path), output="logits", **normalising)
+    normalising["std"] = [0.5, 0.5, 0.25]
+    black_box = load_black_box(str(path), output="logits", **normalising)
+    torch.testing.assert_close(black_box(images), load_onnx(path, output="logits", **normalising)(images))
+    linear(path, weights, sizes=["n", "a", "b", "c"])
+    for layout in ("NCHW", "NHWC"):
+        found = load_black_box(str(path), layout=layout)
+        torch.testing.assert_close(found(images), load_onnx(path, layout=layout)(images))
+
+
+def test_answers_of_another_output_or_layout_are_those_of_another_model(path, weights):
+    """A cache and a second start know an answer by the identity of the model."""
+    two_outputs(path, weights)
+    assert load_onnx(path, output="logits").identity != load_onnx(path, "value", output="label").identity
+    linear(path, weights, sizes=["n", "a", "b", "c"])
+    assert load_onnx(path, layout="NCHW").identity != load_onnx(path, layout="NHWC").identity
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_an_arg_max_at_the_end_means_labels(path, weights, images, keepdims):
+    nodes = [
+        helper.make_node("Flatten", ["images"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        helper.make_node("ArgMax", ["logits"], ["label"], axis=1, keepdims=keepdims),
+    ]
+    outputs = {"label": (TensorProto.INT64, ["n", 1][: 1 + keepdims])}
+    save(path, nodes, ["n", 3, 6, 4], outputs, constants={"weights": weights.numpy()})
+    with raises(ValueError, "a black box that answers labels needs class_names or num_classes"):
+        load_black_box(str(path))
+    black_box = load_black_box(str(path), num_classes=CLASSES)
+    assert black_box.scores == "label"
+    assert torch.equal(black_box(images).argmax(dim=1), (images.flatten(1) @ weights).argmax(dim=1))
+
+
+def test_a_map_of_labels_one_pixel_large_is_labels(path, weights, images):
+    """What segmentation and convolutional heads end in: `(N, 1, 1, 1)`, and logits `(N, C, 1, 1)`."""
+    kernel = weights.T.reshape(CLASSES, 3, 6, 4).contiguous().numpy()
+    nodes = [
+        helper.make_node("Conv", ["images", "kernel"], ["logits"]),
+        helper.make_node("ArgMax", ["logits"], ["label"], axis=1, keepdims=1),
+    ]
+    outputs = {"logits": (FLOAT, ["n", CLASSES, 1, 1]), "label": (TensorProto.INT64, ["n", 1, 1, 1])}
+    save(path, nodes, ["n", 3, 6, 4], outputs, constants={"kernel": kernel})
+    logits = load_black_box(str(path), output="logits")
+    assert (logits.scores, logits.num_classes) == ("logits", CLASSES)
+    torch.testing.assert_close(logits(images), (images.flatten(1) @ weights).log_softmax(1), rtol=1e-4, atol=1e-5)
+    labels = load_black_box(str(path), output="label", num_classes=CLASSES)
+    assert torch.equal(labels(images).argmax(dim=1), logits(images).argmax(dim=1))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

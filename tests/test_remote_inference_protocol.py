@@ -17,6 +17,8 @@ from freemcg.blackbox.inference_protocol import InferenceProtocol, inference_bla
 from freemcg.blackbox.tensors import read_outputs
 from freemcg.models import load_black_box
 
+SAY = "say layout='NCHW' or layout='NHWC' (--layout)"
+
 
 @pytest.fixture(scope="module")
 def server():
@@ -96,9 +98,12 @@ def test_labels_by_index_and_by_name(server, pictures, output, flavour):
 
 def test_one_of_several_outputs(server, pictures):
     address = url(server, "FP32_NCHW_-1,3,4,4_both")
-    with raises(ValueError, f"{address} has the outputs label, scores; name one of them with output_name"):
+    refusal = f"{address} has the outputs label, scores; name one of them with output_name or --output"
+    with raises(ValueError, refusal):
         inference_black_box(address, "logits")
-    with raises(ValueError, f"{address} has the outputs label, scores; name one of them with output_name, not 'p'"):
+    with raises(
+        ValueError, f"{address} has the outputs label, scores; name one of them with output_name or --output, not 'p'"
+    ):
         inference_black_box(address, "logits", output_name="p")
     black_box = inference_black_box(address, "logits", output_name="scores")
     local = BlackBox(corners, "logits", eight_bit=True)
@@ -162,13 +167,23 @@ def test_metadata_tell_what_is_taken(datatype, shape, layout, read):
             None,
             "P takes INT32 of shape [-1, 3, 4, 4]; images go as UINT8, FP16, FP32, FP64 or BYTES",
         ),
-        ("FP32", [-1, 3, 4, 3], None, "P takes FP32 of shape [-1, 3, 4, 3]; say layout='NCHW' or layout='NHWC'"),
-        ("FP32", [-1, -1, -1, -1], None, "P takes FP32 of shape [-1, -1, -1, -1]; say layout='NCHW' or layout='NHWC'"),
+        (
+            "FP32",
+            [-1, 3, 4, 3],
+            None,
+            "P takes FP32 of shape [-1, 3, 4, 3]; say layout='NCHW' or layout='NHWC' (--layout)",
+        ),
+        (
+            "FP32",
+            [-1, -1, -1, -1],
+            None,
+            "P takes FP32 of shape [-1, -1, -1, -1]; say layout='NCHW' or layout='NHWC' (--layout)",
+        ),
         (
             "FP32",
             [-1, 3, 8, 8],
             "NHWC",
-            "P takes FP32 of shape [-1, 3, 8, 8]; say layout='NCHW' or layout='NHWC', not 'NHWC'",
+            "P takes FP32 of shape [-1, 3, 8, 8]; " + SAY + ", not 'NHWC'",
         ),
         (
             "FP32",
@@ -288,6 +303,11 @@ def test_an_address_is_a_model(server, pictures):
     address = url(server, "UINT8_NHWC_-1,4,4,3_scores")
     black_box = load_black_box(address, scores="logits")
     torch.testing.assert_close(black_box(pictures), BlackBox(corners, eight_bit=True)(pictures), rtol=0, atol=1e-6)
+    black_box = load_black_box(
+        url(server, "FP32_NCHW_-1,-1,-1,-1_both"), scores="logits", output="scores", layout="NCHW", mean=0.5, std=0.25
+    )
+    local = BlackBox(corners, eight_bit=True, mean=0.5, std=0.25)
+    torch.testing.assert_close(black_box(pictures), local(pictures), rtol=0, atol=1e-5)
     kinds = ", ".join(SCORE_KINDS)
     with raises(ValueError, f"say what {address} answers: --scores is one of {kinds}"):
         load_black_box(address)

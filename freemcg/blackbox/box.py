@@ -125,9 +125,9 @@ class BlackBox:
             raise InvalidValue("give both mean and std, or neither")
         mean, std = _numbers(mean), _numbers(std)
         class_names = _in_order(class_names)
-        if mean is not None and std is not None and (not _same_form(mean, std) or torch.tensor(std).min() <= 0):
+        if mean is not None and std is not None and not _normalises(mean, std):
             shown = " and ".join(str(list(each) if isinstance(each, tuple) else each) for each in (mean, std))
-            raise InvalidValue(f"mean and std hold one number a channel, std > 0; got {shown}")
+            raise InvalidValue(f"mean and std hold one finite number a channel, std > 0; got {shown}")
         if class_names is not None and num_classes not in (None, len(class_names)):
             raise InvalidValue(f"num_classes is {num_classes} but there are {len(class_names)} class_names")
         self.predict = predict
@@ -456,8 +456,10 @@ def _numbers(values: float | Sequence[float] | None) -> float | tuple[float, ...
     return tuple(found) if isinstance(found, list) else found
 
 
-def _same_form(mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> bool:
-    return isinstance(mean, float) == isinstance(std, float) and torch.tensor(mean).shape == torch.tensor(std).shape
+def _normalises(mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> bool:
+    numbers, spreads = torch.tensor(mean), torch.tensor(std)
+    finite = bool(numbers.isfinite().all() and spreads.isfinite().all())
+    return finite and numbers.shape == spreads.shape and bool((spreads > 0).all())
 
 
 def _height_and_width(size: int | Sequence[int]) -> tuple[int, int]:

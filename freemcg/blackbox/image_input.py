@@ -65,7 +65,7 @@ def read_input(described: Mapping[str, Any], layout: str | None, place: str) -> 
             fits = [each for each in able if each in (layout, layout[1:]) and shape[each.index("C")] in (*COLOURS, -1)]
         if len(fits) != 1:
             raise InvalidValue(
-                f"{stated}; say layout='NCHW' or layout='NHWC'" + (f", not {layout!r}" if layout else "")
+                f"{stated}; say layout='NCHW' or layout='NHWC' (--layout)" + (f", not {layout!r}" if layout else "")
             )
         able = (fits[0],)
     chosen = able[0]

@@ -163,8 +163,8 @@ def inference_black_box(
     *,
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     budget: int | None = None,
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
@@ -213,6 +213,7 @@ def _chosen(offered: Any, name: str | None, what: str, place: str) -> dict[str, 
     names = ", ".join(str(each.get("name")) for each in offered)
     found = [each for each in offered if name in (None, each.get("name"))]
     if len(found) != 1:
+        option = " or --output" if what == "output" else ""
         instead = "" if name is None else f", not {name!r}"
-        raise InvalidValue(f"{place} has the {what}s {names}; name one of them with {what}_name{instead}")
+        raise InvalidValue(f"{place} has the {what}s {names}; name one of them with {what}_name{option}{instead}")
     return dict(found[0])

@@ -24,6 +24,7 @@ SCORES_OF_LAST_NODE = {
     "Softmax": "probabilities",
     "LogSoftmax": "log_probabilities",
     "Sigmoid": "multi_label",
+    "ArgMax": "label",
     **dict.fromkeys(("Add", "Conv", "Gemm", "GlobalAveragePool", "MatMul"), "logits"),
 }
 CHANGES_NO_SCORE = ("Cast", "DequantizeLinear", "Flatten", "Identity", "QuantizeLinear", "Reshape", "Squeeze")
@@ -33,7 +34,7 @@ class OnnxModel:
     """An ONNX file asked through one onnxruntime session: images `(N, C, H, W)` in [0, 1] to an array.
 
     Attributes:
-        identity: the file's name and a digest of its bytes.
+        identity: the file's name and a digest of its bytes, of the output that is read and of the layout.
         layout: `"NCHW"` or `"NHWC"`.
         channels, size: what its images must have; `size` is `(H, W)`, or `None` where the file takes any.
         batch: images a run; `None` where the file takes any number. A run that lacks some is filled up with copies of
@@ -43,12 +44,13 @@ class OnnxModel:
 
     def __init__(self, path: Path, session: Any, *, output: str | None, layout: str | None) -> None:
         self.path, self.session = path, session
-        self.identity = f"{path.name}:{hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()}"
         inputs, outputs = session.get_inputs(), {each.name: each for each in session.get_outputs()}
         if len(inputs) != 1:
             raise InvalidValue(f"{path} takes {len(inputs)} inputs ({_names(inputs)}); it must take images alone")
         if output is None and len(outputs) > 1:
-            raise InvalidValue(f"{path} has {len(outputs)} outputs; say output= one of {', '.join(outputs)}")
+            raise InvalidValue(
+                f"{path} has {len(outputs)} outputs; say which with output= or --output: {', '.join(outputs)}"
+            )
         if output is not None and output not in outputs:
             raise InvalidValue(f"{path} has no output {output!r}; it has {', '.join(outputs)}")
         self.input, self.output = inputs[0].name, output or next(iter(outputs))
@@ -62,6 +64,9 @@ class OnnxModel:
         self.channels, height, width = shape[1:] if self.layout == "NCHW" else (shape[3], *shape[1:3])
         self.size = None if height is None or width is None else (height, width)
         self.answer = outputs[self.output].shape
+        digest = hashlib.blake2b(path.read_bytes(), digest_size=8)
+        digest.update(f"{self.output} {self.layout}".encode())
+        self.identity = f"{path.name}:{digest.hexdigest()}"
 
     def __call__(self, images: Tensor) -> np.ndarray:
         """Scores as the file answers them, `(N, ...)`.
@@ -97,8 +102,8 @@ def load_onnx(
     layout: str | None = None,
     output: str | None = None,
     image_size: int | tuple[int, int] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     batch_size: int = 64,
     budget: int | None = None,
     num_classes: int | None = None,
@@ -112,8 +117,8 @@ def load_onnx(
 
     Args:
         scores: what it answers, as `BlackBox` takes it; `None` reads it from the node that the output comes from, where
-            that is plain: a softmax, a log-softmax, a sigmoid (independent labels; `binary` where there is one), or a
-            linear layer for logits.
+            that is plain: a softmax, a log-softmax, a sigmoid (independent labels; `binary` where there is one), an
+            arg-max (labels), or a linear layer for logits.
         layout: `"NCHW"` or `"NHWC"`; `None` reads it from the place of the channels, 1 or 3, in the input's shape.
         output: name of the output that holds the scores, where there are several.
         image_size, mean, std, batch_size, budget, num_classes, class_names: as `BlackBox` takes them; size, batch size
@@ -187,7 +192,7 @@ def _layout(path: Path, shape: Sequence[int | None], layout: str | None) -> str:
         return able[0]
     stated = ", ".join("?" if side is None else str(side) for side in shape)
     if layout is None and (able or None in (shape[1], shape[3])):
-        raise InvalidValue(f"{path} takes images of shape ({stated}); say layout='NCHW' or layout='NHWC'")
+        raise InvalidValue(f"{path} takes images of shape ({stated}); say layout='NCHW' or layout='NHWC' (--layout)")
     raise InvalidValue(
         f"{path} takes images of shape ({stated}), which have no 1 or 3 channels as {layout or 'any layout'}"
     )
@@ -202,7 +207,7 @@ def _scores(path: Path, graph: Any, output: str) -> str:
     last = "no node" if node is None else node.op_type
     if last not in SCORES_OF_LAST_NODE:
         raise InvalidValue(
-            f"{path} ends in {last}, which does not tell what it answers; say scores='logits' or another"
+            f"{path} ends in {last}, which does not tell what it answers; say scores='logits' or another (--scores)"
         )
     return SCORES_OF_LAST_NODE[last]
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from freemcg.refusal import InvalidValue
+
 if TYPE_CHECKING:
     from freemcg.blackbox import BlackBox
 
@@ -58,6 +60,22 @@ Scores = Annotated[
 ]
 Classes = Annotated[int | None, typer.Option(help="Number of classes; needed where it answers labels or top_k.")]
 Size = Annotated[int | None, typer.Option(help="Side in pixels that file.py:name wants its images resized to.")]
+Output = Annotated[
+    str | None,
+    typer.Option(help="Name of the output that holds the scores, if file.onnx or http://... has several."),
+]
+Layout = Annotated[
+    str | None,
+    typer.Option(help="NCHW or NHWC: how file.onnx or http://... takes images, if that cannot be read from it."),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        help="What file.py:name, file.onnx or http://... is handed is (image - mean) / std: a number, or one a channel "
+        "with commas. Give --std too."
+    ),
+]
+Std = Annotated[str | None, typer.Option(help="See --mean. For pixels 0..255: --mean 0 --std 0.0039215686")]
 Budget = Annotated[
     str | None,
     typer.Option(
@@ -78,6 +96,17 @@ NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no answers.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.  [default: cuda where there is one]")]
 
 
+def _numbers(option: str, text: str | None) -> float | list[float] | None:
+    """A number, or one a channel."""
+    if text is None:
+        return None
+    try:
+        found = [float(each) for each in text.split(",")]
+    except ValueError:
+        raise InvalidValue(f"{option} is a number, or one a channel such as 0.485,0.456,0.406, got {text!r}") from None
+    return found if len(found) > 1 else found[0]
+
+
 @dataclass(frozen=True)
 class Classifier:
     """Which classifier is explained, and what it answers."""
@@ -86,12 +115,17 @@ class Classifier:
     scores: Scores = None
     num_classes: Classes = None
     image_size: Size = None
+    output: Output = None
+    layout: Layout = None
+    mean: Mean = None
+    std: Std = None
 
     def load(self, device: Any = "cpu") -> BlackBox:
         """The black box. Asks it nothing."""
         from freemcg.models import load_black_box
 
-        return load_black_box(**vars(self), device=device)
+        numbers = {"mean": _numbers("--mean", self.mean), "std": _numbers("--std", self.std)}
+        return load_black_box(**vars(self) | numbers, device=device)
 
 
 @dataclass(frozen=True)
