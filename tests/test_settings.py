@@ -24,6 +24,7 @@ CONFIGS = {
     "manifold-classifier": ClassifierTraining,
     "cifar10-denoiser": DenoiserTraining,
     "digits-denoiser": DenoiserTraining,
+    "xray-denoiser": DenoiserTraining,
     "digits-vae": VaeTraining,
     "shapes-classifier": ClassifierTraining,
     "shapes-denoiser": DenoiserTraining,
