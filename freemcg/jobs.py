@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -28,13 +28,12 @@ from freemcg.explainer import FreeMCG
 from freemcg.images import decode, read_for, write_image
 from freemcg.items import FIGURE, RECEIPT, RECORD, RESULT, Item, digest_of, list_items
 from freemcg.output import print_table, say, write_csv, write_text
-from freemcg.plan import most_queries
-from freemcg.plot import class_name, write_figure
+from freemcg.plan import Task, most_queries
+from freemcg.plot import write_figure
+from freemcg.record import class_name
 from freemcg.refusal import InvalidValue, Refusal
 from freemcg.results import BUDGET_EXHAUSTED, MODEL_CHANGED, NO_SIGNAL, Attribution, Counterfactual, load_result
 from freemcg.spending import price_text, say_spent, spend_shown
-
-Task = Literal["attribution", "counterfactual"]
 
 SETTINGS, SUMMARY = "settings.json", "summary.csv"
 SHOWN_ROWS = 20
@@ -317,9 +316,9 @@ def _fell_short(explainer: FreeMCG, task: Task, queries: int) -> bool:
 
 def _attribution_row(result: Attribution) -> dict[str, Any]:
     return {
-        "decision": class_name(result, result.decision),
+        "decision": class_name(result.record, result.decision),
         **_answered(result),
-        "target": class_name(result, result.target),
+        "target": class_name(result.record, result.target),
         "status": result.status,
         "signal to noise": _finite(result.signal_to_noise),
         "queries": result.queries,
@@ -343,8 +342,8 @@ def _reached(result: Counterfactual) -> dict[str, float]:
 
 def _counterfactual_row(result: Counterfactual) -> dict[str, Any]:
     return {
-        "decision": class_name(result, result.original_decision),
-        "target": class_name(result, result.target),
+        "decision": class_name(result.record, result.original_decision),
+        "target": class_name(result.record, result.target),
         "flipped": result.flipped,
         **_reached(result),
         "status": result.status,

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from freemcg.attribution import BATCH, FIRST_BATCH
 from freemcg.blackbox.repeats import MOST_REPEATS
@@ -16,7 +16,8 @@ from freemcg.settings import Settings
 
 if TYPE_CHECKING:
     from freemcg.blackbox import BlackBox
-    from freemcg.jobs import Task
+
+Task = Literal["attribution", "counterfactual"]
 
 LEAST_PRICE = 1e-6  # a choice of ours: below it a price is a slip of the keyboard
 

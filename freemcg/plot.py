@@ -18,13 +18,15 @@ from torch import Tensor
 
 from freemcg.blackbox.scores import VALUE
 from freemcg.output import written_whole
+from freemcg.record import class_name
 from freemcg.refusal import InvalidValue
-from freemcg.results import Attribution, Counterfactual
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
+Attribution = Any  # of freemcg.results, whose plot() comes here
+Counterfactual = Any
 SIGNED = "RdBu_r"
 FALSE_RATE = 0.05
 FADED = 0.12
@@ -131,15 +133,9 @@ def write_figure(figure: Figure, path: Path) -> None:
         figure.savefig(partial, format="png", dpi=120)
 
 
-def class_name(result: Attribution | Counterfactual, index: int) -> str:
-    """The name of a class, from the record of a result; its index where it has no names."""
-    names = result.record.get("class_names")
-    return str(index) if names is None else str(names[index])
-
-
-def _named(result: Attribution | Counterfactual, index: int) -> str:
+def _named(result: Attribution, index: int) -> str:
     """The name as text: matplotlib would set what stands between dollars as a formula."""
-    return class_name(result, index).replace("$", r"\$")
+    return class_name(result.record, index).replace("$", r"\$")
 
 
 def significant(result: Attribution) -> Tensor:
@@ -150,7 +146,8 @@ def significant(result: Attribution) -> Tensor:
     """
     error = result.standard_error.sum(dim=0, keepdim=True)
     summed = replace(result, values=result.values.sum(dim=0, keepdim=True), standard_error=error)
-    return summed.significant(FALSE_RATE)[0]
+    told: Tensor = summed.significant(FALSE_RATE)[0]
+    return told
 
 
 def _decided(result: Counterfactual, log_probabilities: Tensor, decision: int) -> str:
@@ -160,7 +157,7 @@ def _decided(result: Counterfactual, log_probabilities: Tensor, decision: int) -
     return f"decided {_named(result, decision)} (p = {log_probabilities[decision].exp().item():.2f})"
 
 
-def _cost(result: Attribution | Counterfactual) -> str:
+def _cost(result: Attribution) -> str:
     return f"{result.status.replace('_', ' ')}, {result.queries} queries, {result.seconds:.1f} s"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from freemcg.blackbox import BlackBox
@@ -20,3 +21,9 @@ def made_by(black_box: BlackBox, denoiser: Denoiser, settings: dict[str, Any]) -
         "denoiser_identity": denoiser.identity,
         "versions": versions(),
     }
+
+
+def class_name(record: Mapping[str, Any], index: int) -> str:
+    """The name of a class in the record of a result; its index if the classes have no names."""
+    names = record.get("class_names")
+    return str(index) if names is None else str(names[index])

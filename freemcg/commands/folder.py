@@ -12,8 +12,9 @@ from freemcg.commands.prepare import class_of, hush_diffusers
 from freemcg.errors import UNFINISHED
 from freemcg.explainer import FreeMCG
 from freemcg.items import list_items
-from freemcg.jobs import Task, run_job, start_processes
+from freemcg.jobs import run_job, start_processes
 from freemcg.models import load_denoiser
+from freemcg.plan import Task
 
 
 def explain_folder(

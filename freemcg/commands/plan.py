@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -35,7 +35,7 @@ def plan(
     """
     from freemcg.commands.prepare import search_settings, settings
     from freemcg.items import list_items
-    from freemcg.plan import describe_forecast, forecast
+    from freemcg.plan import Task, describe_forecast, forecast
     from freemcg.settings import Settings, for_scores, make
 
     if task not in ("attribution", "counterfactual"):
@@ -43,7 +43,7 @@ def plan(
     items = list_items(images, images.parent / "unwritten" if out is None else out)
     pending = sum(not item.done for item in items)
     black_box = classifier.load()
-    wanted: Literal["attribution", "counterfactual"] = "attribution" if task == "attribution" else "counterfactual"
+    wanted: Task = "attribution" if task == "attribution" else "counterfactual"
     values = settings(config, queries=queries) if wanted == "attribution" else search_settings(config, queries)
     meant = make(Settings, for_scores(values, black_box.scores))
     found = forecast(black_box, meant, wanted, pending, latency=latency, price_per_1000=price_per_1000)
