@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import socket
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 import torch
+from ports import free_port
 from tolerance import assert_same_map
 from torch import nn
 
@@ -429,12 +429,6 @@ def test_a_model_that_answers_nonsense_stops_the_comparison(run, tmp_path):
     with pytest.raises(ValueError, match="the black box answered NaN or infinity for image 0 of 1"):
         run(BlackBox(lambda images: torch.full((len(images), 2), float("nan"))), methods=("rise",))
     assert written(tmp_path / "out") == {}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def command(pipeline, out):

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_jobs import free_port
+from ports import free_port
 
 from freemcg import Attribution, Counterfactual
 from freemcg.results import COMPLETE

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ import pytest
 import tiny
 import torch
 from PIL import Image
+from ports import free_port
 from tolerance import assert_same_map
 
 from freemcg import Attribution, BlackBox, Counterfactual, Denoiser, FreeMCG, jobs
@@ -441,12 +441,6 @@ def test_a_budget_is_not_spent_once_a_process(make_explainer, tmp_path, monkeypa
     monkeypatch.setattr(jobs, "PartialState", lambda: SimpleNamespace(num_processes=2))
     with pytest.raises(ValueError, match="a budget is counted in one process"):
         run_job(make_explainer(BlackBox(brighter_right, budget=100)), images, tmp_path / "out", task="attribution")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def command(pipeline, out, model="brighter_right"):
