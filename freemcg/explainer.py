@@ -131,9 +131,9 @@ class FreeMCG:
         """
         if tolerance is not None or budget is not None:
             return deque(self.stream(image, target, tolerance=tolerance, budget=budget), maxlen=1).pop()
-        prepared = self._one(image, target)
+        prepared, record = self._one(image, target)
         result = attribute_image(self.black_box, self.denoiser, prepared, target, self.settings)
-        return self._finished(result, image)
+        return _finished(result, image, record)
 
     def stream(
         self,
@@ -159,9 +159,9 @@ class FreeMCG:
         if budget is not None or self.settings.tolerance is None:
             values["queries"] = (DEFAULT_BUDGET if budget is None else budget) - 1
         settings = make(Settings, values)
-        prepared = self._one(image, target)
+        prepared, record = self._one(image, target, settings)
         maps = stream_attributions(self.black_box, self.denoiser, prepared, target, settings)
-        return (self._finished(result, image, settings) for result in maps)
+        return (_finished(result, image, record) for result in maps)
 
     def contrasts(
         self, image: Tensor, classes: Sequence[int | str] | None = None
@@ -176,7 +176,7 @@ class FreeMCG:
         Raises:
             ValueError: fewer than two classes, or all of a black box that has not said yet how many it has.
         """
-        prepared = self._one(image, None)
+        prepared, record = self._one(image, None)
         if classes is None:
             if self.black_box.num_classes is None:
                 raise InvalidValue("the number of classes is not known yet; name the classes, or give num_classes")
@@ -185,7 +185,7 @@ class FreeMCG:
         if len(set(chosen)) < 2 or len(set(chosen)) < len(chosen):
             raise InvalidValue(f"classes must be two or more different ones, got {list(classes)}")
         maps = contrast_maps(self.black_box, self.denoiser, prepared, chosen, self.settings)
-        return {pair: self._finished(result, image) for pair, result in maps.items()}
+        return {pair: _finished(result, image, record) for pair, result in maps.items()}
 
     def difference(
         self, other: BlackBox | Callable[[Tensor], Any], image: Tensor, target: int | str | None = None
@@ -198,9 +198,10 @@ class FreeMCG:
         """
         if other is self.black_box:
             raise InvalidValue("a model does not differ from itself; hand over another one")
-        prepared, black_box = self._one(image, target), other if isinstance(other, BlackBox) else BlackBox(other)
+        prepared, record = self._one(image, target)
+        black_box = other if isinstance(other, BlackBox) else BlackBox(other)
         result = difference_map(self.black_box, black_box, self.denoiser, prepared, target, self.settings)
-        return self._finished(result, image)
+        return _finished(result, image, record)
 
     def counterfactual(self, image: Tensor, target: float | str | None = None) -> Counterfactual:
         """A realistic image close to `image` `(C, H, W)` that is decided as `target`; `None` takes the runner-up.
@@ -214,16 +215,16 @@ class FreeMCG:
         goal = goal_of(self.black_box, target)
         if goal is None:
             wanted = None if target is None else self.black_box.class_index(target)
-            prepared = self._one(image, wanted)
+            prepared, record = self._one(image, wanted)
             result = find_counterfactual(self.black_box, self.denoiser, prepared, wanted, self.settings)
-            return self._finished(result, image, target_named=target is not None)
-        prepared = self._one(image, None)
+            return _finished(result, image, record, target_named=target is not None)
+        prepared, record = self._one(image, None)
         with self.black_box.read_as(goal.reading):
             result = find_counterfactual(self.black_box, self.denoiser, prepared, goal.target, self.settings)
             if isinstance(goal, ValueGoal):
                 result = taken_back(self.black_box, self.denoiser, result, goal, seed=self.settings.seed)
         told = goal.told(result.original_log_probabilities, result.log_probabilities)
-        return self._finished(result, image, target_named=True, class_names=goal.names, **told)
+        return _finished(result, image, record, target_named=True, class_names=goal.names, **told)
 
     def counterfactuals(self, image: Tensor, target: int | str | None = None, *, n: int = 4) -> list[Counterfactual]:
         """Up to `n` counterfactuals of one image, each decided as `target`, and far from one another.
@@ -242,9 +243,9 @@ class FreeMCG:
             raise InvalidValue("several counterfactuals need classes that exclude one another; ask for one")
         if not isinstance(self.settings.search, SharedSearch):
             raise InvalidValue("the paper's search answers one image; several need search.method 'shared'")
-        prepared = self._one(image, target)
+        prepared, record = self._one(image, target)
         results = find_diverse_counterfactuals(self.black_box, self.denoiser, prepared, target, self.settings, n)
-        return [self._finished(result, image, target_named=target is not None) for result in results]
+        return [_finished(result, image, record, target_named=target is not None) for result in results]
 
     def known_target(self, target: float | str | None, task: str) -> int | str | None:
         """A target as JSON can hold it: the index of a class or label, or the goal of a counterfactual of values.
@@ -259,12 +260,13 @@ class FreeMCG:
             goal_of(self.black_box, target)
         return None if target is None else self.black_box.class_index(target)
 
-    def _finished(self, result: Result, image: Tensor, settings: Settings | None = None, **more: Any) -> Result:
-        record = {**made_by(self.black_box, self.denoiser, (settings or self.settings).record()), **more}
-        return replace(result.to(image.device), record=record)
+    def _one(
+        self, image: Tensor, target: int | str | None, settings: Settings | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """One checked image `(C, H, W)`, where the denoiser is, and what a result of it says of its makers.
 
-    def _one(self, image: Tensor, target: int | str | None) -> Tensor:
-        """One checked image `(C, H, W)`, where the denoiser is."""
+        The record is made before the first query: what it cannot say is no reason to lose an answer.
+        """
         one = isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] in (1, 3)
         batch = image[None] if one else image
         self._check(batch)
@@ -272,7 +274,8 @@ class FreeMCG:
             raise InvalidValue(f"one image at a time, (C, H, W), got {tuple(image.shape)}; attribute() takes a batch")
         if target is not None:
             self.black_box.class_index(target)
-        return batch[0].detach().to(self.denoiser.device, torch.float32)
+        record = made_by(self.black_box, self.denoiser, (settings or self.settings).record())
+        return batch[0].detach().to(self.denoiser.device, torch.float32), record
 
     def _check(self, images: Tensor) -> None:
         check_images(images)
@@ -288,3 +291,7 @@ class FreeMCG:
         for each in target:
             self.black_box.class_index(each)
         return list(target)
+
+
+def _finished(result: Result, image: Tensor, record: dict[str, Any], **more: Any) -> Result:
+    return replace(result.to(image.device), record={**record, **more})
