@@ -1,9 +1,14 @@
 """The counterfactual procedure of Kim et al. 2025 (arXiv 2411.15265), as published: for comparison.
 
 Kept: particles that each follow their own term of the cross-covariance, rescaled to 0.2 of the predicted noise
-whatever its size; the proximity term; the mean of the particles as the answer. Not kept are three slips of the
-reference program, none of which is part of the method: the ensemble's contrast is not stretched before each query, the
-particles are made at the timestep at which they are first denoised, and no guidance follows the last denoising.
+whatever its size; the proximity term; the mean of the particles as the answer.
+
+Not kept is what the reference program does beside the method, so its images are not these to the last digit:
+
+- The ensemble's contrast is not stretched before each query, nor are the particles cut to 8 bits there.
+- The input and the image that is saved are not stretched so that their least value is 0 and their largest 1.
+- The timesteps go from 400 down to 4 by 4, with the paper's numbers; the reference program's go from 396 to 0. Here the
+  particles are made at the timestep at which they are first denoised, and no guidance follows the last denoising.
 """
 
 from __future__ import annotations
