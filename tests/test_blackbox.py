@@ -587,6 +587,15 @@ def test_a_classifier_that_normalises_in_place_leaves_the_callers_images_alone(i
 
 # --- bad answers ---
 
+LIKE_LOGITS = (
+    "they are not bounded, like logits: say scores='logits' (--scores, means:); or, of independent labels, "
+    "'multi_label_logit'; or, of numbers that mean themselves, 'value'"
+)
+LIKE_BINARY = (
+    "they lie in [0, 1], like the probability of the positive class of two: say scores='binary' (--scores, means:); "
+    "or, of its logit, 'binary_logit'; or, of a number that means itself, 'value'"
+)
+
 
 @pytest.mark.parametrize(
     ("kind", "answer", "error", "message"),
@@ -601,17 +610,13 @@ def test_a_classifier_that_normalises_in_place_leaves_the_callers_images_alone(i
             "logits",
             torch.zeros(3),
             ValueError,
-            "the black box answered shape (3,) for 3 images; it must be (3, classes); "
-            "for the probability of the positive class of two say scores='binary', for its logit "
-            "scores='binary_logit', for a number that means itself scores='value'",
+            "the black box answered shape (3,) for 3 images; it must be (3, classes); " + LIKE_BINARY,
         ),
         (
             "logits",
             torch.zeros(3, 1),
             ValueError,
-            "the black box answered one column of scores; it must have at least 2; for the probability of the positive "
-            "class of two say scores='binary', for its logit scores='binary_logit', "
-            "for a number that means itself scores='value'",
+            "the black box answered one column of scores; " + LIKE_BINARY,
         ),
         (
             "logits",
@@ -715,41 +720,42 @@ def test_a_classifier_that_normalises_in_place_leaves_the_callers_images_alone(i
             torch.tensor([[0.5, 0.5], [2.0, 1.5], [0.0, 1.0]]),
             ValueError,
             "the black box was declared to answer probabilities, but "
-            "a row lies in [1.5, 2] and sums to 3.5; is it scores='logits'?",
+            "a row lies in [1.5, 2] and sums to 3.5; " + LIKE_LOGITS,
         ),
         (
             "probabilities",
             torch.tensor([[0.505, 0.5], [0.5, 0.5], [-0.25, 1.25]]),
             ValueError,
             "the black box was declared to answer probabilities, but "
-            "a row lies in [-0.25, 1.25] and sums to 1; is it scores='logits'?",
+            "a row lies in [-0.25, 1.25] and sums to 1; " + LIKE_LOGITS,
         ),
         (
             "probabilities",
             torch.tensor([[0.5, 0.5], [0.875, 0.75], [0.0, 1.0]]),
             ValueError,
-            "the black box was declared to answer probabilities, but a row lies in [0.75, 0.875] and sums to 1.625; it "
-            "looks like independent labels, a sigmoid each: say scores='multi_label'; or like rounded probabilities: "
-            "divide each row by its sum",
+            "the black box was declared to answer probabilities, but a row lies in [0.75, 0.875] and sums to 1.625; "
+            "they lie in [0, 1] and do not sum to 1, like independent labels, a sigmoid each: say scores='multi_label' "
+            "(--scores, means:); or like rounded probabilities: divide each row by its sum",
         ),
         (
             "probabilities",
             torch.tensor([[0.5, 0.5], [25.0, 75.5], [0.0, 1.0]]),
             ValueError,
             "the black box was declared to answer probabilities, but "
-            "a row lies in [25, 75.5] and sums to 100.5; it looks like percent: divide the answers by 100",
+            "a row lies in [25, 75.5] and sums to 100.5; each row sums to about 100, like "
+            "percent: say scores='percent' (--scores, means:)",
         ),
         (
             "log_probabilities",
             torch.tensor([[0.5, 0.5], [1.0, 2.0], [0.5, 0.5]]).log(),
             ValueError,
-            "the black box was declared to answer log-probabilities, but exp(row) sums to 3; is it scores='logits'?",
+            "the black box was declared to answer log-probabilities, but exp(row) sums to 3; " + LIKE_LOGITS,
         ),
         (
             "log_probabilities",
             torch.tensor([[0.5, 0.5], [0.25, 0.25], [0.5, 0.5]]).log(),
             ValueError,
-            "the black box was declared to answer log-probabilities, but exp(row) sums to 0.5; is it scores='logits'?",
+            "the black box was declared to answer log-probabilities, but exp(row) sums to 0.5; " + LIKE_LOGITS,
         ),
         (
             "log_probabilities",
@@ -882,8 +888,8 @@ def test_bad_images_are_refused_before_a_query_is_spent(bad, error, message):
         (
             {"scores": "logit"},
             ValueError,
-            "scores must be one of logits, probabilities, log_probabilities, top_k, label, binary, binary_logit, "
-            "multi_label, multi_label_logit, value, got 'logit'",
+            "scores must be one of logits, probabilities, percent, log_probabilities, top_k, label, binary, "
+            "binary_logit, multi_label, multi_label_logit, value, got 'logit'",
         ),
         ({"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
         ({"budget": -1}, ValueError, "budget must be >= 0, got -1"),

@@ -97,7 +97,7 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
     ),
     (
         {"scores": "logit"},
-        "scores must be one of logits, probabilities, log_probabilities, top_k, label, binary, ",
+        "scores must be one of logits, probabilities, percent, log_probabilities, top_k, label, binary, ",
     ),
     ({"scores": "label"}, "a black box that answers labels needs class_names or num_classes"),
     ({"denoiser": "./nowhere"}, "there is no folder ./nowhere, and no bundled denoiser but digits"),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from freemcg.blackbox.cache import QueryCache, image_key
+from freemcg.blackbox.likeness import likeness
 from freemcg.blackbox.preparation import check_images, prepared
 from freemcg.blackbox.receipt import Receipt
 from freemcg.blackbox.scores import MULTI_LABEL, ONE_NUMBER, SCORE_KINDS, TWO_CLASSES, VALUE, spread_top_k
@@ -64,13 +65,13 @@ class BlackBox:
             lists of numbers, an object or dict with `logits`, or a tuple or list that begins with such an array. A
             `torch.nn.Module` gets the images on its own device and must be in eval mode. Or a `Remote`, which counts
             for itself what it sends. Where it has an `identity`, a string, it is known by that.
-        scores: what it answers: `"logits"`, `"probabilities"` or `"log_probabilities"` `(N, num_classes)`; `"top_k"`,
-            the probabilities of some classes, either `(N, num_classes)` with NaN for the others or a pair of labels
-            and scores, both `(N, k)`; or `"label"` `(N,)`. The last two need `class_names` or `num_classes`.
-            `"binary"` is the probability of the positive class, `"binary_logit"` its logit, `(N,)` or `(N, 1)`: class 1
-            of two. `"multi_label"` is a probability `(N, labels)` for each label, whatever the others are;
-            `"multi_label_logit"`, its logit. `"value"` is one or several numbers that mean themselves, `(N,)` or
-            `(N, outputs)`; a "class" is one of them then.
+        scores: what it answers: `"logits"`, `"probabilities"`, `"percent"` (probabilities that sum to 100) or
+            `"log_probabilities"` `(N, num_classes)`; `"top_k"`, the probabilities of some classes, either
+            `(N, num_classes)` with NaN for the others or a pair of labels and scores, both `(N, k)`; or `"label"`
+            `(N,)`. The last two need `class_names` or `num_classes`. `"binary"` is the probability of the positive
+            class, `"binary_logit"` its logit, `(N,)` or `(N, 1)`: class 1 of two. `"multi_label"` is a probability
+            `(N, labels)` for each label, whatever the others are; `"multi_label_logit"`, its logit. `"value"` is one or
+            several numbers that mean themselves, `(N,)` or `(N, outputs)`; a "class" is one of them then.
         image_size: `(H, W)` or a side the classifier wants; images of another size are resized (bilinear, antialiased).
         channels: 1 or 3, what the classifier wants; grey is repeated, RGB becomes luma (ITU-R 601).
         mean, std: a channel each, or one for all; where given, the classifier is handed `(image - mean) / std`.
@@ -372,11 +373,14 @@ class BlackBox:
             answer = answer[..., 0]
         if answer.ndim != wanted or len(answer) != count:
             shape = f"({count},)" if wanted == 1 else f"({count}, classes)"
-            hint = f"; {ONE_COLUMN}" if wanted == 2 and answer.shape == (count,) else ""
+            one = wanted == 2 and answer.shape == (count,)
+            hint = f"; {likeness(answer.double()[:, None]).proposal}" if one else ""
             raise InvalidValue(
                 f"the black box answered shape {tuple(answer.shape)} for {count} images; it must be {shape}{hint}"
             )
         rows: Tensor = answer.double().cpu().reshape(count, -1)
+        if wanted == 2 and rows.shape[1] < self._least_classes:
+            raise InvalidValue(f"the black box answered one column of scores; {likeness(rows).proposal}")
         if wanted == 2:
             self._check_classes(rows.shape[1])
         finite = self._numbers(rows)

@@ -63,6 +63,7 @@ class EndpointDescription(BaseModel):
     answer: str = Field("@", description="JMESPath, from the reply to what is meant, for all images of the request")
     means: Literal[
         "probabilities",
+        "percent",
         "logits",
         "log_probabilities",
         "labels",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from freemcg.blackbox.box import BlackBox
+from freemcg.blackbox.likeness import likeness
 
 REPEATS = 1e-4
 
@@ -19,12 +20,14 @@ class Probe:
 
     Attributes:
         answers: `(3, num_classes)`: of the image, of the image again, of the other image; probabilities, or values.
+        received: `(3, S)`: the numbers that were answered, before anything was made of them.
         scale: what a difference is measured in: 1 for probabilities.
         seconds: of each question, three; the first one may hold the start of a connection or of the model.
         queries: what it cost, retries included.
     """
 
     answers: Tensor
+    received: Tensor
     scale: float
     seconds: tuple[float, ...]
     queries: int
@@ -53,7 +56,7 @@ def probe(black_box: BlackBox, image: Tensor, other: Tensor) -> Probe:
     Costs 3 queries.
     """
     before, answers, seconds = black_box.queries, [], []
-    with black_box.without_cache():
+    with black_box.without_cache(), black_box.recording() as receipt:
         for each in (image, image, other):
             began = time.monotonic()
             answers.append(black_box(each[None])[0].cpu())
@@ -61,7 +64,8 @@ def probe(black_box: BlackBox, image: Tensor, other: Tensor) -> Probe:
     rows = torch.stack(answers)
     scale = max(float(rows[0].abs().max()), 1e-12) if black_box.answers_values else 1.0
     rows = rows if black_box.answers_values else rows.exp()
-    return Probe(rows, scale, tuple(seconds), black_box.queries - before)
+    received = torch.stack([question.answers[0] for question in receipt.questions])
+    return Probe(rows, received, scale, tuple(seconds), black_box.queries - before)
 
 
 def describe(black_box: BlackBox, found: Probe, shape: tuple[int, ...]) -> list[str]:
@@ -77,6 +81,7 @@ def describe(black_box: BlackBox, found: Probe, shape: tuple[int, ...]) -> list[
         f"model: {black_box.identity}",
         f"sent: {height}x{width} pixels, {'grey' if channels == 1 else 'RGB'}, {depth}",
         f"understood: {black_box.scores} of {black_box.num_classes} classes",
+        _likeness(black_box.scores, found.received),
     ]
     for name, row in zip(("image", "again", "other"), found.answers, strict=True):
         best = row.topk(min(3, len(row)))
@@ -90,3 +95,11 @@ def describe(black_box: BlackBox, found: Probe, shape: tuple[int, ...]) -> list[
     if not found.sees:
         lines.append("the other image got exactly the SAME answer: does the image arrive?")
     return lines
+
+
+def _likeness(declared: str, received: Tensor) -> str:
+    """Whether the numbers look as they were declared, and else what to declare: a proposal, and why."""
+    kinds, proposal = likeness(received)
+    if declared in kinds:
+        return f"the numbers look like {declared}, as declared"
+    return f"the numbers do NOT look like {declared}: {proposal}"

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from freemcg.blackbox.likeness import TOLERANCE, likeness
 from freemcg.refusal import InvalidType, InvalidValue
 
 PROBABILITY_FLOOR = 1e-12  # a higher one hides how far a confident classifier is from changing its mind
 LABEL_CERTAINTY = 0.99
-TOLERANCE = 0.02  # by which probabilities may miss 1 in all: services round them
 
 
 def _from_logits(answer: Tensor, classes: int) -> Tensor:
@@ -20,27 +20,24 @@ def _from_logits(answer: Tensor, classes: int) -> Tensor:
 
 
 def _from_probabilities(answer: Tensor, classes: int) -> Tensor:
-    wrong = ((answer.sum(dim=1) - 1).abs() > TOLERANCE) | (answer.amin(dim=1) < -1e-6)
+    return _of_exclusive_classes(answer, 1, "probabilities")
+
+
+def _from_percent(answer: Tensor, classes: int) -> Tensor:
+    """Probabilities that sum to 100."""
+    return _of_exclusive_classes(answer, 100, "percent")
+
+
+def _of_exclusive_classes(answer: Tensor, whole: int, called: str) -> Tensor:
+    off = (answer.sum(dim=1) - whole).abs() > TOLERANCE * whole
+    wrong = off | (answer.amin(dim=1) < -1e-6 * whole)
     if wrong.any():
-        row = answer[int(wrong.nonzero()[0])]
+        row = answer[wrong][0]
         raise InvalidValue(
-            f"the black box was declared to answer probabilities, but a row lies in [{row.min():.4g}, "
-            f"{row.max():.4g}] and sums to {row.sum():.4g}; {_looks_like(row)}"
+            f"the black box was declared to answer {called}, but a row lies in [{row.min():.4g}, {row.max():.4g}] and "
+            f"sums to {row.sum():.4g}; {likeness(answer[wrong]).proposal}"
         )
-    return _floored(answer)
-
-
-def _looks_like(row: Tensor) -> str:
-    """What to do about numbers that are no probabilities of exclusive classes, by how they look."""
-    total = row.sum().item()
-    if row.min() >= 0 and abs(total - 100) <= 100 * TOLERANCE:
-        return "it looks like percent: divide the answers by 100"
-    if row.min() >= 0 and row.max() <= 1:
-        return (
-            "it looks like independent labels, a sigmoid each: say scores='multi_label'; or like rounded "
-            "probabilities: divide each row by its sum"
-        )
-    return "is it scores='logits'?"
+    return _floored(answer / whole)
 
 
 def _from_binary(answer: Tensor, classes: int) -> Tensor:
@@ -49,7 +46,7 @@ def _from_binary(answer: Tensor, classes: int) -> Tensor:
     if outside.any():
         raise InvalidValue(
             f"the black box was declared to answer the probability of the positive class, but answered "
-            f"{answer[outside][0]:.4g}, which is not in [0, 1]; is it scores='binary_logit'?"
+            f"{answer[outside][0]:.4g}, which is not in [0, 1]; {likeness(answer[:, None]).proposal}"
         )
     return _floored(torch.stack([1 - answer, answer], dim=1))
 
@@ -65,7 +62,7 @@ def _from_multi_label(answer: Tensor, classes: int) -> Tensor:
     if outside.any():
         raise InvalidValue(
             f"the black box was declared to answer a probability for each label, but answered "
-            f"{answer[outside][0]:.4g}, which is not in [0, 1]; is it scores='multi_label_logit'?"
+            f"{answer[outside][0]:.4g}, which is not in [0, 1]; {likeness(answer).proposal}"
         )
     return answer.clamp(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR).log()
 
@@ -85,7 +82,7 @@ def _from_log_probabilities(answer: Tensor, classes: int) -> Tensor:
         worst = total[total.abs().argmax()].exp()
         raise InvalidValue(
             f"the black box was declared to answer log-probabilities, but exp(row) sums to {worst:.4g}; "
-            "is it scores='logits'?"
+            f"{likeness(answer).proposal}"
         )
     return (answer - total[:, None]).nan_to_num(neginf=-104.0)  # a probability of 0
 
@@ -192,6 +189,7 @@ def _first(rows: Tensor) -> int:
 SCORE_KINDS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "logits": _from_logits,
     "probabilities": _from_probabilities,
+    "percent": _from_percent,
     "log_probabilities": _from_log_probabilities,
     "top_k": _from_top_k,
     "label": _from_label,

@@ -51,10 +51,10 @@ Model = Annotated[
 Scores = Annotated[
     str | None,
     typer.Option(
-        help="What file.py:name or file.onnx answers: logits, probabilities, log_probabilities, top_k (those of some "
-        "classes, NaN or not listed for the others), label, binary (the probability of the positive class of two), "
-        "binary_logit, multi_label (a probability for each label), multi_label_logit or value (numbers that mean "
-        "themselves).  [default: logits, or as the ONNX file shows; to "
+        help="What file.py:name or file.onnx answers: logits, probabilities, percent (they sum to 100), "
+        "log_probabilities, top_k (probabilities of some classes, NaN or not listed for the others), label, binary "
+        "(the probability of the positive class of two), binary_logit, multi_label (a probability for each label), "
+        "multi_label_logit or value (numbers that mean themselves).  [default: logits, or as the ONNX file shows; to "
         "be said for http://...]"
     ),
 ]

@@ -1,0 +1,82 @@
+"""What kind of scores numbers look like: a proposal that says why, and never a decision."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+TOLERANCE = 0.02  # by which probabilities may miss 1 in all: services round them
+SLACK = 1e-6
+
+
+class Likeness(NamedTuple):
+    """What numbers look like.
+
+    Attributes:
+        kinds: of scores that such numbers may be.
+        proposal: why, and how to say the likeliest of them; the subject of the sentence is "they".
+    """
+
+    kinds: tuple[str, ...]
+    proposal: str
+
+
+def likeness(rows: Tensor) -> Likeness:
+    """What scores `(N, S)`, as they were received, look like. NaN is what was not listed."""
+    low, high = rows.min().item(), rows.max().item()
+    inside = low >= -SLACK and high <= 1 + SLACK
+    if rows.shape[1] == 1:
+        return _of_one_number(inside, whole=low >= 0 and bool((rows == rows.round()).all()))
+    if rows.isnan().any():
+        return Likeness(("top_k",), f"they leave out some classes, like a list of the best: {said('top_k')}")
+    if inside:
+        return _of_probabilities(rows)
+    if low >= -SLACK and _all_near(rows.sum(dim=1), 100):
+        return Likeness(("percent",), f"each row sums to about 100, like percent: {said('percent')}")
+    if high <= SLACK and _all_near(rows.logsumexp(dim=1).exp(), 1):
+        kinds = ("log_probabilities", "logits", "value")
+        return Likeness(kinds, f"exp of each row sums to 1, like log-probabilities: {said('log_probabilities')}")
+    return Likeness(
+        ("logits", "multi_label_logit", "value"),
+        f"they are not bounded, like logits: {said('logits')}; or, of independent labels, 'multi_label_logit'; or, of "
+        "numbers that mean themselves, 'value'",
+    )
+
+
+def said(kind: str) -> str:
+    """How each door is told the kind."""
+    return f"say scores='{kind}' (--scores, means:)"
+
+
+def _of_one_number(inside: bool, *, whole: bool) -> Likeness:
+    if inside:
+        return Likeness(
+            ("binary", "binary_logit", "value") + (("label",) if whole else ()),
+            f"they lie in [0, 1], like the probability of the positive class of two: {said('binary')}; or, of its "
+            "logit, 'binary_logit'; or, of a number that means itself, 'value'",
+        )
+    if whole:
+        return Likeness(
+            ("label", "value", "binary_logit"),
+            f"they are whole, like labels: {said('label')}; or, of a number that means itself, 'value'",
+        )
+    return Likeness(
+        ("value", "binary_logit"),
+        f"they are not bounded, like a number that means itself: {said('value')}; or, of the logit of the positive "
+        "class of two, 'binary_logit'",
+    )
+
+
+def _of_probabilities(rows: Tensor) -> Likeness:
+    if _all_near(rows.sum(dim=1), 1):
+        return Likeness(("probabilities", "top_k"), f"each row lies in [0, 1] and sums to 1: {said('probabilities')}")
+    return Likeness(
+        ("multi_label", "value"),
+        "they lie in [0, 1] and do not sum to 1, like independent labels, a sigmoid each: "
+        f"{said('multi_label')}; or like rounded probabilities: divide each row by its sum",
+    )
+
+
+def _all_near(totals: Tensor, whole: float) -> bool:
+    return bool(((totals - whole).abs() <= TOLERANCE * whole).all())
