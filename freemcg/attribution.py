@@ -17,7 +17,7 @@ from freemcg.blackbox.scores import VALUE
 from freemcg.denoiser import Denoiser
 from freemcg.ensemble import label_widening
 from freemcg.estimator import Ask
-from freemcg.objective import Objective, between, objective_of
+from freemcg.objective import Objective, between, named, objective_of
 from freemcg.refusal import InvalidValue
 from freemcg.results import BUDGET_EXHAUSTED, COMPLETE, MODEL_CHANGED, NO_SIGNAL, Attribution
 from freemcg.settings import Settings
@@ -44,7 +44,7 @@ def attribute_image(
     if settings.tolerance is not None:
         return deque(stream_attributions(black_box, denoiser, image, target, settings), maxlen=1).pop()
     question = _Question.about(black_box, image, target)
-    objective = objective_of(settings.objective_function, black_box.scores)
+    objective = objective_of(named(settings.objective), black_box.scores)
     survey = Survey(denoiser, image, settings)
     short = _ask(survey, black_box, settings.queries, black_box)
     return question.answered(survey, objective, short=short, repeats=question.again(black_box))
@@ -66,7 +66,7 @@ def stream_attributions(
     assert settings.tolerance is not None
     tolerance = settings.tolerance
     question = _Question.about(black_box, image, target)
-    objective = objective_of(settings.objective_function, black_box.scores)
+    objective = objective_of(named(settings.objective), black_box.scores)
     survey, batch, left = Survey(denoiser, image, settings), FIRST_BATCH, settings.queries
     while True:
         short = _ask(survey, black_box, min(batch, left), black_box)
@@ -117,7 +117,7 @@ def difference_map(
     """
     question, before = _Question.about(black_box, image, target), other.queries
     theirs = other(image[None])
-    classes, objective = len(question.log_probabilities), objective_of(settings.objective_function, black_box.scores)
+    classes, objective = len(question.log_probabilities), objective_of(named(settings.objective), black_box.scores)
     if theirs.shape[1] != classes:
         raise InvalidValue(
             f"the models must answer the same classes; one answers {classes}, the other {theirs.shape[1]}"

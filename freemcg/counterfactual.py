@@ -14,6 +14,7 @@ from freemcg.candidates import Candidates
 from freemcg.checks import Checked, Checker
 from freemcg.denoiser import Denoiser
 from freemcg.estimator import draw_particles
+from freemcg.objective import named
 from freemcg.paper import paper_search
 from freemcg.realism import denoising_error
 from freemcg.refusal import InvalidValue
@@ -82,10 +83,10 @@ def _find(
     n: int,
     checks: int,
 ) -> list[Counterfactual]:
-    search = settings.search
+    search, objective = settings.search, named(settings.objective)
     run = SEARCHES[type(search)]
     return search_counterfactuals(
-        lambda wanted: run(black_box, denoiser, image, wanted, settings.objective_function, search, seed=settings.seed),
+        lambda wanted: run(black_box, denoiser, image, wanted, objective, search, seed=settings.seed),
         black_box,
         denoiser,
         image,

@@ -30,8 +30,6 @@ from freemcg.ensemble import (
 from freemcg.objective import Objective, gradient_in_scores
 from freemcg.seeding import particle_noise
 
-ESTIMATES = ("control_variate", "sigma_points", "cross_covariance", "regression", "per_particle")
-WITH_ERROR_PARTS = ("control_variate", "cross_covariance")
 ON_AXES = {"control_variate": 2 / 3, "sigma_points": 1.0}  # share of the queries that goes to sigma points
 LEAST_ON_AXES = 3
 SIGNAL_FLOOR = 1e-6

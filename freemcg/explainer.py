@@ -15,13 +15,14 @@ from freemcg.attribution import attribute_image, contrast_maps, difference_map, 
 from freemcg.between import taken_back
 from freemcg.blackbox import BlackBox, check_images
 from freemcg.blackbox.scores import MULTI_LABEL, VALUE
+from freemcg.config import read_config
 from freemcg.counterfactual import find_counterfactual, find_diverse_counterfactuals
 from freemcg.denoiser import Denoiser
 from freemcg.goal import ValueGoal, goal_of
 from freemcg.record import made_by
 from freemcg.refusal import InvalidValue
 from freemcg.results import Attribution, Counterfactual
-from freemcg.settings import PaperSearch, Settings, SharedSearch, for_scores, make, read_config
+from freemcg.settings import PaperSearch, Settings, SharedSearch, for_scores, make
 
 Result = TypeVar("Result", Attribution, Counterfactual)
 Target = int | str | Tensor | Sequence[int | str] | None

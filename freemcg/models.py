@@ -25,10 +25,11 @@ from freemcg.blackbox import (
 from freemcg.blackbox.environment import refuse_secret
 from freemcg.blackbox.huggingface import is_huggingface_folder
 from freemcg.bundle import BUNDLES, bundle_folder
+from freemcg.config import config_folder, read_config
 from freemcg.denoiser import Denoiser
 from freemcg.networks import ConvVAE, load_network
 from freemcg.refusal import InvalidType, InvalidValue
-from freemcg.settings import config_folder, make, read_config
+from freemcg.settings import make
 
 BUNDLED_MODELS = {"digits": ("digits", "classifier"), "digits-judge": ("digits", "judge")}
 

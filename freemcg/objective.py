@@ -76,6 +76,11 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
+def named(objective: str | Objective) -> Objective:
+    """An objective by its name, or a callable as it is."""
+    return OBJECTIVES[objective] if isinstance(objective, str) else objective
+
+
 def gradient_in_scores(objective: Objective, log_probabilities: Tensor, target: int) -> Tensor:
     """The paper's `e^k`: gradient `(K, num_classes)` of each image's objective with respect to its own scores.
 

@@ -1,4 +1,4 @@
-"""Settings of an explanation, and reading them from YAML: every key known, every value checked, one sentence if not."""
+"""Settings of an explanation: values only, every key known, every value checked, one sentence if not."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import difflib
 import itertools
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from freemcg.estimator import ESTIMATES, WITH_ERROR_PARTS
-from freemcg.objective import OBJECTIVES, Objective
 from freemcg.refusal import InvalidValue
 
+ESTIMATES = ("control_variate", "sigma_points", "cross_covariance", "regression", "per_particle")
+WITH_ERROR_PARTS = ("control_variate", "cross_covariance")
+OBJECTIVES = ("log_odds", "log_probability", "logit", "margin")
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -208,11 +207,6 @@ class Settings(BaseModel):
             raise InvalidValue(f"objective must be one of {', '.join(OBJECTIVES)} or a callable, got {value!r}")
         return value
 
-    @property
-    def objective_function(self) -> Objective:
-        """The objective as a function `(log_probabilities, target) -> (N,)`."""
-        return OBJECTIVES[self.objective] if isinstance(self.objective, str) else self.objective
-
     def record(self) -> dict[str, Any]:
         """The settings as JSON can hold them; a callable objective by its name."""
         named = (
@@ -246,38 +240,6 @@ def make(model: type[Model], values: dict[str, Any], *, source: str = "") -> Mod
         return model(**values)
     except ValidationError as error:
         raise InvalidValue((f"{source}: " if source else "") + _first_sentence(error, model, values)) from None
-
-
-def read_config(name_or_path: str) -> tuple[dict[str, Any], str]:
-    """Read a YAML mapping from a file, or one of the configs that come with the package by name.
-
-    Returns:
-        The mapping, and the path it was read from.
-
-    Raises:
-        FileNotFoundError: there is neither a file nor a config of that name.
-        ValueError: the file is not YAML, or not a mapping.
-    """
-    path = Path(name_or_path)
-    if not path.is_file():
-        bundled = config_folder() / f"{name_or_path}.yaml"
-        if not bundled.is_file():
-            known = ", ".join(sorted(entry.stem for entry in config_folder().glob("*.yaml")))
-            raise FileNotFoundError(f"there is no config {name_or_path}; bundled ones are {known}")
-        path = bundled
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise InvalidValue(f"{path} must hold a mapping of settings, 'name: value' a line")
-    return values, str(path)
-
-
-def config_folder() -> Path:
-    """Where the configs are: inside the installed package, or beside it in a checkout."""
-    inside = Path(__file__).parent / "configs"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
 
 
 def _first_sentence(error: ValidationError, model: type[BaseModel], values: dict[str, Any]) -> str:

@@ -11,11 +11,12 @@ from unets import tiny_unet
 
 from freemcg import BlackBox, Denoiser, FreeMCG
 from freemcg.ensemble import per_particle
-from freemcg.estimator import ESTIMATES, Ensemble, draw_particles
+from freemcg.estimator import Ensemble, draw_particles
 from freemcg.objective import log_odds, log_probability
 from freemcg.realism import DRAWS, NOISE_LEVELS, denoising_error
 from freemcg.refusal import InvalidValue
 from freemcg.seeding import particle_noise
+from freemcg.settings import ESTIMATES
 
 KINDS = ["epsilon", "sample", "v_prediction"]
 SHAPES = [(1, 4, 4), (3, 2, 5)]

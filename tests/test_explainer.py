@@ -8,10 +8,11 @@ from plane import SEARCH, SEARCH_COST, SHAPE, make
 
 from freemcg import BlackBox, FreeMCG
 from freemcg.ensemble import anomalies
-from freemcg.estimator import ESTIMATES, Ensemble, draw_particles
+from freemcg.estimator import Ensemble, draw_particles
 from freemcg.images import as_file
 from freemcg.objective import log_odds
 from freemcg.search import shared_search
+from freemcg.settings import ESTIMATES
 
 
 @pytest.mark.parametrize("estimate", ESTIMATES)

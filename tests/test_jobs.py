@@ -16,12 +16,12 @@ from ports import free_port
 from tolerance import assert_same_map
 
 from freemcg import Attribution, BlackBox, Counterfactual, Denoiser, FreeMCG, jobs
-from freemcg.estimator import ESTIMATES
 from freemcg.images import read_image, write_image
 from freemcg.items import list_items
 from freemcg.jobs import run_job
 from freemcg.plan import most_queries
 from freemcg.refusal import InvalidValue
+from freemcg.settings import ESTIMATES
 
 WEIGHTS = torch.linspace(-3, 3, 64).reshape(8, 8)
 SEARCH = {"budget": 12, "particles": 2, "steps": 4, "refresh": 2, "unpaid": 8, "strength": 0.5}

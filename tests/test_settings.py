@@ -9,8 +9,10 @@ import yaml
 from pydantic import ValidationError
 
 from freemcg import FreeMCG, PaperSearch, Settings, SharedSearch
-from freemcg.objective import OBJECTIVES
-from freemcg.settings import config_folder, make, read_config
+from freemcg.config import config_folder, read_config
+from freemcg.objective import OBJECTIVES, named
+from freemcg.settings import OBJECTIVES as NAMED
+from freemcg.settings import make
 from freemcg.training import ClassifierTraining, DenoiserTraining, VaeTraining
 
 CONFIGS = {
@@ -180,12 +182,12 @@ def test_settings_do_not_change():
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_an_objective_goes_by_its_name(name):
-    assert make(Settings, {"objective": name}).objective_function is OBJECTIVES[name]
+    assert named(make(Settings, {"objective": name}).objective) is OBJECTIVES[name]
 
 
 def test_a_callable_objective_is_used_and_recorded_by_name():
     settings = make(Settings, {"objective": quick})
-    assert settings.objective_function is quick
+    assert named(settings.objective) is quick
     assert settings.record()["objective"] == f"{__name__}.quick"
 
 
@@ -205,6 +207,10 @@ def test_defaults_of_the_explainer_are_those_of_the_settings():
     written = {name: given[name].default for name in names - {"search", "estimate"}}
     assert make(Settings, written) == Settings()
     assert FreeMCG(quick, None).settings == Settings()
+
+
+def test_every_objective_that_settings_name_is_there():
+    assert tuple(OBJECTIVES) == NAMED
 
 
 def test_the_paper_config_is_the_papers_numbers():

@@ -7,8 +7,9 @@ from typing import Any
 
 from diffusers.utils.logging import disable_progress_bar
 
+from freemcg.config import read_config
 from freemcg.refusal import InvalidValue
-from freemcg.settings import Settings, make, read_config
+from freemcg.settings import Settings, make
 
 
 def settings(config: str | None, **options: float | None) -> dict[str, Any]:

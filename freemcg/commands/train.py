@@ -99,7 +99,8 @@ def _train_vae(config: Config, out: Out, data: Data = None) -> None:
 
 
 def _training(settings: type[Any], config: str, **options: str | None) -> Any:
-    from freemcg.settings import make, read_config
+    from freemcg.config import read_config
+    from freemcg.settings import make
 
     values, source = read_config(config)
     values |= {name: value for name, value in options.items() if value is not None}
