@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from freemcg.training import DenoiserTraining, train_denoiser
 from freemcg.training.data import ImageSet
 from freemcg.training.held_out import LEVELS, HeldOut
 from freemcg.training.loop import Checks, Training, train
+from tests.test_jobs import free_port
 from tests.test_training import TINY_UNET
 
 
@@ -180,3 +183,48 @@ def test_a_share_that_holds_no_image_out_is_refused(pictures, tmp_path):
         train_denoiser(settings, tmp_path / "out")
     assert str(caught.value) == "holdout 0.01 keeps none of 20 images; raise it"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (
+            {"network": {"layer_per_block": 1}},
+            "diffusers.UNet2DModel cannot be made of 'network': UNet2DModel.__init__() got an unexpected keyword "
+            "argument 'layer_per_block'",
+        ),
+        ({"network": {**TINY_UNET, "norm_num_groups": 3}}, "diffusers.UNet2DModel cannot be made of 'network': "),
+        ({"scheduler": {"beta_schedule": "round"}}, "diffusers.DDPMScheduler cannot be made of 'scheduler': round "),
+        ({"scheduler": {"prediction_type": "x"}}, "prediction_type is 'x'; known are epsilon, sample, v_prediction"),
+        (
+            {"image_size": 9},
+            "the network does not take images of 9x9; set image_size to a multiple of 2, or mend 'network' (Sizes of",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_refused_before_the_images_are_read(tmp_path, said, sentence):
+    settings = make(DenoiserTraining, {**QUICK, **said, "data": "nowhere"})
+    with pytest.raises(ValueError) as caught:
+        train_denoiser(settings, tmp_path / "out")
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_processes_train_one_denoiser(pictures, tmp_path):
+    (tmp_path / "mine.yaml").write_text(json.dumps({**QUICK, "steps": 4, "data": str(pictures)}))
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launcher += ["--main_process_port", free_port(), "-m", "freemcg", "train", "denoiser"]
+    done = subprocess.run(
+        [*launcher, "--config", "mine.yaml", "--out", "out"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("the model and its training.json are in out") == 1
+    record = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert (record["processes"], record["kept_step"]) == (2, 4)
+    Denoiser.from_pretrained(tmp_path / "out")

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -18,7 +17,7 @@ from freemcg.output import write_text
 from freemcg.refusal import InvalidValue
 from freemcg.training.adversarial import attack
 from freemcg.training.data import ImageSet, load_training_images
-from freemcg.training.loop import Training, train
+from freemcg.training.loop import Training, start_accelerator, train
 
 
 class ClassifierTraining(Training):
@@ -44,7 +43,7 @@ def train_classifier(settings: ClassifierTraining, out: Path) -> dict[str, Any]:
     Raises:
         ValueError: the images have no labels.
     """
-    accelerator = Accelerator()
+    accelerator = start_accelerator()
     images = load_training_images(
         settings.data,
         channels=settings.channels,

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from einops import rearrange
 from pydantic import Field, model_validator
@@ -22,7 +21,7 @@ from freemcg.refusal import InvalidValue
 from freemcg.seeding import particle_noise
 from freemcg.training.data import load_training_images
 from freemcg.training.held_out import LEVELS, HeldOut
-from freemcg.training.loop import Checks, Training, train
+from freemcg.training.loop import Checks, Training, start_accelerator, train
 from freemcg.training.start import as_start, load_start
 
 
@@ -60,27 +59,21 @@ def train_denoiser(settings: DenoiserTraining, out: Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError, ValueError: the data, or the denoiser to start from, is not what it must be.
     """
-    accelerator = Accelerator()
+    accelerator = start_accelerator()
     start = None if settings.start_from is None else load_start(Path(settings.start_from))
     if start is not None:
         if Path(start.name).resolve() == out.resolve():
             raise InvalidValue(f"{out} cannot be both start_from and --out; give another --out")
         settings = as_start(settings, start)
+    unet, scheduler = _build(settings)
+    if start is not None:
+        unet.load_state_dict(start.unet.state_dict())
     images = load_training_images(
         settings.data,
         channels=settings.channels,
         image_size=settings.image_size,
         progress=accelerator.is_main_process,
     )
-    unet = UNet2DModel(
-        sample_size=settings.image_size,
-        in_channels=settings.channels,
-        out_channels=settings.channels,
-        **settings.network,
-    )
-    if start is not None:
-        unet.load_state_dict(start.unet.state_dict())
-    scheduler = DDPMScheduler(**settings.scheduler)
     alphas_cumprod = scheduler.alphas_cumprod.to(accelerator.device)
 
     def loss_at(model: nn.Module, batch: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -126,6 +119,33 @@ def train_denoiser(settings: DenoiserTraining, out: Path) -> dict[str, Any]:
         write(trained, record)
         write_image(_sample_grid(trained, scheduler, settings), out / "samples.png")
     return record
+
+
+def _build(settings: DenoiserTraining) -> tuple[UNet2DModel, DDPMScheduler]:
+    """The network and the scheduler that the settings say, tried on one blank image."""
+    size, channels = settings.image_size, settings.channels
+    try:
+        unet = UNet2DModel(sample_size=size, in_channels=channels, out_channels=channels, **settings.network)
+    except Exception as error:  # diffusers raises all kinds
+        raise InvalidValue(f"diffusers.UNet2DModel cannot be made of 'network': {_first_line(error)}") from error
+    try:
+        scheduler = DDPMScheduler(**settings.scheduler)
+    except Exception as error:
+        raise InvalidValue(f"diffusers.DDPMScheduler cannot be made of 'scheduler': {_first_line(error)}") from error
+    denoiser = Denoiser(unet.eval(), scheduler)
+    try:
+        denoiser.denoise(torch.zeros(1, channels, size, size), 0)
+    except RuntimeError as error:
+        halvings = 2 ** (len(unet.config.block_out_channels) - 1)
+        raise InvalidValue(
+            f"the network does not take images of {size}x{size}; set image_size to a multiple of {halvings}, "
+            f"or mend 'network' ({_first_line(error)})"
+        ) from error
+    return unet, scheduler
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def _save_pipeline(pipeline: DDPMPipeline, out: Path) -> None:

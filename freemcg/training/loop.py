@@ -55,6 +55,11 @@ class Training(BaseModel):
     seed: int = 0
 
 
+def start_accelerator() -> Accelerator:
+    """Join the processes that the launcher started, also where they have nothing but CPUs."""
+    return Accelerator(cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()))
+
+
 @dataclass(frozen=True)
 class Checks:
     """How the network that would be kept is checked on the way.
@@ -136,6 +141,7 @@ def train(
         run.kept.train()
         if progress.step % settings.checkpoint_every == 0 or last or progress.stalled(patience):
             run.save()
+    accelerator.end_training()
     return run.finished(), run.record()
 
 

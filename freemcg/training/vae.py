@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -16,7 +15,7 @@ from freemcg.images import write_image
 from freemcg.networks import ConvVAE, save_network
 from freemcg.output import write_text
 from freemcg.training.data import load_training_images
-from freemcg.training.loop import Training, train
+from freemcg.training.loop import Training, start_accelerator, train
 
 
 class VaeTraining(Training):
@@ -32,7 +31,7 @@ def train_vae(settings: VaeTraining, out: Path) -> dict[str, Any]:
 
     The loss is the negative evidence lower bound of a Bernoulli decoder, summed over pixels, a mean over images.
     """
-    accelerator = Accelerator()
+    accelerator = start_accelerator()
     images = load_training_images(
         settings.data,
         channels=settings.channels,
