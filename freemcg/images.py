@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,9 +14,6 @@ from torch import Tensor
 
 from freemcg.output import written_whole
 from freemcg.refusal import InvalidValue, Refusal
-
-if TYPE_CHECKING:
-    from freemcg.denoiser import Denoiser
 
 MOST_PIXELS = 8192 * 8192
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -180,7 +177,18 @@ def _no_white(path: Path | str, depth: int, sign: str = "") -> str:
     )
 
 
-def read_for(denoiser: Denoiser, path: Path) -> Tensor:
+class Prior(Protocol):
+    """What a picture is read for: a denoiser, which says its channels, its size and where it is."""
+
+    @property
+    def channels(self) -> int | None: ...  # noqa: D102
+    @property
+    def image_size(self) -> tuple[int, int] | None: ...  # noqa: D102
+    @property
+    def device(self) -> torch.device: ...  # noqa: D102
+
+
+def read_for(denoiser: Prior, path: Path) -> Tensor:
     """Read one picture as every job hands it over: with the channels and the size of the denoiser, on its device."""
     image = read_image(path, channels=denoiser.channels or 3, size=denoiser.image_size)
     return image.to(denoiser.device)
