@@ -5,7 +5,8 @@
 `/json/v2/...` has no extensions and fails on a binary request; `/binary/v2/...` has the binary extension and takes
 nothing else. A model's name states what it takes and answers: `DATATYPE_LAYOUT_SHAPE_OUTPUT`. It answers, as `scores`,
 three values an image: of the first pixel's first channel, the last channel of the last pixel in the first row, and the
-first channel of the first pixel in the last row, each in [0, 1]; as `label` or `name`, the greatest of the three.
+first channel of the first pixel in the last row, each in [0, 1]; as `label` or `name`, the greatest of the three; as
+`column` and `flat`, the first of them, with and without an axis of its own.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ OUTPUTS = {
     "scores": [{"name": "scores", "datatype": "FP32", "shape": [-1, 3]}],
     "label": [{"name": "label", "datatype": "INT64", "shape": [-1, 1]}],
     "name": [{"name": "name", "datatype": "BYTES", "shape": [-1]}],
+    "column": [{"name": "column", "datatype": "FP32", "shape": [-1, 1]}],
+    "flat": [{"name": "flat", "datatype": "FP32", "shape": [-1]}],
     "both": [
         {"name": "label", "datatype": "INT64", "shape": [-1, 1]},
         {"name": "scores", "datatype": "FP32", "shape": [-1, 3]},
@@ -124,15 +127,21 @@ class Handler(BaseHTTPRequestHandler):
         outputs, tail = [], b""
         for each in wanted:
             name = each["name"]
-            values = {"scores": rows, "label": [[each] for each in best], "name": [NAMES[each] for each in best]}[name]
-            datatype = {"scores": "FP32", "label": "INT64", "name": "BYTES"}[name]
+            values = {
+                "scores": rows,
+                "label": [[each] for each in best],
+                "name": [NAMES[each] for each in best],
+                "column": [row[:1] for row in rows],
+                "flat": [row[0] for row in rows],
+            }[name]
+            datatype = {"label": "INT64", "name": "BYTES"}.get(name, "FP32")
             values = values[0] if one else values
             output = {"name": name, "datatype": datatype, "shape": list(np.shape(values))}
             if binary:
                 assert each["parameters"] == {"binary_data": True}
                 texts = [text.encode() for text in values] if name == "name" else []
                 content = b"".join(struct.pack("<I", len(text)) + text for text in texts)
-                content = content or np.array(values, {"scores": "<f4", "label": "<i8"}[name]).tobytes()
+                content = content or np.array(values, "<i8" if name == "label" else "<f4").tobytes()
                 tail += content
                 outputs.append({**output, "parameters": {"binary_data_size": len(content)}})
             else:

@@ -9,6 +9,7 @@ import misbehaving_server
 import pytest
 import torch
 from inference_server import NAMES
+from plane import make
 
 from freemcg import BlackBox
 from freemcg.blackbox import SCORE_KINDS, RemoteError
@@ -94,6 +95,51 @@ def test_half_precision_goes_in_the_binary_extension_only(server, pictures):
 def test_labels_by_index_and_by_name(server, pictures, output, flavour):
     black_box = inference_black_box(url(server, f"UINT8_NHWC_-1,4,4,3_{output}", flavour), "label", class_names=NAMES)
     assert torch.equal(black_box(pictures).argmax(dim=1), corners((255 * pictures).round()).argmax(dim=1))
+
+
+@pytest.mark.parametrize("flavour", ["json", "binary"])
+@pytest.mark.parametrize("image", ["UINT8_NHWC_-1,4,4,3", "FP32_CHW_3,4,4"])
+@pytest.mark.parametrize(
+    ("output", "scores"),
+    [
+        *((output, kind) for output in ("column", "flat") for kind in ("binary", "binary_logit", "value")),
+        *(("scores", kind) for kind in ("multi_label", "multi_label_logit", "value")),
+    ],
+)
+def test_kinds_of_scores_beside_exclusive_classes(server, pictures, output, scores, image, flavour):
+    """The same answers as from the model in this process."""
+    remote = load_black_box(url(server, f"{image}_{output}", flavour), scores=scores)
+    local = BlackBox(lambda images: corners(images) if output == "scores" else corners(images)[:, 0], scores)
+    rounded = (pictures * 255).round() / 255
+    torch.testing.assert_close(remote(pictures), local(rounded), rtol=0, atol=1e-6)
+    assert (remote.queries, remote.num_classes) == (5, local.num_classes)
+
+
+@pytest.mark.parametrize(
+    ("output", "declared"), [("column", "logits"), ("flat", "logits"), ("scores", "probabilities")]
+)
+def test_another_kind_is_refused_with_a_proposal(server, pictures, output, declared):
+    address = url(server, f"UINT8_NHWC_-1,4,4,3_{output}")
+    with pytest.raises(ValueError) as caught:
+        inference_black_box(address, declared)(pictures[:1])
+    proposed = re.search("say scores='(.*?)'", str(caught.value))[1]
+    assert proposed == ("multi_label" if output == "scores" else "binary")
+    assert inference_black_box(address, proposed)(pictures).isfinite().all()
+
+
+@pytest.mark.parametrize("scores", ["binary", "multi_label", "value"])
+def test_an_explanation_is_that_of_the_model_in_this_process(server, denoiser, image, scores):
+    output, target = ("column", 1) if scores == "binary" else ("scores", 2)
+    remote = inference_black_box(url(server, f"FP32_NCHW_-1,1,4,4_{output}"), scores)
+    remote.may_change = False
+    local = BlackBox(lambda x: corners(x)[:, 0] if scores == "binary" else corners(x), scores, eight_bit=True)
+    maps = [make(box, denoiser).explain(image, target) for box in (remote, local)]
+    torch.testing.assert_close(maps[0].values, maps[1].values, rtol=1e-4, atol=1e-6)
+    assert [each.queries for each in maps] == [maps[0].queries] * 2
+    goal = "2=up:0.1" if scores == "value" else target
+    found = [make(box, denoiser).counterfactual(image, goal) for box in (remote, local)]
+    assert found[0].status == found[1].status
+    torch.testing.assert_close(found[0].image, found[1].image, rtol=0, atol=2 / 255)
 
 
 def test_one_of_several_outputs(server, pictures):
