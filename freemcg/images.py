@@ -188,7 +188,7 @@ class Prior(Protocol):
     def device(self) -> torch.device: ...  # noqa: D102
 
 
-def read_for(denoiser: Prior, path: Path) -> Tensor:
+def read_for(denoiser: Prior, path: str | Path) -> Tensor:
     """Read one picture as every job hands it over: with the channels and the size of the denoiser, on its device."""
     image = read_image(path, channels=denoiser.channels or 3, size=denoiser.image_size)
     return image.to(denoiser.device)
