@@ -199,6 +199,16 @@ def as_file(images: Tensor) -> Tensor:
     return (images * 255).round() / 255
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a picture is there, and is what was written so far as its own checksums tell."""
+    try:
+        with Image.open(path) as picture:
+            picture.verify()
+    except Exception:  # Pillow raises many kinds
+        return False
+    return True
+
+
 def write_image(image: Tensor, path: Path) -> None:
     """Write `(C, H, W)` in [0, 1] as an 8-bit PNG, whole or not at all."""
     array = (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

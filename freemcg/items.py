@@ -12,13 +12,15 @@ from typing import Any
 
 from freemcg.blackbox.receipt import Receipt
 from freemcg.images import list_images
+from freemcg.output import naming, set_aside
 from freemcg.refusal import InvalidValue
 from freemcg.results import load_with_digests
 
-RESULT, RECEIPT, RECORD, FIGURE = "result.safetensors", "receipt.safetensors", "record.json", "figure.png"
+RESULT, RECEIPT, RECORD = "result.safetensors", "receipt.safetensors", "record.json"
+FIGURE, CHANGED = "figure.png", "counterfactual.png"
 NOTED = {"image", "status", "picture", "unfinished"}
 OWN_NAMES = {
-    *(RESULT, RECEIPT, RECORD, FIGURE, "counterfactual.png", "settings.json", "summary.csv"),
+    *(RESULT, RECEIPT, RECORD, FIGURE, CHANGED, "settings.json", "summary.csv"),
     *("grid.png", "comparison.csv", "answers.sqlite", "answers.sqlite-wal", "answers.sqlite-shm"),
 }
 
@@ -45,6 +47,15 @@ class Item:
     def damaged(self) -> bool:
         """Whether a result is there that cannot be believed: it, its receipt or its record is not what was written."""
         return (self.folder / RESULT).exists() and not self._whole
+
+    def make_folder(self) -> None:
+        """Make the folder; a file in the place of it, or of a folder above it within the results, is set aside."""
+        within = [self.folder, *self.folder.parents][: len(Path(self.name).parts)]
+        with naming(self.folder):
+            for folder in reversed(within):
+                if folder.is_file():
+                    set_aside(folder, "is a file where a folder belongs")
+            self.folder.mkdir(parents=True, exist_ok=True)
 
     @cached_property
     def picture(self) -> str:

@@ -25,9 +25,9 @@ from freemcg.blackbox import BlackBox, QueryBudgetExceeded
 from freemcg.blackbox.scores import VALUE
 from freemcg.errors import REFUSED, SLIP, FailedElsewhere, sentence_of, show_traceback, status_of
 from freemcg.explainer import FreeMCG
-from freemcg.images import decode, read_for, write_image
-from freemcg.items import FIGURE, RECEIPT, RECORD, RESULT, Item, digest_of, list_items
-from freemcg.output import print_table, say, write_csv, write_text
+from freemcg.images import decode, is_whole, read_for, write_image
+from freemcg.items import CHANGED, FIGURE, RECEIPT, RECORD, RESULT, Item, digest_of, list_items
+from freemcg.output import naming, print_table, say, write_csv, write_text
 from freemcg.plan import Task, most_queries
 from freemcg.plot import write_figure
 from freemcg.record import class_name
@@ -36,6 +36,7 @@ from freemcg.results import BUDGET_EXHAUSTED, MODEL_CHANGED, NO_SIGNAL, Attribut
 from freemcg.spending import price_text, say_spent, spend_shown
 
 SETTINGS, SUMMARY = "settings.json", "summary.csv"
+PICTURES: dict[Task, tuple[str, ...]] = {"attribution": (FIGURE,), "counterfactual": (FIGURE, CHANGED)}
 SHOWN_ROWS = 20
 UNSHOWN = ("record", "spent", "picture", "unfinished")
 LONGEST_WAIT = timedelta(days=30)
@@ -146,7 +147,8 @@ def run_job(
             return
         if len(unreadable) == len(items):
             raise InvalidValue(f"no picture of {images} can be read; the first: {min(unreadable.values())}")
-        out.mkdir(parents=True, exist_ok=True)
+        with naming(out):
+            out.mkdir(parents=True, exist_ok=True)
         write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
         _announce(explainer, task, len(items), len(pending), looks, price_per_1000)
         if damaged := sum(item.damaged for item in pending):
@@ -159,7 +161,7 @@ def run_job(
         nonlocal ended
         bar = tqdm(share, desc=f"{task}s", unit="image", disable=not state.is_main_process)
         with bar, spend_shown(explainer.black_box, bar, price_per_1000):
-            _draw_missing(items[state.process_index :: state.num_processes])
+            _draw_missing(items[state.process_index :: state.num_processes], task)
             try:
                 for item in bar:
                     _explain(explainer, item, task, wanted)
@@ -269,7 +271,7 @@ def job_settings(explainer: FreeMCG, task: Task, target: int | str | None) -> di
 
 def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | str | None) -> None:
     image = read_for(explainer.denoiser, item.image)
-    item.folder.mkdir(parents=True, exist_ok=True)
+    item.make_folder()
     before, picture = explainer.black_box.spent, item.picture
     with explainer.black_box.recording() as receipt:
         result = (explainer.explain if task == "attribution" else explainer.counterfactual)(image, target)
@@ -289,21 +291,21 @@ def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | str | Non
 def _draw(result: Attribution | Counterfactual, item: Item) -> None:
     """The pictures beside a result, which is saved before them: what was paid for does not hang on a figure.
 
-    A figure that cannot be drawn is said in one line; the next start tries again.
+    A picture that cannot be drawn is said in one line; the next start tries again.
     """
-    if isinstance(result, Counterfactual):
-        write_image(result.image, item.folder / "counterfactual.png")
     try:
+        if isinstance(result, Counterfactual):
+            write_image(result.image, item.folder / CHANGED)
         write_figure(result.plot(), item.folder / FIGURE)
     except Exception as error:
         with tqdm.external_write_mode():
             say(f"{item.name}: the figure could not be drawn ({sentence_of(error)}); the result is saved", err=True)
 
 
-def _draw_missing(items: Sequence[Item]) -> None:
-    """Draw what is done and has no figure, since an earlier start broke off before it."""
+def _draw_missing(items: Sequence[Item], task: Task) -> None:
+    """Draw what is done and has no figure, since an earlier start broke off before it, or a damaged one."""
     for item in items:
-        if item.done and not (item.folder / FIGURE).is_file():
+        if item.done and not all(is_whole(item.folder / name) for name in PICTURES[task]):
             _draw(load_result(item.folder / RESULT), item)
 
 

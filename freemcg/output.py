@@ -31,18 +31,28 @@ def written_whole(path: Path) -> Iterator[Path]:
     A folder that is in the place of either is kept under another name.
 
     Raises:
-        OSError: it cannot be written; the sentence names the file and what to do.
+        OSError: as `naming` does.
     """
     partial = path.with_name(path.name + ".partial")
-    try:
+    with naming(path):
         for place in (partial, path):
             if place.is_dir():
                 set_aside(place, "is a folder where a file belongs")
-        yield partial
+        try:
+            yield partial
+        except OSError:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
         partial.replace(path)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Within the block, an error of the system is raised as one that names `path` and says what to do."""
+    try:
+        yield
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         why = f"cannot be written ({error.strerror or error}); free space on its disk, or allow writing to its folder"
         raise OSError(error.errno, why, str(path)) from error
 

@@ -260,9 +260,8 @@ def test_a_cache_that_cannot_be_read_is_set_aside_and_begun_anew(images, tmp_pat
     assert torch.equal(black_box(images), expected)
     assert spent(black_box) == (5, 5, 0)
     said = capsys.readouterr().err
-    assert re.fullmatch(
-        f"the cache {path} cannot be read \\(.+\\); it is kept as {path}.damaged, and a new one begun\n", said
-    )
+    kept = f"it is kept as {path}.damaged, and a new one begun with 0 answers of it"
+    assert re.fullmatch(f"the cache {path} cannot be read \\(.+\\); {kept}\n", said)
     assert (tmp_path / "answers.sqlite.damaged").is_file()
     again = BlackBox(Spy(), cache=QueryCache(path))
     assert torch.equal(again(images), expected)
@@ -282,6 +281,23 @@ def test_a_cache_that_is_damaged_while_it_is_in_use_is_set_aside_too(images, tmp
     assert spent(black_box) == (10, 10, 0)
     assert spent(other) == (0, 0, 5)
     assert capsys.readouterr().err.count("a new one begun") == 1
+
+
+def test_what_can_still_be_read_of_a_damaged_cache_goes_into_the_new_one(tmp_path, capsys):
+    path = tmp_path / "answers.sqlite"
+    keys, rows = [index.to_bytes(20, "big") for index in range(2000)], torch.rand(2000, 4, dtype=torch.double)
+    cache = QueryCache(path)
+    cache.put("m", "logits", keys, rows)
+    cache.close()
+    content = path.read_bytes()
+    middle = len(content) // 4096 // 2 * 4096
+    path.write_bytes(content[:middle] + bytes(4096) + content[middle + 4096 :])
+    cache = QueryCache(path)
+    known = cache.get("m", "logits", keys)
+    said = capsys.readouterr().err
+    assert 500 < len(known) < 2000
+    assert said.endswith(f"it is kept as {path}.damaged, and a new one begun with {len(known)} answers of it\n")
+    assert all(torch.equal(known[key], row) for key, row in zip(keys, rows, strict=True) if key in known)
 
 
 @pytest.mark.parametrize("answer", [struct.pack("<3d", 1.0, math.nan, 2.0), b"", b"short", None, "text"])
@@ -314,10 +330,35 @@ def test_answers_of_a_file_without_checksums_are_used(cache, images):
     expected = BlackBox(Spy(), cache=cache)(images)
     with sqlite3.connect(cache.path) as file:
         file.execute("UPDATE answers SET answer = substr(answer, 1, 24)")
+        file.execute("PRAGMA user_version = 0")
     file.close()
-    black_box = BlackBox(Spy(), cache=cache)
+    black_box = BlackBox(Spy(), cache=QueryCache(cache.path))
     assert torch.equal(black_box(images), expected)
     assert spent(black_box) == (0, 0, 5)
+
+
+def test_a_put_that_is_interrupted_leaves_the_cache_in_use(cache):
+    key = [b"\0"]
+    with pytest.raises(KeyboardInterrupt):
+        cache._write("INSERT INTO answers VALUES (?, ?, ?, ?)", interrupted())
+    cache.put("m", "logits", key, torch.tensor([[7.0, 8.0]]))
+    assert cache.get("m", "logits", key)[b"\0"].tolist() == [7, 8]
+
+
+def interrupted():
+    yield ("m", "logits", b"\1", b"")
+    raise KeyboardInterrupt
+
+
+def test_a_folder_in_the_place_of_the_cache_of_a_job_is_set_aside(tmp_path, capsys):
+    path = tmp_path / "answers.sqlite"
+    path.mkdir()
+    (tmp_path / "answers.sqlite-wal").mkdir()
+    QueryCache(path).put("m", "logits", [b"\0"], torch.tensor([[7.0, 8.0]]))
+    assert path.is_file()
+    why = "is a folder where a file of the cache belongs; it is kept as"
+    said = [f"{each} {why} {each}.damaged" for each in (path, f"{path}-wal")]
+    assert capsys.readouterr().err.splitlines() == said
 
 
 def test_a_folder_is_no_cache(tmp_path):

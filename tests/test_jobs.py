@@ -95,6 +95,37 @@ def test_a_damaged_result_is_made_again_and_stops_nothing(make_explainer, tmp_pa
     torch.testing.assert_close(Attribution.load(out / "b" / "result.safetensors").values, values)
 
 
+@pytest.mark.parametrize("name", ["figure.png", "counterfactual.png"])
+@pytest.mark.parametrize("damage", ["halved", "flipped", "removed", "folder"])
+def test_a_damaged_picture_is_drawn_again_and_nothing_is_asked(make_explainer, tmp_path, name, damage):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "out"
+    run_job(make_explainer(), images, out, task="counterfactual")
+    path = out / "a" / name
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    elif damage != "removed":
+        middle = len(content) // 2
+        rest = bytes([content[middle] ^ 1]) + content[middle + 1 :] if damage == "flipped" else b""
+        path.write_bytes(content[:middle] + rest)
+    again = make_explainer()
+    run_job(again, images, out, task="counterfactual")
+    assert again.black_box.queries == 0
+    assert path.read_bytes() == content
+
+
+def test_a_file_in_the_place_of_a_folder_of_results_is_set_aside(make_explainer, tmp_path, capsys):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("deep/a.png",)), tmp_path / "out"
+    out.mkdir()
+    (out / "deep").write_text("mine")
+    run_job(make_explainer(), images, out, task="attribution")
+    assert (out / "deep" / "a" / "result.safetensors").is_file()
+    assert (out / "deep.damaged").read_text() == "mine"
+    said = f"{out / 'deep'} is a file where a folder belongs; it is kept as {out / 'deep'}.damaged"
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("task", ["attribution", "counterfactual"])
 def test_a_figure_that_cannot_be_drawn_loses_no_result_and_is_drawn_by_the_next_start(
     make_explainer, tmp_path, monkeypatch, capsys, task

@@ -9,7 +9,9 @@ import threading
 import weakref
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from freemcg.output import free_name, say
+from freemcg.output import free_name, naming, say, set_aside
 from freemcg.refusal import InvalidValue
 
 Found = TypeVar("Found")
@@ -26,7 +28,8 @@ OWN_FILE = "answers.sqlite"  # what a job calls its own cache
 APPLICATION_ID = 0x464D4347  # "FMCG", in the header of the file
 LONGEST_WAIT = 60.0
 AT_ONCE = 500
-CHECKSUM = 4  # bytes after the numbers of a row; rows of older files have none
+VERSION = 1  # of the file: every row has a checksum
+CHECKSUM = 4  # bytes after the numbers of a row
 _COLUMNS = ["model", "scores", "image", "answer"]
 # how sqlite begins its messages; Python 3.10 knows no error codes
 _IN_USE = ("database is locked", "database table is locked", "database schema is locked")
@@ -61,9 +64,10 @@ class QueryCache:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if self.path.is_dir():
+        if self.path.is_dir() and self.path.name != OWN_FILE:
             raise InvalidValue(f"{path} is a folder; a cache is a file, such as {self.path / OWN_FILE}")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with naming(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._connect()
         self._with_file(lambda connection: None)
@@ -80,7 +84,7 @@ class QueryCache:
             marks = ", ".join("?" * len(some))
             query = f"SELECT image, answer FROM answers WHERE model = ? AND scores = ? AND image IN ({marks})"
             for key, packed in self._rows(query, (model, scores, *some)):
-                row = _unpacked(model, scores, key, packed)
+                row = _unpacked(model, scores, key, packed, checked=self._checked)
                 if row is None:
                     damaged.append(key)
                 else:
@@ -121,8 +125,8 @@ class QueryCache:
     def _write(self, statement: str, values: Sequence[tuple[str | bytes, ...]]) -> None:
         def write(file: sqlite3.Connection) -> None:
             file.execute("BEGIN IMMEDIATE")
-            file.executemany(statement, values)
-            file.execute("COMMIT")
+            with file:  # commits, or rolls back where it is interrupted
+                file.executemany(statement, values)
 
         self._with_file(write)
 
@@ -135,14 +139,33 @@ class QueryCache:
             except sqlite3.ProgrammingError:
                 raise
             except sqlite3.DatabaseError as error:
-                if self._connection.in_transaction:
-                    self._connection.rollback()
-                self._refuse_or_set_aside(error)
-            self._connect()
-            self._open()
+                aside = self._refuse_or_set_aside(error)
+                self._connect()
+                self._open()
+                if aside is not None:
+                    self._take_over(aside, error)
             return act(self._connection)
 
+    def _take_over(self, damaged: Path, error: sqlite3.DatabaseError) -> None:
+        """Keep the answers of a damaged file that can still be read and are what was written, and say so."""
+        before = self._connection.total_changes
+        self._connection.execute("BEGIN IMMEDIATE")
+        with self._connection, closing(sqlite3.connect(damaged)) as file, suppress(sqlite3.DatabaseError):
+            file.text_factory = partial(str, encoding="utf-8", errors="replace")
+            for row in file.execute("SELECT model, scores, image, answer FROM answers"):
+                if _unpacked(*row) is not None:
+                    self._connection.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", row)
+        taken = self._connection.total_changes - before
+        say(
+            f"the cache {self.path} cannot be read ({error}); it is kept as {damaged}, and a new one begun with "
+            f"{taken} answers of it",
+            err=True,
+        )
+
     def _connect(self) -> None:
+        for part in _parts(self.path):
+            if part.is_dir():
+                set_aside(part, "is a folder where a file of the cache belongs")
         try:
             self._connection = sqlite3.connect(
                 self.path, timeout=LONGEST_WAIT, isolation_level=None, check_same_thread=False
@@ -164,7 +187,9 @@ class QueryCache:
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("PRAGMA synchronous = NORMAL")
         if found != APPLICATION_ID:
+            file.execute(f"PRAGMA user_version = {VERSION}")
             file.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self._checked = file.execute("PRAGMA user_version").fetchone() != (0,)
         file.execute(
             "CREATE TABLE IF NOT EXISTS answers (model TEXT, scores TEXT, image BLOB, answer BLOB, "
             "PRIMARY KEY (model, scores, image)) WITHOUT ROWID"
@@ -173,8 +198,12 @@ class QueryCache:
             raise sqlite3.DatabaseError("its tables are of another version")
         self._opened = self.path.stat()
 
-    def _refuse_or_set_aside(self, error: sqlite3.DatabaseError) -> None:
-        """Move a file away that cannot be read, if it is a cache at all; the connection to it is closed."""
+    def _refuse_or_set_aside(self, error: sqlite3.DatabaseError) -> Path | None:
+        """Move a file away that cannot be read, if it is a cache at all; the connection to it is closed.
+
+        Returns:
+            Where it is now; `None` where another process has moved it.
+        """
         if str(error).startswith(_IN_USE):
             raise InvalidValue(
                 f"{self.path} was in use by another program for {LONGEST_WAIT:g} s ({error}); end that program, or "
@@ -187,13 +216,18 @@ class QueryCache:
             raise InvalidValue(
                 f"{self.path} is no query cache ({error}); name another file with --cache, or move this one away"
             ) from None
-        if self._opened is None or os.path.samestat(self._opened, self.path.stat()):  # else another process did it
-            aside = free_name(self.path)
-            for end in ("", "-wal", "-shm"):
-                part = self.path.with_name(self.path.name + end)
-                if part.exists():
-                    part.replace(aside.with_name(aside.name + end))
-            say(f"the cache {self.path} cannot be read ({error}); it is kept as {aside}, and a new one begun", err=True)
+        if self._opened is not None and not os.path.samestat(self._opened, self.path.stat()):
+            return None
+        aside = free_name(self.path)
+        for part, place in zip(_parts(self.path), _parts(aside), strict=True):
+            if part.exists():
+                part.replace(place)
+        return aside
+
+
+def _parts(path: Path) -> list[Path]:
+    """The file, and those that sqlite keeps beside it."""
+    return [path.with_name(path.name + end) for end in ("", "-wal", "-shm")]
 
 
 def _is_cache(path: Path) -> bool:
@@ -214,11 +248,11 @@ def _checksum(model: str, scores: str, key: bytes, row: bytes) -> bytes:
     return zlib.crc32(b"\0".join((model.encode(), scores.encode(), key, row))).to_bytes(CHECKSUM, "big")
 
 
-def _unpacked(model: str, scores: str, key: bytes, packed: object) -> Tensor | None:
-    """The numbers of a row; nothing where it is damaged."""
-    if not isinstance(packed, bytes):
+def _unpacked(model: Any, scores: Any, key: Any, packed: Any, *, checked: bool = True) -> Tensor | None:
+    """The numbers of a row; nothing where it is damaged. A row of an older file may have no checksum."""
+    if [type(each) for each in (model, scores, key, packed)] != [str, str, bytes, bytes]:
         return None
-    row, checksum = (packed[:-CHECKSUM], packed[-CHECKSUM:]) if len(packed) % 8 else (packed, None)
+    row, checksum = (packed[:-CHECKSUM], packed[-CHECKSUM:]) if checked or len(packed) % 8 else (packed, None)
     if not row or len(row) % 8 or (checksum is not None and checksum != _checksum(model, scores, key, row)):
         return None
     return torch.from_numpy(np.frombuffer(row, dtype="<f8").copy())
