@@ -18,7 +18,9 @@ class GuidedIG(FromBasePoint):
     """The gradient integrated along a path that moves the pixels of the smallest gradient first.
 
     Every step shortens the L1 distance to the image by the same amount, and adds the gradient at its start times what
-    it moved. The sum over an image is `f(x) - f(base)`, but for an error that falls as one over `steps`.
+    it moved. The sum over an image is `f(x) - f(base)`, but for an error. Where the gradient of `f` is continuous, the
+    error falls as one over `steps`. Where it jumps, as in a network with ReLU, the path may run along the jumps, where
+    the gradient at the start of a step is not that of the step: the error need not fall with more steps.
 
     Args:
         base, n_base: as `FromBasePoint`.
