@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-import sysconfig
 import traceback
-from pathlib import Path
 
+from freemcg.origin import is_ours, is_the_users
 from freemcg.output import printable
 from freemcg.refusal import Refusal
 
@@ -23,9 +22,6 @@ STATUSES = {
     SLIP: "a fault of freemcg itself; please report it",
     INTERRUPTED: "interrupted",
 }
-
-_PACKAGE = Path(__file__).parent
-_OURS = tuple(str(_PACKAGE.parent / name) for name in ("freemcg/", "baselines/", "manifolds/"))
 
 
 class FailedElsewhere(RuntimeError):
@@ -81,10 +77,9 @@ def show_traceback(error: BaseException) -> None:
 
 def _user_line(error: BaseException) -> str:
     """File and line of the user's own code that raised an error; nothing if it was raised elsewhere."""
-    libraries = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), "<")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename.startswith(_OURS):
+        if is_ours(frame.filename):
             return ""
-        if not frame.filename.startswith(libraries):
+        if is_the_users(frame.filename):
             return f"{frame.filename}, line {frame.lineno}"
     return ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,19 +23,34 @@ def identity(model: Any) -> str:
     """A module's class and a digest of its state; of another callable, where it was defined.
 
     A state may hold what is no tensor: packed weights of a quantised layer, or the extra state of one. All of it counts
-    that `torch.save` would write; of what cannot be written its text counts, less an address in memory.
+    that `torch.save` would write; of what cannot be written its text counts, less an address in memory. Of a
+    `functools.partial` the arguments that it holds count too, as a digest, for one of them may be a secret.
 
     Raises:
         ValueError: a part of the module's state has no values.
     """
     if isinstance(model, nn.Module):
-        digest = hashlib.blake2b(digest_size=8)
-        for key, value in model.state_dict().items():
-            for part in _parts(key, value, ()):
-                digest.update(part)
-        return f"{type(model).__name__}:{digest.hexdigest()}"
+        state = (part for key, value in model.state_dict().items() for part in _parts(key, value, ()))
+        return f"{type(model).__name__}:{_digest(state)}"
+    if isinstance(model, partial):
+        arguments = (*enumerate(model.args), *model.keywords.items())
+        return f"{identity(model.func)}:{_digest(f'{name} {_fixed(value)} '.encode() for name, value in arguments)}"
     name = getattr(model, "__qualname__", type(model).__qualname__)
     return f"{getattr(model, '__module__', type(model).__module__)}.{name}"
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _fixed(value: Any) -> str:
+    """An argument that a partial holds, as far as it cannot change: a plain value or something callable."""
+    if callable(value):
+        return identity(value)
+    return repr(value) if value is None or isinstance(value, PLAIN) else type(value).__qualname__
 
 
 def _parts(key: str, value: Any, within: tuple[Any, ...]) -> Iterator[bytes]:

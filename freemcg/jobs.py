@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from freemcg.errors import REFUSED, SLIP, FailedElsewhere, sentence_of, show_tra
 from freemcg.explainer import FreeMCG
 from freemcg.images import decode, is_whole, read_for, write_image
 from freemcg.items import CHANGED, FIGURE, RECEIPT, RECORD, RESULT, Item, digest_of, list_items
+from freemcg.made_with import SETTINGS, check_made_with, job_settings
 from freemcg.output import naming, print_table, say, write_csv, write_text
 from freemcg.plan import Task, most_queries
 from freemcg.plot import write_figure
@@ -34,8 +35,9 @@ from freemcg.record import class_name
 from freemcg.refusal import InvalidValue, Refusal
 from freemcg.results import BUDGET_EXHAUSTED, MODEL_CHANGED, NO_SIGNAL, Attribution, Counterfactual, load_result
 from freemcg.spending import price_text, say_spent, spend_shown
+from freemcg.unchanged import check_unchanged, oldest_answer
 
-SETTINGS, SUMMARY = "settings.json", "summary.csv"
+SUMMARY = "summary.csv"
 PICTURES: dict[Task, tuple[str, ...]] = {"attribution": (FIGURE,), "counterfactual": (FIGURE, CHANGED)}
 SHOWN_ROWS = 20
 UNSHOWN = ("record", "spent", "picture", "unfinished")
@@ -117,11 +119,12 @@ def run_job(
         FileNotFoundError: there is no image.
         QueryBudgetExceeded: the budget did not reach for one image, and none was done before.
         ValueError: before the first query: no picture can be read, the class does not exist, or `out` holds results
-            made with other settings. After it: the black box answers not as declared; finished images are kept.
+            made with other settings. After it: the model answers otherwise than when they were made, or not as
+            declared; finished images are kept.
 
     Pictures of a folder that cannot be read are named on the error stream and left out.
 
-    Costs at most `most_queries` queries an image.
+    Costs at most `most_queries` queries an image, and what `check_unchanged` does where some are done before.
     """
     state = PartialState()
     check_one_counts(explainer.black_box, state)
@@ -147,6 +150,8 @@ def run_job(
             return
         if len(unreadable) == len(items):
             raise InvalidValue(f"no picture of {images} can be read; the first: {min(unreadable.values())}")
+        if (then := oldest_answer(items)) is not None:
+            check_unchanged(explainer.black_box, replace(then, image=then.image.to(explainer.denoiser.device)), out)
         with naming(out):
             out.mkdir(parents=True, exist_ok=True)
         write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
@@ -248,25 +253,6 @@ def _advise(rows: list[dict[str, Any]], task: Task) -> None:
             "Delete their folders and any cache, and start again",
             err=True,
         )
-
-
-def job_settings(explainer: FreeMCG, task: Task, target: int | str | None) -> dict[str, Any]:
-    """All that the results of a job depend on, beside the images: what a second start must agree with."""
-    settings = explainer.settings.record()
-    if task == "attribution":
-        del settings["search"]
-    else:
-        settings = {key: settings[key] for key in ("objective", "search", "seed")}
-    black_box = explainer.black_box
-    return {
-        "task": task,
-        "target": target,
-        "settings": settings,
-        "black box": black_box.identity,
-        "scores": black_box.scores,
-        "image size": None if black_box.image_size is None else list(black_box.image_size),
-        "denoiser": explainer.denoiser.identity,
-    }
 
 
 def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | str | None) -> None:
@@ -374,24 +360,6 @@ def together(state: PartialState, act: Callable[[], None]) -> None:
     if failures:
         status, sentence = failures[0]
         raise InvalidValue(sentence) if status == REFUSED else FailedElsewhere(status, sentence)
-
-
-def check_made_with(out: Path, now: dict[str, Any]) -> None:
-    """Refuse a folder whose results were made with other settings than `now`, which has the form of `job_settings`."""
-    path = out / SETTINGS
-    if not path.is_file():
-        return
-    try:
-        then = json.loads(path.read_text())
-        then, now = ({**each, **each["settings"]} for each in (then, json.loads(json.dumps(now))))
-    except (ValueError, TypeError, KeyError):
-        raise InvalidValue(f"{path} is not what a job writes; give another --out, or delete it") from None
-    for key in now:
-        if key != "settings" and then.get(key) != now[key]:
-            raise InvalidValue(
-                f"{out} holds results made with another {key} ({then.get(key)} then, {now[key]} now); "
-                "give another --out, or delete it to start anew"
-            )
 
 
 def _look_at(explainer: FreeMCG, items: Sequence[Item], *, alone: bool) -> Look:

@@ -113,28 +113,30 @@ def forecast(
     task: Task,
     images: int,
     *,
+    done: int = 0,
     latency: float | None = None,
     price_per_1000: float | None = None,
 ) -> Forecast:
     """What explaining `images` images costs at most. Asks nothing.
 
     Args:
+        done: images that are explained already; for one of them a job may ask again, see `freemcg.unchanged`.
         latency: seconds that an answer to one request takes; `freemcg probe` shows it.
         price_per_1000: price of a thousand queries.
     """
     transport = getattr(black_box.predict, "transport", None)
     batch, together = (black_box.batch_size, 1) if transport is None else (transport.batch_size, transport.concurrency)
-    each_call = calls(settings, task, may_change=black_box.may_change)
-    requests = [math.ceil(each / batch) for each in each_call]
-    queries = images * most_queries(settings, task, may_change=black_box.may_change)
+    asked_again = [1, MOST_REPEATS - 1] if done and not black_box.identity_is_whole else []
     spacing = 0.0 if transport is None else transport.spacing
-    seconds = None
-    if latency is not None or spacing > 0:
-        seconds = images * max(
-            sum(math.ceil(each / together) for each in requests) * (latency or 0), sum(requests) * spacing
-        )
+    queries = images * most_queries(settings, task, may_change=black_box.may_change) + sum(asked_again)
+    sent, seconds = 0, 0.0
+    for times, each_call in ((images, calls(settings, task, may_change=black_box.may_change)), (1, asked_again)):
+        requests = [math.ceil(each / batch) for each in each_call]
+        waited = sum(math.ceil(each / together) for each in requests) * (latency or 0)
+        sent += times * sum(requests)
+        seconds += times * max(waited, sum(requests) * spacing)
     price = None if price_per_1000 is None else queries * price_per_1000 / 1000
-    return Forecast(images, queries, images * sum(requests), seconds, price)
+    return Forecast(images, queries, sent, seconds if latency is not None or spacing > 0 else None, price)
 
 
 def describe_forecast(found: Forecast) -> list[str]:

@@ -14,6 +14,7 @@ from torch import nn
 from freemcg import BlackBox, QueryBudgetExceeded
 from freemcg.identity import identity
 from freemcg.objective import log_odds
+from freemcg.source import source
 
 NAN = float("nan")
 INFINITY = float("inf")
@@ -974,11 +975,11 @@ def test_identity_follows_the_weights():
     assert BlackBox(model).identity != before
 
 
-def test_identity_of_a_function_is_its_name(images):
+def test_identity_of_a_function_is_its_name_and_a_digest_of_its_file(images):
     black_box = BlackBox(brightness, budget=9)
     black_box(images)
-    assert black_box.identity == f"{__name__}.brightness"
-    assert repr(black_box) == f"BlackBox({__name__}.brightness, scores='logits', 5 queries of 9)"
+    assert black_box.identity == f"{__name__}.brightness:{source(brightness)}"
+    assert repr(black_box) == f"BlackBox({black_box.identity}, scores='logits', 5 queries of 9)"
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def records(place, out="out"):
     return [json.loads((place / out / name / "record.json").read_text()) for name in ("a", "b")]
 
 
-def test_an_endpoint_is_explained_and_a_second_start_pays_nothing(server, place, explain, capsys):
+def test_an_endpoint_is_explained_and_a_second_start_pays_one_query(server, place, explain, capsys):
     model = describe(place, server, "cli", "ok+status=500+ok")
     assert explain("--price-per-1000", "50", model=model) == 0
     paid = sent(server, "cli")
@@ -94,8 +94,10 @@ def test_an_endpoint_is_explained_and_a_second_start_pays_nothing(server, place,
     before = Attribution.load(place / "out" / "a" / "result.safetensors")
     shutil.rmtree(place / "out" / "a")
     assert explain(model=model) == 0
-    assert sent(server, "cli") == paid
-    assert "queries of this start: 0 sent, 0 answered, 0 retried, 9 from the cache\n" in capsys.readouterr().out
+    assert sent(server, "cli") == paid + 1
+    printed = capsys.readouterr()
+    assert "asked again about b.png, done before: the model answers as it did; queries: 1\n" in printed.err
+    assert "queries of this start: 1 sent, 1 answered, 0 retried, 9 from the cache\n" in printed.out
     after = Attribution.load(place / "out" / "a" / "result.safetensors")
     assert before.values.equal(after.values)
     assert before.log_probabilities.equal(after.log_probabilities)
@@ -172,7 +174,7 @@ def test_the_budget_ends_the_job_and_keeps_what_was_learnt(server, place, explai
     assert explain(model=model) == 0
     assert [each["status"] for each in records(place)] == ["complete", "complete"]
     assert [each["queries"] for each in records(place)] == [9, 10]  # none was left to ask again for the first
-    assert sent(server, "poor") == 9 + 10  # what the part had cost is in the cache
+    assert sent(server, "poor") == 9 + 10 + 2  # what the part had cost is in the cache; two starts found a.png done
 
 
 @pytest.mark.parametrize(
@@ -359,7 +361,7 @@ def test_a_plan_costs_nothing_and_leaves_out_what_is_done(server, place, explain
     shutil.rmtree(place / "out" / "b")
     capsys.readouterr()
     assert main([*words, "--out", "out"]) == 0
-    assert capsys.readouterr().out.startswith("images: 1\nqueries: at most 13, in 6 requests\n")
+    assert capsys.readouterr().out.startswith("images: 1\nqueries: at most 17, in 8 requests\n")
     assert main([*words, "--task", "both"]) == 2
     assert said(capsys) == ["freemcg: task must be attribution or counterfactual, got 'both'"]
 

@@ -20,6 +20,7 @@ from freemcg.blackbox.unwrap import as_tensor, is_row, unwrapped
 from freemcg.eval_mode import refuse_training
 from freemcg.identity import identity
 from freemcg.refusal import InvalidType, InvalidValue, Refusal
+from freemcg.source import source
 
 ONE_COLUMN = (
     "for the probability of the positive class of two say scores='binary', for its logit scores='binary_logit', for a "
@@ -55,6 +56,10 @@ class QueryBudgetExceeded(Refusal, RuntimeError):
         self.asked = asked
         self.remaining = remaining
         self.answered: dict[int, Tensor] = {}
+
+
+class OtherClasses(InvalidValue):
+    """An answer with another number of classes than was declared, or was answered before."""
 
 
 class BlackBox:
@@ -145,6 +150,7 @@ class BlackBox:
             raise InvalidValue(f"scores='{scores}' has two classes, negative and positive, not {self.num_classes}")
         if scores in TWO_CLASSES:
             self.num_classes = 2
+        self._declared_classes = self.num_classes
         if self.num_classes is not None and self.num_classes < self._least_classes:
             raise InvalidValue(f"num_classes must be >= {self._least_classes}, got {self.num_classes}")
         if scores in ("label", "top_k") and self.num_classes is None:
@@ -159,6 +165,7 @@ class BlackBox:
         self._receipt: Receipt | None = None
         self._read_as: Callable[[Tensor], Tensor] | None = None
         self._lock = threading.Lock()
+        self._source = source(predict)  # as it is now; the file may be edited while this one runs on
 
     @property
     def cache(self) -> QueryCache | None:
@@ -214,7 +221,16 @@ class BlackBox:
     def identity(self) -> str:
         """What a result records of it: what `predict` says of itself, or see `freemcg.identity`."""
         own = getattr(self.predict, "identity", None)
-        return own if isinstance(own, str) else identity(self.predict)
+        if isinstance(own, str):
+            return own
+        return identity(self.predict) + (f":{self._source}" if self._source else "")
+
+    @property
+    def identity_is_whole(self) -> bool:
+        """Whether another model has another identity: that of a module's weights, but not of a function or address."""
+        if self.may_change or isinstance(self.predict, nn.Module):
+            return not self.may_change
+        return isinstance(getattr(self.predict, "identity", None), str) and not isinstance(self.predict, Remote)
 
     def __repr__(self) -> str:
         spent = f"{self.queries} queries" + ("" if self.budget is None else f" of {self.budget}")
@@ -281,7 +297,8 @@ class BlackBox:
     @contextmanager
     def recording(self) -> Iterator[Receipt]:
         """Within the block, every question and its answer go into the receipt, those from the cache too."""
-        receipt, before = Receipt(self._described(), self.remaining), self._receipt
+        described = self.described | {"identity": self.identity}
+        receipt, before = Receipt(described, self.remaining), self._receipt
         self._receipt = receipt
         try:
             yield receipt
@@ -289,11 +306,12 @@ class BlackBox:
             self._receipt = before
             receipt.black_box["num_classes"] = self.num_classes
 
-    def _described(self) -> dict[str, Any]:
-        """All of it but the classifier itself, as JSON can hold it."""
+    @property
+    def described(self) -> dict[str, Any]:
+        """How an image is prepared and an answer read, as JSON can hold it: all that was said but the classifier."""
         prepared = ("image_size", "channels", "mean", "std", "eight_bit")
-        read = ("scores", "num_classes", "class_names", "may_change")
-        return {name: getattr(self, name) for name in (*prepared, *read)} | {"identity": self.identity}
+        read = ("scores", "class_names", "may_change")
+        return {name: getattr(self, name) for name in (*prepared, *read)} | {"num_classes": self._declared_classes}
 
     def _answer(self, images: Tensor, keys: list[bytes], found: dict[int, Tensor]) -> None:
         """Put into `found`, by the number of the image, what is answered: from the cache, and for the rest by asking.
@@ -387,7 +405,7 @@ class BlackBox:
         if not finite.all():
             first = int((~finite).any(dim=1).nonzero()[0])
             raise InvalidValue(f"the black box answered NaN or infinity for image {first} of {count}")
-        self._meant(rows)  # refuses what is not as declared
+        self.meant(rows)  # refuses what is not as declared
         return rows
 
     @property
@@ -414,10 +432,10 @@ class BlackBox:
 
     def _understood(self, rows: Tensor) -> Tensor:
         """What the caller gets for scores: what they mean, or what a `read_as` makes of that."""
-        meant = self._meant(rows)
+        meant = self.meant(rows)
         return meant if self._read_as is None else self._read_as(meant)
 
-    def _meant(self, rows: Tensor) -> Tensor:
+    def meant(self, rows: Tensor) -> Tensor:
         """The log-probabilities that scores mean; each row's depend on that row alone."""
         scores = rows[:, 0] if self.scores in ONE_NUMBER else rows
         scores = scores if self.scores in (*TWO_CLASSES, *MULTI_LABEL) else scores.float()  # 1 - p keeps its digits
@@ -427,7 +445,7 @@ class BlackBox:
         if self.num_classes is None:
             self.num_classes = count
         if count != self.num_classes:
-            raise InvalidValue(f"the black box answered {count} classes; it has {self.num_classes}")
+            raise OtherClasses(f"the black box answered {count} classes; it has {self.num_classes}")
         if count < self._least_classes:
             raise InvalidValue(f"the black box answered one column of scores; it must have at least 2; {ONE_COLUMN}")
 

@@ -28,9 +28,14 @@ class Repeats:
     queries: int
 
     @property
+    def disagreement(self) -> float:
+        """The largest difference between two answers in one probability, or share of a value."""
+        return _spread(self.answers)
+
+    @property
     def alike(self) -> bool:
         """Whether all agree to 1e-4 in every probability; true where nothing was asked again."""
-        return _spread(self.answers) <= SAME
+        return self.disagreement <= SAME
 
     @property
     def changed(self) -> bool:
@@ -52,24 +57,33 @@ class Repeats:
 
 
 def ask_again(black_box: BlackBox, image: Tensor, log_probabilities: Tensor, *, since: int) -> Repeats:
-    """Ask about `image` `(C, H, W)` once more, past any cache, where the model may have changed meanwhile.
+    """Ask about `image` `(C, H, W)` once more, as `repeated` does, where the model may have changed meanwhile.
 
     Costs nothing where it cannot have (`black_box.may_change`), or where no query was sent since there were `since` of
-    them; else 1 query, and 4 where the answer differs. Fewer where the budget holds fewer.
+    them.
 
     Args:
         log_probabilities: what was answered for it before, `(num_classes,)`.
     """
+    if black_box.may_change and black_box.queries > since:
+        return repeated(black_box, image, log_probabilities)
+    return Repeats(black_box.comparable(log_probabilities[None]), 0)
+
+
+def repeated(black_box: BlackBox, image: Tensor, log_probabilities: Tensor) -> Repeats:
+    """Ask about `image` `(C, H, W)` once more, past any cache.
+
+    Costs 1 query, and 4 where the answer differs. Fewer where the budget holds fewer.
+    """
     rows, before = [log_probabilities], black_box.queries
-    if black_box.may_change and before > since:
-        try:
-            with black_box.without_cache():
-                rows += black_box(image[None])
-                if _spread(black_box.comparable(torch.stack(rows))) > SAME:
-                    more = min(MOST_REPEATS - 1, MOST_REPEATS if black_box.remaining is None else black_box.remaining)
-                    rows += black_box(image[None].expand(more, -1, -1, -1)) if more else ()
-        except QueryBudgetExceeded:
-            pass
+    try:
+        with black_box.without_cache():
+            rows += black_box(image[None])
+            if _spread(black_box.comparable(torch.stack(rows))) > SAME:
+                more = min(MOST_REPEATS - 1, MOST_REPEATS if black_box.remaining is None else black_box.remaining)
+                rows += black_box(image[None].expand(more, -1, -1, -1)) if more else ()
+    except QueryBudgetExceeded:
+        pass
     return Repeats(black_box.comparable(torch.stack(rows)), black_box.queries - before)
 
 

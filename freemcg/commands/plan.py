@@ -46,6 +46,7 @@ def plan(
     wanted: Task = "attribution" if task == "attribution" else "counterfactual"
     values = settings(config, queries=queries) if wanted == "attribution" else search_settings(config, queries)
     meant = make(Settings, for_scores(values, black_box.scores))
-    found = forecast(black_box, meant, wanted, pending, latency=latency, price_per_1000=price_per_1000)
+    done = len(items) - pending
+    found = forecast(black_box, meant, wanted, pending, done=done, latency=latency, price_per_1000=price_per_1000)
     for line in describe_forecast(found):
         say(line)

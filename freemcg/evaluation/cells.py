@@ -15,7 +15,7 @@ class Cell(Stored):
     """What a method answered for an image, and how good it was.
 
     Attributes:
-        method, image: names.
+        method, image: names; `picture`, a digest of the image's pixels.
         target: the class explained.
         values: the map, `(C, H, W)`; `None` where the method failed.
         alignment: the share of its norm in the tangent space; `None` where there is no map, or it is zero.
@@ -24,6 +24,7 @@ class Cell(Stored):
         cost, unit: what the map cost, in `"queries"` or `"gradients"`, without what it cost to measure it.
         seconds: what it took, likewise.
         error: why it failed, in one line; `None` where it did not.
+        scores: what the model answered for the image itself when the map was measured, as received, `(S,)`.
     """
 
     method: str
@@ -38,6 +39,8 @@ class Cell(Stored):
     unit: str
     seconds: float
     error: str | None
+    picture: str = ""
+    scores: Tensor | None = None
 
 
 def cell_path(out: Path, image: str, method: str) -> Path:

@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded, check_images
+from freemcg.blackbox.cache import image_key
 from freemcg.blackbox.scores import MULTI_LABEL, VALUE
 from freemcg.evaluation.cells import Cell, cell_path, load_cell
 from freemcg.evaluation.comparison_report import csv_row, print_report, write_grid
@@ -28,12 +29,14 @@ from freemcg.evaluation.contestants import Contestant, make_contestants, method_
 from freemcg.evaluation.insertion_deletion import insertion_deletion
 from freemcg.evaluation.tangents import EnsembleTangents, Tangents, VaeTangents
 from freemcg.explainer import FreeMCG
-from freemcg.jobs import SETTINGS, check_made_with, check_one_counts, job_settings, together
+from freemcg.jobs import check_one_counts, together
+from freemcg.made_with import SETTINGS, check_made_with, job_settings
 from freemcg.networks import ConvVAE
 from freemcg.output import say, write_csv, write_text
 from freemcg.plan import most_queries
 from freemcg.refusal import InvalidValue, Refusal
 from freemcg.spending import price_text, say_spent, spend_shown
+from freemcg.unchanged import Answered, check_unchanged
 
 TABLE, GRID = "comparison.csv", "grid.png"
 EXPECTED = (Refusal, OSError)
@@ -81,7 +84,8 @@ def compare(
         QueryBudgetExceeded: the budget does not reach for the decisions.
 
     Costs at most the budget a cell (for `freemcg`, up to four more if the black box may change), `2 * steps + 1`
-    queries to measure it, and without `target` one query an image.
+    queries to measure it, and without `target` one query an image; where cells are done before, what
+    `check_unchanged` does.
     """
     if explainer.black_box.scores in (*MULTI_LABEL, VALUE):
         raise InvalidValue(
@@ -98,11 +102,18 @@ def compare(
     given = {"vae": vae, "references": references, "tangent_spaces": tangents, "seed": explainer.settings.seed}
     contestants = {each.name: each for each in make_contestants(names, explainer, given)}
 
-    kept = {(image, name): load_cell(out, image, name) for image in images for name in names}
+    kept = {(image, name): _kept(out, image, name, images[image]) for image in images for name in names}
     pending = [pair for pair, cell in kept.items() if cell is None or cell.error is not None]
     share = pending[state.process_index :: state.num_processes]
     made_with = _settings(explainer, wanted, tangents, steps)
-    together(state, lambda: check_made_with(out, made_with) if state.is_main_process else None)
+
+    def check() -> None:
+        if state.is_main_process:
+            check_made_with(out, made_with)
+            if (then := _oldest_answer(out, kept, images)) is not None:
+                check_unchanged(black_box, then, out)
+
+    together(state, check)
     if state.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
@@ -137,6 +148,12 @@ def compare(
         print_report(list(cells.values()), names, tangents, out / GRID, out / TABLE)
         say_spent(black_box.spent, price_per_1000)
     return rows
+
+
+def _kept(out: Path, image: str, method: str, pixels: Tensor) -> Cell | None:
+    """The cell that is there, if it is of this very picture."""
+    cell = load_cell(out, image, method)
+    return cell if cell is not None and cell.picture == image_key(pixels).hex() else None
 
 
 def _check_image(name: str, image: Tensor, explainer: FreeMCG, tangents: Tangents, steps: int) -> None:
@@ -208,6 +225,7 @@ def _one(contestant: Contestant, name: str, image: Tensor, target: int, black_bo
     return Cell(
         method=contestant.name,
         image=name,
+        picture=image_key(image).hex(),
         target=target,
         values=values,
         alignment=None,
@@ -234,7 +252,8 @@ def _measured(cell: Cell, image: Tensor, tangents: Tangents, black_box: BlackBox
     try:
         (space,) = tangents(image[None])
         alignment = space.alignment(values).item()
-        areas = insertion_deletion(black_box, image[None], values, target, steps=steps, seed=seed)
+        with black_box.recording() as receipt:
+            areas = insertion_deletion(black_box, image[None], values, target, steps=steps, seed=seed)
     except Exception as problem:
         return replace(cell, error=f"not measured: {_one_line(problem)}")
     return replace(
@@ -243,7 +262,19 @@ def _measured(cell: Cell, image: Tensor, tangents: Tangents, black_box: BlackBox
         rank=space.rank,
         insertion=areas.insertion.item(),
         deletion=areas.deletion.item(),
+        scores=receipt.questions[0].answers[0],  # deletion begins with the image itself
     )
+
+
+def _oldest_answer(
+    out: Path, kept: Mapping[tuple[str, str], Cell | None], images: Mapping[str, Tensor]
+) -> Answered | None:
+    """What was answered for the image of the oldest cell that was measured; `None` where there is none."""
+    measured = {pair: cell.scores for pair, cell in kept.items() if cell is not None and cell.scores is not None}
+    if not measured:
+        return None
+    oldest = min(measured, key=lambda pair: cell_path(out, *pair).stat().st_mtime_ns)
+    return Answered(oldest[0], images[oldest[0]], measured[oldest])
 
 
 def _one_line(error: Exception) -> str:
