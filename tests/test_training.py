@@ -21,7 +21,8 @@ from freemcg.training import (
     train_vae,
 )
 from freemcg.training.data import Augmentation, ImageSet, load_training_images
-from freemcg.training.loop import Training, train
+from freemcg.training.loop import train
+from freemcg.training.settings import Training
 
 TINY_UNET = {
     "layers_per_block": 1,

@@ -19,7 +19,8 @@ from freemcg.settings import make
 from freemcg.training import DenoiserTraining, train_denoiser
 from freemcg.training.data import ImageSet
 from freemcg.training.held_out import LEVELS, HeldOut
-from freemcg.training.loop import Checks, Training, train
+from freemcg.training.loop import Checks, train
+from freemcg.training.settings import Training
 from tests.test_jobs import free_port
 from tests.test_training import TINY_UNET
 

@@ -9,8 +9,9 @@ from torch import nn
 
 from freemcg.settings import make
 from freemcg.training.data import ImageSet
-from freemcg.training.loop import Training, train
+from freemcg.training.loop import train
 from freemcg.training.schedule import relative_rate
+from freemcg.training.settings import Training
 
 QUICK = {"steps": 6, "batch_size": 4, "warmup": 2, "ema": 0.9}
 

@@ -1,7 +1,8 @@
 """Training of the models that an explanation needs: a denoiser, a classifier to try things on, a VAE."""
 
 from freemcg.training.classifier import ClassifierTraining, train_classifier
-from freemcg.training.denoiser import DenoiserTraining, train_denoiser
+from freemcg.training.denoiser import train_denoiser
+from freemcg.training.settings import DenoiserTraining
 from freemcg.training.vae import VaeTraining, train_vae
 
 __all__ = [

@@ -17,7 +17,8 @@ from freemcg.output import write_text
 from freemcg.refusal import InvalidValue
 from freemcg.training.adversarial import attack
 from freemcg.training.data import ImageSet, load_training_images
-from freemcg.training.loop import Training, start_accelerator, train
+from freemcg.training.loop import start_accelerator, train
+from freemcg.training.settings import Training
 
 
 class ClassifierTraining(Training):

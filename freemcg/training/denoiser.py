@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from einops import rearrange
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from freemcg.denoiser import Denoiser
@@ -21,29 +20,9 @@ from freemcg.refusal import InvalidValue
 from freemcg.seeding import particle_noise
 from freemcg.training.data import load_training_images
 from freemcg.training.held_out import LEVELS, HeldOut
-from freemcg.training.loop import Checks, Training, start_accelerator, train
+from freemcg.training.loop import Checks, start_accelerator, train
+from freemcg.training.settings import DenoiserTraining
 from freemcg.training.start import as_start, load_start
-
-
-class DenoiserTraining(Training):
-    """Config of `freemcg train denoiser`."""
-
-    start_from: str | None = Field(None, description="folder of a denoiser whose weights are gone on from")
-    network: dict[str, Any] = Field(default_factory=dict, description="arguments of diffusers.UNet2DModel")
-    scheduler: dict[str, Any] = Field(default_factory=dict, description="arguments of diffusers.DDPMScheduler")
-    ema: float | None = Field(0.999, gt=0, lt=1)
-    holdout: float = Field(0.0, ge=0, lt=1, description="share of the images kept from training for the checks")
-    check_every: int | None = Field(None, ge=1, description="steps between checks; the best weights are kept")
-    patience: int | None = Field(None, ge=1, description="checks without improvement after which training stops")
-    samples_every: int | None = Field(None, ge=1, description="steps between pictures of samples")
-
-    @model_validator(mode="after")
-    def _checks_have_images(self) -> DenoiserTraining:
-        if self.check_every is not None and self.holdout == 0:
-            raise InvalidValue("check_every needs images that training does not see; set holdout, such as 0.05")
-        if self.patience is not None and self.check_every is None:
-            raise InvalidValue("patience counts checks; set check_every too")
-        return self
 
 
 def train_denoiser(settings: DenoiserTraining, out: Path) -> dict[str, Any]:

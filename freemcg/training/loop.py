@@ -14,45 +14,24 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from freemcg.output import written_whole
 from freemcg.refusal import InvalidValue
 from freemcg.seeding import generator_for
-from freemcg.training.data import Augmentation, ImageSet
+from freemcg.training.data import ImageSet
 from freemcg.training.progress import Progress, changed_settings
 from freemcg.training.schedule import relative_rate
+from freemcg.training.settings import Training
 from freemcg.version import versions
 
 Loss = Callable[[nn.Module, Tensor, Tensor | None, torch.Generator], Tensor]
-
-
-class Training(BaseModel):
-    """What every training config holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    data: str = Field("digits", description="'digits', a folder of pictures, or a file: see load_training_images")
-    channels: int = Field(1, ge=1, le=3)
-    image_size: int = Field(32, ge=8)
-    steps: int = Field(2000, ge=1)
-    batch_size: int = Field(64, ge=1, description="images a step and process")
-    learning_rate: float = Field(1e-3, gt=0)
-    schedule: Literal["cosine", "warmup_stable_decay"] = Field("cosine", description="see freemcg.training.schedule")
-    warmup: int = Field(100, ge=0, description="steps over which the learning rate rises")
-    decay: float = Field(0.2, gt=0, le=1, description="last share of the steps, over which warmup_stable_decay falls")
-    weight_decay: float = Field(0.0, ge=0)
-    ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights that are saved")
-    augment: Augmentation = Augmentation()
-    checkpoint_every: int = Field(500, ge=1)
-    seed: int = 0
 
 
 def start_accelerator() -> Accelerator:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from freemcg.refusal import InvalidValue
 
 if TYPE_CHECKING:
-    from freemcg.training.loop import Training
+    from freemcg.training.settings import Training
 
 MAY_CHANGE = (
     "steps",

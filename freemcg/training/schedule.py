@@ -14,7 +14,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from freemcg.training.loop import Training
+    from freemcg.training.settings import Training
 
 
 def relative_rate(step: int, settings: Training) -> float:

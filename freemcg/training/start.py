@@ -13,7 +13,7 @@ from freemcg.denoiser import Denoiser
 from freemcg.refusal import InvalidValue
 
 if TYPE_CHECKING:
-    from freemcg.training.denoiser import DenoiserTraining
+    from freemcg.training.settings import DenoiserTraining
 
 OWN_SIZE = ("sample_size", "in_channels", "out_channels")  # these the config says as image_size and channels
 

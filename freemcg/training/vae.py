@@ -15,7 +15,8 @@ from freemcg.images import write_image
 from freemcg.networks import ConvVAE, save_network
 from freemcg.output import write_text
 from freemcg.training.data import load_training_images
-from freemcg.training.loop import Training, start_accelerator, train
+from freemcg.training.loop import start_accelerator, train
+from freemcg.training.settings import Training
 
 
 class VaeTraining(Training):
