@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.query_method import QueryMethod
@@ -21,14 +20,15 @@ class RISE(QueryMethod):
     """`S(u) = sum_i (f(x * M_i) - c) M_i(u) / (n p)` over `n` smooth random masks; one map, the same in every channel.
 
     A mask is a `cells` x `cells` grid that is 1 with probability `keep`, enlarged bilinearly to one cell more than the
-    image and cropped at random. Masked pixels go to black. Masks are made as they are needed and not kept.
+    image and cropped at random; beyond the centres of its outermost cells the grid is reflected, as in the authors'
+    code. Masked pixels go to black. Masks are made as they are needed and not kept.
 
     Args:
         queries: `n = queries - 1`. The paper uses 4,000 to 8,000.
         cells: cells a side of the grid; `keep`: `p`, in (0, 1).
         centred: whether `c` is the mean answer, which makes the map signed, and 0 for a constant `f`; else it is 0, as
-            published. With independent masks on a linear `f`, the expectation is `(1 - p) w x`, and as published
-            `p f(x)` more, at every pixel.
+            published, and with few masks the map mostly tells how often each pixel was kept. With independent masks on
+            a linear `f`, the expectation is `(1 - p) w x`, and as published `p f(x)` more, at every pixel.
         objective: the probability by default, as published.
         black_box, seed, progress: as `QueryMethod`.
 
@@ -82,9 +82,16 @@ class RISE(QueryMethod):
         """The mask `index`, `(height, width)` in [0, 1]."""
         generator = generator_for(self.seed, "rise", index)
         grid = (torch.rand(self.cells, self.cells, generator=generator) < self.keep).float()
-        tall, wide = math.ceil(height / self.cells), math.ceil(width / self.cells)
-        size = ((self.cells + 1) * tall, (self.cells + 1) * wide)
-        enlarged = F.interpolate(grid[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
-        top = int(torch.randint(tall, (), generator=generator))
-        left = int(torch.randint(wide, (), generator=generator))
-        return enlarged[top : top + height, left : left + width].clamp(0, 1)  # interpolation rounds past 1
+        sizes = math.ceil(height / self.cells), math.ceil(width / self.cells)
+        top, left = (int(torch.randint(size, (), generator=generator)) for size in sizes)
+        rows, columns = (_stretched(self.cells, (self.cells + 1) * size) for size in sizes)
+        mask = rows[top : top + height] @ grid @ columns[left : left + width].T
+        return mask.clamp(0, 1)  # sums round past 1
+
+
+def _stretched(cells: int, size: int) -> Tensor:
+    """The weights `(size, cells)` of a row of cells stretched linearly, reflected about its outermost centres."""
+    places = torch.arange(cells)
+    at = (torch.arange(size) + 0.5) * cells / size - 0.5
+    at = (cells - 1 - (cells - 1 - at.abs()).abs()).clamp(min=0)
+    return (1 - (at[:, None] - places).abs()).clamp(min=0)

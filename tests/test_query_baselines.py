@@ -18,6 +18,7 @@ from baselines.patch_method import patch_mask
 from baselines.rise import RISE
 from baselines.zeroth_order import DIRECTIONS, ZerothOrder
 from freemcg import BlackBox, QueryBudgetExceeded
+from freemcg.seeding import generator_for
 
 SHAPE = (3, 6, 4)
 SIZE = math.prod(SHAPE)
@@ -339,6 +340,71 @@ def test_rise_with_independent_masks_on_a_linear_function(centred, model, mild):
     assert (found[0] - wanted).abs().max() < 4 * spread
     assert wanted.std() > 8 * spread / math.sqrt(24)
     assert torch.equal(found[0], found[1])
+
+
+def reflected(grid: list[list[float]], row: float, column: float) -> float:
+    """The grid at a place between its centres, `0 .. cells - 1`, bilinearly; outside, as `numpy.pad` reflects."""
+    last = len(grid) - 1
+
+    def inside(place: int) -> int:
+        return 0 if last == 0 else last - abs(last - abs(place))
+
+    top, left = math.floor(row), math.floor(column)
+    down, right = row - top, column - left
+    return sum(
+        (down if below else 1 - down)
+        * (right if beside else 1 - right)
+        * grid[inside(top + below)][inside(left + beside)]
+        for below in (0, 1)
+        for beside in (0, 1)
+    )
+
+
+@pytest.mark.parametrize(("cells", "height", "width"), [(4, 32, 32), (3, 7, 11), (8, 6, 4), (2, 9, 5), (1, 5, 6)])
+def test_rise_masks_are_those_of_the_definition(cells, height, width, model):
+    """The grid of `(cells + 1) ceil(side / cells)` pixels a side, made pixel by pixel and cropped."""
+    method = RISE(model, cells=cells, seed=5)
+    tall, wide = math.ceil(height / cells), math.ceil(width / cells)
+    for index in range(4):
+        generator = generator_for(5, "rise", index)
+        grid = (torch.rand(cells, cells, generator=generator) < 0.5).float().tolist()
+        top, left = (int(torch.randint(side, (), generator=generator)) for side in (tall, wide))
+        wanted = torch.tensor(
+            [
+                [
+                    reflected(
+                        grid,
+                        (top + row + 0.5) * cells / ((cells + 1) * tall) - 0.5,
+                        (left + column + 0.5) * cells / ((cells + 1) * wide) - 0.5,
+                    )
+                    for column in range(width)
+                ]
+                for row in range(height)
+            ]
+        )
+        torch.testing.assert_close(method.mask(index, height, width), wanted, rtol=0, atol=1e-5)
+
+
+def test_rise_masks_are_those_of_scipy(model):
+    """`skimage.transform.resize(grid, size, order=1, mode="reflect")`, which the authors call, is this zoom."""
+    ndimage = pytest.importorskip("scipy.ndimage")
+    method = RISE(model, cells=4)
+    for index in range(8):
+        generator = generator_for(0, "rise", index)
+        grid = (torch.rand(4, 4, generator=generator) < 0.5).float()
+        top, left = (int(torch.randint(8, (), generator=generator)) for _ in range(2))
+        enlarged = ndimage.zoom(grid.numpy(), 10, order=1, mode="mirror", grid_mode=True)
+        wanted = torch.from_numpy(enlarged)[top : top + 32, left : left + 32]
+        torch.testing.assert_close(method.mask(index, 32, 32), wanted, rtol=0, atol=1e-5)
+
+
+def test_rise_as_published_is_the_centred_map_and_the_mean_mask(model, mild):
+    """`sum_i (f_i - c) M_i = sum_i f_i M_i - c sum_i M_i`, with `c` the mean answer."""
+    published, centred = (RISE(model, queries=201, cells=3, centred=each) for each in (False, True))
+    masks = torch.stack([published.mask(index, 6, 4) for index in range(200)])
+    answers = torch.tensor([float(published._ask((mild[0] * mask)[None], 1)) for mask in masks])
+    wanted = published.attribute(mild[:1], 1) - answers.mean() * masks.mean(dim=0) / 0.5
+    torch.testing.assert_close(centred.attribute(mild[:1], 1), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_rise_masks_are_smooth_and_kept_with_the_wanted_probability(model):
