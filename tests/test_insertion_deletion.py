@@ -103,7 +103,9 @@ def test_curves_are_those_of_exchanging_pixels_one_after_another(rng):
             for name, picture in (("insertion", come), ("deletion", gone)):
                 curves[name].append(network(picture[None]).softmax(dim=1)[0, target].item())
         for name, curve in curves.items():
-            torch.testing.assert_close(getattr(found, f"{name}_curves")[number], torch.tensor(curve).double())
+            torch.testing.assert_close(
+                getattr(found, f"{name}_curves")[number], torch.tensor(curve).double(), rtol=1e-5, atol=1e-6
+            )
             area_under = torch.trapezoid(torch.tensor(curve)).item() / 7
             assert getattr(found, name)[number].item() == pytest.approx(area_under, rel=1e-5)
 
