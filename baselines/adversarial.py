@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from baselines.counted_gradient import counted_gradient, wrap_model
 from baselines.counterfactual_method import CounterfactualMethod
-from freemcg.candidates import Candidates
-from freemcg.denoiser import Denoiser
-from freemcg.images import as_file
-from freemcg.objective import Objective
-from freemcg.refusal import InvalidValue
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.files.images import as_file
+from freemcg.gradient.objective import Objective
+from freemcg.messages.errors import InvalidValue
+from freemcg.tasks.candidates import Candidates
 
 
 class Adversarial(CounterfactualMethod):

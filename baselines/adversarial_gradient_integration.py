@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from baselines.path import Gradient
 from baselines.path_method import PathMethod
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 
 class AdversarialGradientIntegration(PathMethod):

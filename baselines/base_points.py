@@ -16,9 +16,9 @@ from torch import Tensor
 
 from baselines.names import unknown
 from freemcg.blackbox import check_images
-from freemcg.blur import gaussian_blur
-from freemcg.refusal import InvalidType, InvalidValue
-from freemcg.seeding import generator_for
+from freemcg.diffusion.noise import generator_for
+from freemcg.evaluation.blur import gaussian_blur
+from freemcg.messages.errors import InvalidType, InvalidValue
 
 
 class BasePoint(ABC):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from baselines.path import Gradient
 from baselines.path_method import PathAttribution, PathMethod
-from freemcg.blur import gaussian_blur
-from freemcg.refusal import InvalidValue
+from freemcg.evaluation.blur import gaussian_blur
+from freemcg.messages.errors import InvalidValue
 
 FORMS = ("increments", "derivative")
 DIFFERENCE = 0.01  # in sigma

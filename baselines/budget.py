@@ -8,7 +8,7 @@ from typing import Any
 from baselines.integrated_gradients import IntegratedGradients
 from baselines.names import unknown
 from baselines.registry import METHODS
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 SAMPLED = ("smooth_grad", "smooth_grad_squared", "var_grad", "expected_gradients")
 SEARCH_STEPS = 8  # of the line that tangentially_aligned_ig integrates along while it searches

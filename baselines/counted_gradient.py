@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from freemcg.blackbox import BlackBox
-from freemcg.objective import Objective
-from freemcg.refusal import InvalidType
+from freemcg.gradient.objective import Objective
+from freemcg.messages.errors import InvalidType
 
 
 def wrap_model(model: nn.Module, method: str) -> BlackBox:

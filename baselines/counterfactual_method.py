@@ -12,13 +12,13 @@ from torch import Tensor
 
 from baselines.objectives import objective_function
 from freemcg.blackbox import BlackBox, check_images
-from freemcg.candidates import Candidates
-from freemcg.counterfactual import search_counterfactuals
-from freemcg.denoiser import Denoiser
-from freemcg.objective import Objective
-from freemcg.record import made_by
-from freemcg.refusal import InvalidValue
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.gradient.objective import Objective
+from freemcg.gradient.record import made_by
+from freemcg.messages.errors import InvalidValue
 from freemcg.results import Counterfactual
+from freemcg.tasks.candidates import Candidates
+from freemcg.tasks.counterfactual import search_counterfactuals
 
 
 class CounterfactualMethod(ABC):

@@ -1,7 +1,8 @@
 """Guidance by the classifier's true gradient, through the denoiser: what a query method can at best come near to.
 
 Classifier guidance (Dhariwal, Nichol 2021, arXiv:2105.05233) of the denoised image, as in DVCE (Augustin et al. 2022,
-arXiv:2210.11841), in the reverse diffusion of `freemcg.search`, so that only the source of the gradient differs.
+arXiv:2210.11841), in the reverse diffusion of `freemcg.tasks.shared_search`: only the
+source of the gradient differs.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from torch import Tensor, nn
 
 from baselines.counted_gradient import counted_gradient, wrap_model
 from baselines.counterfactual_method import CounterfactualMethod
-from freemcg.candidates import Candidates
-from freemcg.denoiser import Denoiser
-from freemcg.objective import Objective
-from freemcg.reverse import Particles, guided_reverse, pull_to, scaled_like
-from freemcg.search import guidance_factors, polish
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.diffusion.reverse import Particles, guided_reverse, pull_to, scaled_like
+from freemcg.gradient.objective import Objective
 from freemcg.settings import SharedSearch
+from freemcg.tasks.candidates import Candidates
+from freemcg.tasks.shared_search import guidance_factors, polish
 
 
 class DiffusionGuided(CounterfactualMethod):
@@ -26,7 +27,7 @@ class DiffusionGuided(CounterfactualMethod):
 
     Every particle follows its own gradient of the objective at its denoised image, pulled back through the denoiser to
     the noisy image (the denoiser's vector-Jacobian product: the gradient in the tangent space of the manifold), and is
-    not guided on where its objective is past `search.stop`. All else is `freemcg.search.shared_search`.
+    not guided on where its objective is past `search.stop`. All else is `freemcg.tasks.shared_search.shared_search`.
 
     Args:
         model: from images `(N, C, H, W)` in [0, 1] to logits, in eval mode; it is left as it was found.

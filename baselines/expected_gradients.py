@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from baselines.base_points import FromDataset
 from baselines.whitebox import WhiteBoxMethod
-from freemcg.refusal import InvalidValue
-from freemcg.seeding import generator_for
+from freemcg.diffusion.noise import generator_for
+from freemcg.messages.errors import InvalidValue
 
 
 class ExpectedGradients(WhiteBoxMethod):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from baselines.base_points import BasePoint, as_base_point
 from baselines.path import Gradient
 from baselines.path_method import PathMethod
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 
 class FromBasePoint(PathMethod):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from baselines.base_points import BasePoint, as_base_point
 from baselines.path import straight_line
 from baselines.whitebox import WhiteBoxMethod
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 COMBINATIONS = ("mean", "max")
 

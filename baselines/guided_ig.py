@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from baselines.base_points import BasePoint
 from baselines.from_base import FromBasePoint
 from baselines.path import Gradient
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 
 class GuidedIG(FromBasePoint):

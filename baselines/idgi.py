@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from baselines.integrated_gradients import IntegratedGradients
 from baselines.path import Gradient
 from baselines.path_method import PathMethod, Scalar
-from freemcg.refusal import InvalidType
+from freemcg.messages.errors import InvalidType
 
 
 class IDGI(PathMethod):

@@ -12,8 +12,8 @@ from torch import Tensor
 from baselines.patch_method import PatchMethod
 from baselines.with_captum import captum_module
 from freemcg.blackbox import BlackBox
-from freemcg.objective import Objective
-from freemcg.refusal import InvalidValue
+from freemcg.gradient.objective import Objective
+from freemcg.messages.errors import InvalidValue
 
 
 class LIME(PatchMethod):

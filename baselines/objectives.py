@@ -1,11 +1,11 @@
-"""The scalars that query methods explain, by name: those of `freemcg.objective`, and the probability itself."""
+"""The scalars that query methods explain, by name: `freemcg.gradient.objective`'s, and the probability itself."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from freemcg.objective import OBJECTIVES, Objective
-from freemcg.refusal import InvalidValue
+from freemcg.gradient.objective import OBJECTIVES, Objective
+from freemcg.messages.errors import InvalidValue
 
 
 def probability(log_probabilities: Tensor, target: int) -> Tensor:

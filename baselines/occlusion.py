@@ -11,8 +11,8 @@ from torch import Tensor
 from baselines.query_method import QueryMethod
 from baselines.with_captum import captum_module
 from freemcg.blackbox import BlackBox
-from freemcg.objective import Objective
-from freemcg.refusal import InvalidValue
+from freemcg.gradient.objective import Objective
+from freemcg.messages.errors import InvalidValue
 
 
 class Occlusion(QueryMethod):

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 RULES = ("left", "right", "trapezoid", "midpoint")
 Gradient = Callable[[Tensor], Tensor]

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from baselines.counterfactual_method import CounterfactualMethod
 from freemcg.blackbox import BlackBox
-from freemcg.candidates import Candidates
-from freemcg.denoiser import Denoiser
-from freemcg.images import as_file
-from freemcg.objective import Objective
-from freemcg.refusal import InvalidValue
-from freemcg.seeding import particle_noise
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.diffusion.noise import particle_noise
+from freemcg.files.images import as_file
+from freemcg.gradient.objective import Objective
+from freemcg.messages.errors import InvalidValue
+from freemcg.tasks.candidates import Candidates
 
 
 class PixelSearch(CounterfactualMethod):

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from baselines.objectives import objective_function
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded, check_images
-from freemcg.objective import Objective
-from freemcg.refusal import InvalidValue
+from freemcg.gradient.objective import Objective
+from freemcg.messages.errors import InvalidValue
 
 Target = int | str | Tensor | Sequence[int | str] | None
 

@@ -24,7 +24,7 @@ from baselines.rise import RISE
 from baselines.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 from baselines.tangentially_aligned_ig import TangentiallyAlignedIG
 from baselines.zeroth_order import ZerothOrder
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 METHODS: dict[str, type[Any]] = {
     "gradient": Gradient,

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from baselines.whitebox import WhiteBoxMethod
-from freemcg.refusal import InvalidValue
-from freemcg.seeding import generator_for
+from freemcg.diffusion.noise import generator_for
+from freemcg.messages.errors import InvalidValue
 
 
 class NoisyGradients(WhiteBoxMethod):

@@ -12,7 +12,7 @@ from baselines.base_points import BasePoint, as_base_point
 from baselines.path import Gradient, remembering, straight_line
 from baselines.path_method import PathAttribution, PathMethod, joined
 from baselines.whitebox import Target
-from freemcg.refusal import InvalidType, InvalidValue
+from freemcg.messages.errors import InvalidType, InvalidValue
 from manifolds import TangentSpace
 
 Start = float | str | BasePoint

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import torch
 
-from freemcg.refusal import MissingExtra
+from freemcg.messages.errors import MissingExtra
 
 
 def captum_module(name: str, method: str) -> ModuleType:

@@ -12,9 +12,9 @@ from torch import Tensor
 from baselines.antithetic import antithetic_gradient
 from baselines.query_method import QueryMethod
 from freemcg.blackbox import BlackBox
-from freemcg.objective import Objective
-from freemcg.refusal import InvalidValue
-from freemcg.seeding import generator_for
+from freemcg.diffusion.noise import generator_for
+from freemcg.gradient.objective import Objective
+from freemcg.messages.errors import InvalidValue
 
 Shape = tuple[int, ...]
 

@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from freemcg import BlackBox, FreeMCG, load_bundle
+from freemcg.diffusion.noise import particle_noise
 from freemcg.ensemble import cross_covariance, principal_axes, sigma_points
-from freemcg.estimator import draw_particles
-from freemcg.plot import significant
-from freemcg.seeding import particle_noise
+from freemcg.gradient.estimator import draw_particles
+from freemcg.show.figures import significant
 
 OUT = Path(__file__).parent / "pictures"
 SIGMA = 0.45

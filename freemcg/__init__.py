@@ -9,9 +9,9 @@ from freemcg.version import __version__
 
 if TYPE_CHECKING:
     from freemcg.blackbox import BlackBox, QueryBudgetExceeded
-    from freemcg.bundle import Bundle, load_bundle
-    from freemcg.denoiser import Denoiser
+    from freemcg.diffusion.denoiser import Denoiser
     from freemcg.explainer import FreeMCG
+    from freemcg.models.bundle import Bundle, load_bundle
     from freemcg.results import Attribution, Counterfactual
     from freemcg.settings import PaperSearch, Settings, SharedSearch
 
@@ -33,15 +33,15 @@ __all__ = [
 _HOMES = {
     "Attribution": "results",
     "BlackBox": "blackbox",
-    "Bundle": "bundle",
+    "Bundle": "models.bundle",
     "Counterfactual": "results",
-    "Denoiser": "denoiser",
+    "Denoiser": "diffusion.denoiser",
     "FreeMCG": "explainer",
     "PaperSearch": "settings",
     "QueryBudgetExceeded": "blackbox",
     "Settings": "settings",
     "SharedSearch": "settings",
-    "load_bundle": "bundle",
+    "load_bundle": "models.bundle",
 }
 
 

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from freemcg.attribution import attribute_image, contrast_maps, difference_map, stream_attributions
-from freemcg.between import taken_back
 from freemcg.blackbox import BlackBox, check_images
 from freemcg.blackbox.scores import MULTI_LABEL, VALUE
-from freemcg.config import read_config
-from freemcg.counterfactual import find_counterfactual, find_diverse_counterfactuals
-from freemcg.denoiser import Denoiser
-from freemcg.goal import ValueGoal, goal_of
-from freemcg.record import made_by
-from freemcg.refusal import InvalidValue
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.files.config import read_config
+from freemcg.gradient.record import made_by
+from freemcg.messages.errors import InvalidValue
 from freemcg.results import Attribution, Counterfactual
 from freemcg.settings import PaperSearch, Settings, SharedSearch, for_scores, make
+from freemcg.tasks.attribution import attribute_image, contrast_maps, difference_map, stream_attributions
+from freemcg.tasks.between import taken_back
+from freemcg.tasks.counterfactual import find_counterfactual, find_diverse_counterfactuals
+from freemcg.tasks.goal import ValueGoal, goal_of
 
 Result = TypeVar("Result", Attribution, Counterfactual)
 Target = int | str | Tensor | Sequence[int | str] | None
@@ -209,7 +209,7 @@ class FreeMCG:
 
         Of independent labels, `target` is the label that is turned on or off. Of values it is a number to reach within
         a tenth of the way there, or `"up:1.5"`, `"down:2"`, after `"NAME="` where there are several. The result is then
-        one of two classes, no and yes: `freemcg.goal`.
+        one of two classes, no and yes: `freemcg.tasks.goal`.
 
         Costs at most `search.budget` queries, 50 by default, and 8 more where a number to reach was passed.
         """

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from freemcg.ensemble import ErrorParts
-from freemcg.refusal import InvalidValue
-from freemcg.tensor_file import load_tensors, save_tensors
+from freemcg.files.tensors import load_tensors, save_tensors
+from freemcg.messages.errors import InvalidValue
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -168,7 +168,7 @@ class Attribution(Stored):
 
     def plot(self) -> Figure:
         """A figure: the image, and the attribution laid over it."""
-        from freemcg.plot import plot_attribution  # noqa: PLC0415  (matplotlib only where something is drawn)
+        from freemcg.show.figures import plot_attribution  # noqa: PLC0415  (matplotlib only where something is drawn)
 
         return plot_attribution(self)
 
@@ -219,7 +219,7 @@ class Counterfactual(Stored):
 
     def plot(self) -> Figure:
         """A figure: the input, the counterfactual, their signed difference."""
-        from freemcg.plot import plot_counterfactual  # noqa: PLC0415
+        from freemcg.show.figures import plot_counterfactual  # noqa: PLC0415
 
         return plot_counterfactual(self)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 ESTIMATES = ("control_variate", "sigma_points", "cross_covariance", "regression", "per_particle")
 WITH_ERROR_PARTS = ("control_variate", "cross_covariance")

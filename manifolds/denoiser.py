@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 from manifolds.randomised_svd import LeadingSVD, randomised_svd
 from manifolds.tangent import TangentSpace
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 from manifolds.tangent import TangentSpace
 
 FLOOR = 1e-10  # of the largest singular value; what is smaller is rounding
@@ -17,7 +17,7 @@ def ensemble_tangent_space(
     """The leading principal directions of particles, by a singular value decomposition of their anomalies.
 
     Args:
-        particles: `(M, C, H, W)` or `(M, D)`, such as denoised noisy copies of an image (`freemcg.estimator`).
+        particles: `(M, C, H, W)` or `(M, D)`, such as denoised noisy copies of an image (`freemcg.gradient.estimator`).
         rank: how many directions.
         explained: in place of `rank`, the share of the variance, in (0, 1], that the fewest leading directions hold.
 

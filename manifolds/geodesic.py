@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 Decode = Callable[[Tensor], Tensor]
 ARMIJO = 1e-3  # of the decrease that the slope promises

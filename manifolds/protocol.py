@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 from manifolds.tangent import TangentSpace
 from manifolds.vae import Decode, decoder_tangent_space
 

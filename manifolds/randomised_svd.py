@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 Product = Callable[[Tensor], Tensor]
 

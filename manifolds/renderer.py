@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 from manifolds.tangent import TangentSpace
 from manifolds.vae import decoder_tangent_space
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 from manifolds.tangent import TangentSpace, tangent_space_of
 
 Decode = Callable[[Tensor], Tensor]

@@ -8,11 +8,11 @@ from plane import SEARCH, SEARCH_COST, SHAPE, make
 
 from freemcg import BlackBox, FreeMCG
 from freemcg.ensemble import anomalies
-from freemcg.estimator import Ensemble, draw_particles
-from freemcg.images import as_file
-from freemcg.objective import log_odds
-from freemcg.search import shared_search
+from freemcg.files.images import as_file
+from freemcg.gradient.estimator import Ensemble, draw_particles
+from freemcg.gradient.objective import log_odds
 from freemcg.settings import ESTIMATES
+from freemcg.tasks.shared_search import shared_search
 
 
 @pytest.mark.parametrize("estimate", ESTIMATES)

@@ -9,8 +9,8 @@ import yaml
 from pydantic import ValidationError
 
 from freemcg import FreeMCG, PaperSearch, Settings, SharedSearch
-from freemcg.config import config_folder, read_config
-from freemcg.objective import OBJECTIVES, named
+from freemcg.files.config import config_folder, read_config
+from freemcg.gradient.objective import OBJECTIVES, named
 from freemcg.settings import OBJECTIVES as NAMED
 from freemcg.settings import make
 from freemcg.training import ClassifierTraining, DenoiserTraining, VaeTraining

@@ -2,14 +2,14 @@
 
 from freemcg.blackbox.box import BlackBox, QueryBudgetExceeded
 from freemcg.blackbox.cache import QueryCache
-from freemcg.blackbox.endpoint import EndpointDescription, endpoint_black_box
-from freemcg.blackbox.huggingface import load_huggingface
-from freemcg.blackbox.inference_protocol import inference_black_box
-from freemcg.blackbox.onnx import load_onnx
+from freemcg.blackbox.local.huggingface import load_huggingface
+from freemcg.blackbox.local.onnx import load_onnx
 from freemcg.blackbox.preparation import check_images
 from freemcg.blackbox.receipt import Receipt
+from freemcg.blackbox.remote.endpoint import EndpointDescription, endpoint_black_box
+from freemcg.blackbox.remote.inference_protocol import inference_black_box
+from freemcg.blackbox.remote.transport import RemoteError
 from freemcg.blackbox.scores import SCORE_KINDS
-from freemcg.blackbox.transport import RemoteError
 
 __all__ = [
     "SCORE_KINDS",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from freemcg.blackbox.environment import Environment
+from freemcg.blackbox.remote.environment import Environment
 
 IMAGE, CLASS_NAMES = "{image}", "{class_names}"
 

@@ -17,10 +17,10 @@ from freemcg.blackbox.preparation import check_images, prepared
 from freemcg.blackbox.receipt import Receipt
 from freemcg.blackbox.scores import MULTI_LABEL, ONE_NUMBER, SCORE_KINDS, TWO_CLASSES, VALUE, spread_top_k
 from freemcg.blackbox.unwrap import as_tensor, is_row, unwrapped
-from freemcg.eval_mode import refuse_training
-from freemcg.identity import identity
-from freemcg.refusal import InvalidType, InvalidValue, Refusal
-from freemcg.source import source
+from freemcg.messages.errors import InvalidType, InvalidValue, Refusal
+from freemcg.networks.identity import identity
+from freemcg.networks.mode import refuse_training
+from freemcg.networks.source import source
 
 ONE_COLUMN = (
     "for the probability of the positive class of two say scores='binary', for its logit scores='binary_logit', for a "
@@ -219,7 +219,7 @@ class BlackBox:
 
     @property
     def identity(self) -> str:
-        """What a result records of it: what `predict` says of itself, or see `freemcg.identity`."""
+        """What a result records of it: what `predict` says of itself, or see `freemcg.networks.identity`."""
         own = getattr(self.predict, "identity", None)
         if isinstance(own, str):
             return own

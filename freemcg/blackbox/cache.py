@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from freemcg.output import free_name, naming, say, set_aside
-from freemcg.refusal import InvalidValue
+from freemcg.files.whole import free_name, naming, set_aside
+from freemcg.messages.errors import InvalidValue
+from freemcg.messages.terminal import say
 
 Found = TypeVar("Found")
 

@@ -44,7 +44,7 @@ def mending(images: Any) -> str:
     if isinstance(images, Image.Image):
         return _mending_of_picture(images)
     if isinstance(images, str | PathLike):
-        return f"freemcg.images.read_image({str(images)!r}, channels=3)[None]"
+        return f"freemcg.files.images.read_image({str(images)!r}, channels=3)[None]"
     tensor, code = _as_tensor(images)
     layout = None if tensor is None else _layout(tensor)
     if tensor is None or layout is None:
@@ -57,7 +57,7 @@ def mending(images: Any) -> str:
 
 def _mending_of_picture(picture: Image.Image) -> str:
     if picture.has_transparency_data or picture.mode not in ("1", "L", "P", "RGB", "YCbCr", "CMYK", "HSV"):
-        return "freemcg.images.read_image(path, channels=3)[None], which reads its file exactly"
+        return "freemcg.files.images.read_image(path, channels=3)[None], which reads its file exactly"
     if picture.mode in ("1", "L"):
         return 'torch.from_numpy(numpy.array(image.convert("L")))[None, None].float() / 255'
     return 'torch.from_numpy(numpy.array(image.convert("RGB"))).permute(2, 0, 1)[None].float() / 255'

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from freemcg.blackbox.mending import looks_like, mending
-from freemcg.images import as_file
-from freemcg.refusal import InvalidType, InvalidValue
+from freemcg.files.images import as_file
+from freemcg.messages.errors import InvalidType, InvalidValue
 
 LUMA = (0.299, 0.587, 0.114)
 

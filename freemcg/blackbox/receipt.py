@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from freemcg.refusal import InvalidValue
-from freemcg.tensor_file import load_tensors, save_tensors
+from freemcg.files.tensors import load_tensors, save_tensors
+from freemcg.messages.errors import InvalidValue
 
 KIND = "Receipt"
 KEY_BYTES = 20

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from freemcg.blackbox.box import BlackBox, QueryBudgetExceeded
 from freemcg.blackbox.receipt import Receipt
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 
 class ReplayedBlackBox(BlackBox):

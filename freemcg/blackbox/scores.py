@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from freemcg.blackbox.likeness import TOLERANCE, likeness
-from freemcg.refusal import InvalidType, InvalidValue
+from freemcg.messages.errors import InvalidType, InvalidValue
 
 PROBABILITY_FLOOR = 1e-12  # a higher one hides how far a confident classifier is from changing its mind
 LABEL_CERTAINTY = 0.99

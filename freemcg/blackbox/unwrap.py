@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from freemcg.refusal import InvalidType
+from freemcg.messages.errors import InvalidType
 
 NUMBERS = "it must answer numbers: a tensor, an array, or lists"
 

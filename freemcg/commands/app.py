@@ -1,6 +1,6 @@
 """The command `freemcg`: its verbs, and how it ends.
 
-What went wrong is said in one sentence on the error stream; `freemcg.errors` holds the exit statuses.
+What went wrong is said in one sentence on the error stream; `freemcg.messages.errors` holds the exit statuses.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from freemcg.commands import attribute, cache, compare, counterfactual, demo, pl
 from freemcg.commands.help import examples, listed
 from freemcg.commands.options import taking_options
 from freemcg.commands.train import train
-from freemcg.errors import (
+from freemcg.messages.errors import (
     INTERRUPTED,
     MODEL_FAILED,
     SLIP,
@@ -25,7 +25,7 @@ from freemcg.errors import (
     show_traceback,
     status_of,
 )
-from freemcg.output import say
+from freemcg.messages.terminal import say
 from freemcg.version import __version__
 
 app = typer.Typer(
@@ -58,7 +58,7 @@ app.add_typer(train, name="train")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (that of the process, by default) and return the exit status.
 
-    `freemcg.errors` says which. With `FREEMCG_DEBUG=1` in the environment, errors keep their traceback.
+    `freemcg.messages.errors` says which. With `FREEMCG_DEBUG=1` in the environment, errors keep their traceback.
     """
     os.environ.setdefault(
         "OMP_WAIT_POLICY", "PASSIVE"

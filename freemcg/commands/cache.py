@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from freemcg.output import say
+from freemcg.messages.terminal import say
 
 EXAMPLES = ("freemcg cache results/answers.sqlite", "freemcg cache results/answers.sqlite --clear")
 

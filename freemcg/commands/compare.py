@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from freemcg.commands.options import Classifier, Config, DenoiserName, Device, Payment, Seed, Target
-from freemcg.errors import UNFINISHED
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import UNFINISHED, InvalidValue
 
 EXAMPLES = (
     "freemcg compare",
@@ -68,13 +67,13 @@ def compare(
 
     Costs at most --queries a map, for measuring it 2 * --steps + 1 queries, and one for an image's decision.
     """
-    from freemcg.bundle import load_bundle
     from freemcg.commands.prepare import class_of, hush_diffusers, settings
-    from freemcg.evaluation.comparison import compare as run_comparison
-    from freemcg.evaluation.pictures import bundled_digits, read_pictures
+    from freemcg.comparison.pictures import bundled_digits, read_pictures
+    from freemcg.comparison.run import compare as run_comparison
     from freemcg.explainer import FreeMCG
-    from freemcg.jobs import start_processes
-    from freemcg.models import load_denoiser, load_vae
+    from freemcg.jobs.run import start_processes
+    from freemcg.models.bundle import load_bundle
+    from freemcg.models.load import load_denoiser, load_vae
 
     if images is not None and count is not None:
         raise InvalidValue("give pictures, or --images for the bundled digits, and not both")

@@ -21,7 +21,7 @@ def demo(
     Each costs about 110 queries and 4 seconds on two CPU cores.
     """
     from freemcg.commands.prepare import hush_diffusers
-    from freemcg.demo import run_demo
+    from freemcg.jobs.demo import run_demo
 
     hush_diffusers()
     run_demo(out, images=images, seed=seed)

@@ -9,12 +9,12 @@ import typer
 
 from freemcg.commands.options import Classifier, Payment
 from freemcg.commands.prepare import class_of, hush_diffusers
-from freemcg.errors import UNFINISHED
 from freemcg.explainer import FreeMCG
-from freemcg.items import list_items
-from freemcg.jobs import run_job, start_processes
-from freemcg.models import load_denoiser
-from freemcg.plan import Task
+from freemcg.jobs.items import list_items
+from freemcg.jobs.plan import Task
+from freemcg.jobs.run import run_job, start_processes
+from freemcg.messages.errors import UNFINISHED
+from freemcg.models.load import load_denoiser
 
 
 def explain_folder(

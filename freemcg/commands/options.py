@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 if TYPE_CHECKING:
     from freemcg.blackbox import BlackBox
 
 
 def _price(price_per_1000: float | None) -> float | None:
-    from freemcg.plan import check_price
+    from freemcg.jobs.plan import check_price
 
     check_price(price_per_1000)
     return price_per_1000
@@ -122,7 +122,7 @@ class Classifier:
 
     def load(self, device: Any = "cpu") -> BlackBox:
         """The black box. Asks it nothing."""
-        from freemcg.models import load_black_box
+        from freemcg.models.load import load_black_box
 
         numbers = {"mean": _numbers("--mean", self.mean), "std": _numbers("--std", self.std)}
         return load_black_box(**vars(self) | numbers, device=device)
@@ -140,7 +140,7 @@ class Payment:
     @property
     def most(self) -> int | None:
         """The queries that the budget allows; `None` without one."""
-        from freemcg.plan import budget_in_queries
+        from freemcg.jobs.plan import budget_in_queries
 
         return None if self.budget is None else budget_in_queries(self.budget, self.price_per_1000)
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from freemcg.commands.options import Classifier, Config, Images, Price
-from freemcg.output import say
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
+from freemcg.messages.terminal import say
 
 EXAMPLES = (
     "freemcg plan photos/ --model endpoint.yaml --price-per-1000 1.50 --latency 0.2",
@@ -34,8 +34,8 @@ def plan(
     Costs nothing: the classifier is asked nothing.
     """
     from freemcg.commands.prepare import search_settings, settings
-    from freemcg.items import list_items
-    from freemcg.plan import Task, describe_forecast, forecast
+    from freemcg.jobs.items import list_items
+    from freemcg.jobs.plan import Task, describe_forecast, forecast
     from freemcg.settings import Settings, for_scores, make
 
     if task not in ("attribution", "counterfactual"):

@@ -7,8 +7,8 @@ from typing import Any
 
 from diffusers.utils.logging import disable_progress_bar
 
-from freemcg.config import read_config
-from freemcg.refusal import InvalidValue
+from freemcg.files.config import read_config
+from freemcg.messages.errors import InvalidValue
 from freemcg.settings import Settings, make
 
 

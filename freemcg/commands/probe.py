@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from freemcg.commands.options import Classifier, DenoiserName, Device, Images
-from freemcg.output import say
+from freemcg.messages.terminal import say
 
 EXAMPLES = (
     "freemcg probe photos/ --model endpoint.yaml",
@@ -21,9 +21,9 @@ def probe(images: Images, classifier: Classifier, denoiser: DenoiserName = "digi
     """
     from freemcg.blackbox import probe as asking
     from freemcg.commands.prepare import hush_diffusers
-    from freemcg.images import list_images, read_for
-    from freemcg.jobs import start_processes
-    from freemcg.models import load_denoiser
+    from freemcg.files.images import list_images, read_for
+    from freemcg.jobs.run import start_processes
+    from freemcg.models.load import load_denoiser
 
     hush_diffusers()
     paths = [images] if images.is_file() else list_images(images)

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from freemcg.commands.options import Device
-from freemcg.errors import UNFINISHED
-from freemcg.output import say
+from freemcg.messages.errors import UNFINISHED
+from freemcg.messages.terminal import say
 
 EXAMPLES = ("freemcg replay results", "freemcg replay results/deep/c --denoiser models/faces")
 
@@ -29,8 +29,8 @@ def replay(
     Costs no query.
     """
     from freemcg.commands.prepare import hush_diffusers
-    from freemcg.jobs import start_processes
-    from freemcg.replay import replay_folder
+    from freemcg.jobs.replay import replay_folder
+    from freemcg.jobs.run import start_processes
 
     hush_diffusers()
     _, place = start_processes(device)

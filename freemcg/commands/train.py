@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from freemcg.commands.help import examples
-from freemcg.output import say
+from freemcg.messages.terminal import say
 
 train = typer.Typer(
     rich_markup_mode=None,
@@ -99,7 +99,7 @@ def _train_vae(config: Config, out: Out, data: Data = None) -> None:
 
 
 def _training(settings: type[Any], config: str, **options: str | None) -> Any:
-    from freemcg.config import read_config
+    from freemcg.files.config import read_config
     from freemcg.settings import make
 
     values, source = read_config(config)

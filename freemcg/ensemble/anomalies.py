@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 
 def anomalies(rows: Tensor) -> Tensor:

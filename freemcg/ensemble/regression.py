@@ -7,7 +7,7 @@ from torch import Tensor
 
 from freemcg.ensemble.anomalies import anomalies, weighted_anomalies
 from freemcg.ensemble.estimate import Estimate
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 
 def regression(particles: Tensor, scores: Tensor, weights: Tensor, *, ridge: float = 1e-6) -> Estimate:

@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from freemcg.eval_mode import refuse_training
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
+from freemcg.networks.mode import refuse_training
 
 
 def fool_gradient(

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from freemcg.blackbox import BlackBox, check_images
-from freemcg.blur import gaussian_blur
-from freemcg.refusal import InvalidValue
-from freemcg.seeding import generator_for
+from freemcg.diffusion.noise import generator_for
+from freemcg.evaluation.blur import gaussian_blur
+from freemcg.messages.errors import InvalidValue
 
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sum": lambda maps: maps.sum(dim=1),

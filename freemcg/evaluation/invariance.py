@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from freemcg.seeding import generator_for
+from freemcg.diffusion.noise import generator_for
 
 
 def implementation_difference(model: nn.Module, attribute: Callable[[nn.Module], Tensor], *, seed: int = 0) -> Tensor:

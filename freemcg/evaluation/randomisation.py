@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from freemcg.diffusion.noise import generator_for
 from freemcg.evaluation.correlation import spearman
-from freemcg.seeding import generator_for
 
 
 @dataclass(frozen=True)

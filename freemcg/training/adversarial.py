@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 
 def attack(

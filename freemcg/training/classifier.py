@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from freemcg.digits import load_scans, render
-from freemcg.networks import NETWORKS, save_network
-from freemcg.output import write_text
-from freemcg.refusal import InvalidValue
+from freemcg.files.whole import write_text
+from freemcg.messages.errors import InvalidValue
+from freemcg.models.digits import load_scans, render
+from freemcg.networks.architectures import NETWORKS, save_network
 from freemcg.training.adversarial import attack
 from freemcg.training.data import ImageSet, load_training_images
 from freemcg.training.loop import start_accelerator, train

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from freemcg.digits import CLASS_NAMES, load_scans, render
-from freemcg.images import decode, list_images, prepare
-from freemcg.refusal import InvalidValue
+from freemcg.files.images import decode, list_images, prepare
+from freemcg.messages.errors import InvalidValue
+from freemcg.models.digits import CLASS_NAMES, load_scans, render
 from freemcg.training.packed import Pictures, open_packed
 
 

@@ -13,11 +13,11 @@ from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from einops import rearrange
 from torch import Tensor, nn
 
-from freemcg.denoiser import Denoiser
-from freemcg.images import write_image
-from freemcg.output import write_text
-from freemcg.refusal import InvalidValue
-from freemcg.seeding import particle_noise
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.diffusion.noise import particle_noise
+from freemcg.files.images import write_image
+from freemcg.files.whole import write_text
+from freemcg.messages.errors import InvalidValue
 from freemcg.training.data import load_training_images
 from freemcg.training.held_out import LEVELS, HeldOut
 from freemcg.training.loop import Checks, start_accelerator, train

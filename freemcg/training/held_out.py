@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from freemcg.seeding import particle_noise
+from freemcg.diffusion.noise import particle_noise
 from freemcg.training.data import ImageSet
 
 LEVELS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)

@@ -22,9 +22,9 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from freemcg.output import written_whole
-from freemcg.refusal import InvalidValue
-from freemcg.seeding import generator_for
+from freemcg.diffusion.noise import generator_for
+from freemcg.files.whole import written_whole
+from freemcg.messages.errors import InvalidValue
 from freemcg.training.data import ImageSet
 from freemcg.training.progress import Progress, changed_settings
 from freemcg.training.schedule import relative_rate

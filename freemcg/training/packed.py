@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from freemcg.images import decode_bytes
-from freemcg.refusal import InvalidValue, MissingExtra
+from freemcg.files.images import decode_bytes
+from freemcg.messages.errors import InvalidValue, MissingExtra
 
 ARRAY_NAMES = (("train_images", "train_labels"), ("images", "labels"))
 

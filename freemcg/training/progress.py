@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 if TYPE_CHECKING:
     from freemcg.training.settings import Training

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from freemcg.refusal import InvalidValue
+from freemcg.messages.errors import InvalidValue
 from freemcg.training.data import Augmentation
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from diffusers import DDPMScheduler, UNet2DModel
 
-from freemcg.denoiser import Denoiser
-from freemcg.refusal import InvalidValue
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.messages.errors import InvalidValue
 
 if TYPE_CHECKING:
     from freemcg.training.settings import DenoiserTraining

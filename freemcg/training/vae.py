@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from freemcg.images import write_image
-from freemcg.networks import ConvVAE, save_network
-from freemcg.output import write_text
+from freemcg.files.images import write_image
+from freemcg.files.whole import write_text
+from freemcg.networks.architectures import ConvVAE, save_network
 from freemcg.training.data import load_training_images
 from freemcg.training.loop import start_accelerator, train
 from freemcg.training.settings import Training

@@ -44,11 +44,11 @@ from baselines import (
     TangentiallyAlignedIG,
 )
 from freemcg import BlackBox, Denoiser, FreeMCG
-from freemcg.bundle import bundle_folder
-from freemcg.estimator import draw_particles
-from freemcg.images import write_image
-from freemcg.models import load_denoiser
-from freemcg.seeding import generator_for
+from freemcg.diffusion.noise import generator_for
+from freemcg.files.images import write_image
+from freemcg.gradient.estimator import draw_particles
+from freemcg.models.bundle import bundle_folder
+from freemcg.models.load import load_denoiser
 from manifolds import KnownManifold, TangentSpace, denoiser_tangent_space, ensemble_tangent_space
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)

@@ -26,11 +26,11 @@ from data_sets import MNIST, MODELS, Models, load_images, load_models
 from torch import Tensor
 
 from freemcg import BlackBox, FreeMCG, load_bundle
+from freemcg.diffusion.noise import generator_for
 from freemcg.ensemble import cross_covariance, principal_axes
-from freemcg.estimator import Ensemble
 from freemcg.evaluation import mean_interval
-from freemcg.objective import log_odds
-from freemcg.seeding import generator_for
+from freemcg.gradient.estimator import Ensemble
+from freemcg.gradient.objective import log_odds
 
 app = typer.Typer(add_completion=False, help=__doc__)
 LEVEL = 0.2

@@ -29,7 +29,7 @@ from frontier_report import draw, markdown, read_finished, summarise_row, write_
 from tqdm import tqdm
 
 from freemcg import BlackBox, FreeMCG
-from freemcg.images import write_image
+from freemcg.files.images import write_image
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
 OUT = Path("runs/frontier")

@@ -117,7 +117,7 @@ def overhead(queries: int = 512, repeats: int = 5) -> None:
         images = digits(queries)
         black_box = box(url, concurrency=1)
         endpoint = black_box.predict
-        from freemcg.blackbox.encoding import eight_bit
+        from freemcg.blackbox.remote.encoding import eight_bit
 
         ready = [endpoint._request(eight_bit(images), index, index + 1) for index in range(queries)]
         client = httpx2.Client()

@@ -16,7 +16,7 @@ import torch
 import typer
 
 from freemcg import BlackBox, FreeMCG, load_bundle
-from freemcg.blackbox.inference_protocol import inference_black_box
+from freemcg.blackbox.remote.inference_protocol import inference_black_box
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import digits_mlserver

@@ -1,0 +1,1 @@
+"""Classifiers in this process: ONNX files, Hugging Face models, torch modules."""

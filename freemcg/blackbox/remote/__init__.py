@@ -1,0 +1,1 @@
+"""Classifiers behind an address: how they are asked, and how their answers are read."""

@@ -1,0 +1,149 @@
+"""Secrets: they come from the environment, are filled in where they are used, and are taken out of every text."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Mapping
+from html.entities import codepoint2name
+from urllib.parse import unquote, unquote_plus
+
+from freemcg.messages.errors import InvalidValue
+
+PREFIX = "FREEMCG_"
+VARIABLE = re.compile(r"\$\{(.*?)\}")
+SHORTEST_SECRET = 4
+FILLED = "\0"  # stands for a variable while an address is looked at
+USER = re.compile(r"(?:://|^\0)([^/?#@]*|[^/?#@:\[]*:(?!\d*(?:[/?#]|$))[^@]*)@")
+NAMES_A_SECRET = re.compile(
+    r"secret|passw|passphrase|credential|signature|"
+    r"(?:key|token|auth|authorization|sig|pwd|jwt|cookie|bearer|session|(?:^|[\W_])pass)[\W\d_]*$|^(?:code|pw|sas)$",
+    re.IGNORECASE,
+)
+
+
+class Environment:
+    """Fills `${FREEMCG_NAME}` from the environment, and remembers what it filled in, so that it can be hidden again.
+
+    No variable of another name is read: so a description from a stranger cannot have AWS_SECRET_ACCESS_KEY sent to him.
+    """
+
+    def __init__(self) -> None:
+        self._filled: dict[str, str] = {}
+        self._within: list[tuple[str, str]] = []  # names, and the secrets within an address that they hold
+
+    def fill(self, text: str) -> str:
+        """The text with its variables filled in.
+
+        Raises:
+            ValueError: a variable is not set, or not one that may be read.
+        """
+        return VARIABLE.sub(self._value, text)
+
+    def fill_url(self, text: str) -> str:
+        """The address with its variables filled in.
+
+        Raises:
+            ValueError: as `fill` and `refuse_secret`; or the result is no http:// or https:// address.
+        """
+        refuse_secret(text)
+        url = self.fill(text)
+        held = [secret for _, secret in _secrets(url)]
+        self._within += [(name, each) for each in held for name, value in self._filled.items() if each in value]
+        if not url.startswith(("http://", "https://")) or not url.isascii() or not url.isprintable() or " " in url:
+            raise InvalidValue(f"url is {text!r}, which is no http:// or https:// address once it is filled in")
+        return url
+
+    def fill_header(self, name: str, text: str) -> str:
+        """What the header `name` holds, with its variables filled in.
+
+        Raises:
+            ValueError: as `fill`; or the result is not printable ASCII. The message does not show it.
+        """
+        value = self.fill(text)
+        if not value.isascii() or not value.isprintable():
+            raise InvalidValue(f"the header {name} would hold a character that is not printable ASCII")
+        return value
+
+    def hide(self, text: str) -> str:
+        """The text with `${FREEMCG_NAME}` for every value of 4 characters and more that was filled in.
+
+        Other forms of it are found too: in other case, quoted for an address, JSON or HTML, and within base64.
+        """
+        known = [*self._filled.items(), *self._within, *((name, unquote(each)) for name, each in self._within)]
+        known = [each for each in known if len(each[1]) >= SHORTEST_SECRET]
+        known.sort(key=lambda item: -len(item[1]))
+        if not known:
+            return text
+        pattern = "|".join(f"({_forms(value)})" for _, value in known)
+        return re.sub(pattern, lambda match: f"${{{known[(match.lastindex or 1) - 1][0]}}}", text)
+
+    def __repr__(self) -> str:
+        return f"Environment({', '.join(sorted(self._filled))})"
+
+    def _value(self, match: re.Match[str]) -> str:
+        name = match[1]
+        if not re.fullmatch(PREFIX + "[A-Z0-9_]+", name):
+            raise InvalidValue(f"${{{name}}} is not read; only variables named {PREFIX}... are, in capitals")
+        value = os.environ.get(name, "")
+        if not value:
+            raise InvalidValue(f"the environment variable {name} is not set")
+        self._filled[name] = value
+        return value
+
+
+def refuse_secret(url: str) -> None:
+    """Refuse an address that holds a secret itself and not in a variable: addresses are stored, and shown.
+
+    Raises:
+        ValueError: it holds a password, or a value of a parameter whose name tells of a secret.
+    """
+    for name, secret in _secrets(VARIABLE.sub(FILLED, url)):
+        if FILLED not in secret:
+            where = f"the parameter {name!r}" if name else "a user or password"
+            raise InvalidValue(
+                f"the address holds {where}; write '${{FREEMCG_NAME}}' in place of the secret, "
+                "and set that environment variable"
+            )
+
+
+def _secrets(url: str) -> list[tuple[str, str]]:
+    """The secrets of an address: that of its user with an empty name, and parameters by theirs."""
+    user = USER.search(url)
+    found = [("", user[1].partition(":")[2] or user[1])] if user else []
+    for part in re.split("[?&;#]", url)[1:]:
+        name, _, value = part.partition("=")
+        found.append((unquote_plus(name), value))
+    return [(name, value) for name, value in found if value and (not name or NAMES_A_SECRET.search(name))]
+
+
+def _forms(secret: str) -> str:
+    """A pattern of the forms in which a server may repeat a secret."""
+    forms = [f"(?i:{_escaped(secret, {})})"]
+    content = secret.encode()
+    for before in range(3):  # in base64 three bytes are four characters, so there are three ways to begin
+        text = base64.b64encode(bytes(before) + content).decode()
+        whole = text[(0, 2, 3)[before] : (before + len(content)) * 8 // 6]
+        forms.append(_escaped(whole, {"+": "-", "/": "_"}) + r"[\w+/-]?(?:=|%3[Dd])*")
+    return "|".join(forms)
+
+
+def _escaped(text: str, instead: Mapping[str, str]) -> str:
+    """A pattern of a text, each of its characters plain, or escaped for an address, JSON or HTML."""
+    return "".join(f"(?:{'|'.join(_ways(each, instead.get(each)))})" for each in text)
+
+
+def _ways(character: str, other: str | None) -> list[str]:
+    """Longest first, so that nothing of a long one is left where a short one fits too."""
+    code, units = ord(character), character.encode("utf-16-be").hex()
+    ways = ["(?i:" + "".join(f"%(?:25)?{byte:02x}" for byte in character.encode()) + ")"]
+    ways.append("(?i:" + "".join(rf"\\+u{units[start : start + 4]}" for start in range(0, len(units), 4)) + ")")
+    ways.append(rf"(?i:&\#(?:0*{code}|x0*{code:x});)")
+    if code in codepoint2name:
+        ways.append(f"&{codepoint2name[code]};")
+    if not character.isalnum():
+        ways.append(rf"\\+{re.escape(character)}")
+    if character == " ":
+        ways.append(r"\+")
+    return [*ways, re.escape(character), *([] if other is None else [re.escape(other)])]

@@ -1,0 +1,101 @@
+"""How a served model takes images, read off the metadata of its input, and images laid out so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freemcg.blackbox.remote.encoding import encode
+from freemcg.messages.errors import InvalidValue
+
+COLOURS = (1, 3)
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """What a model takes, read off its metadata.
+
+    Attributes:
+        name, datatype: as the server has them.
+        layout: `NCHW`, `NHWC`, `NHW` (grey), `ND` (grey, flat), `CHW` or `HWC` (one image, no batch), or `N` or `N1`
+            (files).
+        image_size, channels: where the metadata fix them.
+        one_at_a_time: a request holds one image.
+    """
+
+    name: str
+    datatype: str
+    layout: str
+    image_size: tuple[int, int] | None
+    channels: int | None
+    one_at_a_time: bool
+
+
+def read_input(described: Mapping[str, Any], layout: str | None, place: str) -> ImageInput:
+    """What an input takes, from `name`, `datatype` and `shape` of its metadata.
+
+    Raises:
+        ValueError: it takes no image, or the metadata do not tell how: the message begins with `place`.
+    """
+    name, datatype = str(described["name"]), str(described["datatype"])
+    shape = [int(side) for side in described["shape"]]
+    stated = f"{place} takes {datatype} of shape {shape}"
+    if datatype == "BYTES":
+        if len(shape) > 2 or any(side not in (-1, 1) for side in shape):
+            raise InvalidValue(f"{stated}; encoded images have shape [-1]")
+        return ImageInput(name, datatype, "N" if len(shape) < 2 else "N1", None, None, shape[0] == 1)
+    if datatype not in ("UINT8", "FP16", "FP32", "FP64"):
+        raise InvalidValue(f"{stated}; images go as UINT8, FP16, FP32, FP64 or BYTES")
+    if len(shape) == 2:
+        side = math.isqrt(max(shape[1], 0))
+        if shape[0] not in (-1, 1) or side == 0 or side * side != shape[1]:
+            raise InvalidValue(f"{stated}; a flat image must be grey and square, [-1, side * side]")
+        return ImageInput(name, datatype, "ND", (side, side), 1, shape[0] == 1)
+    able = {4: ("NCHW", "NHWC"), 3: ("NHW",) if shape[0] == -1 else ("CHW", "HWC")}.get(len(shape), ())
+    if not able:
+        raise InvalidValue(f"{stated}; an image has 3 axes, a batch of them 4")
+    if len(able) > 1:
+        fits = [each for each in able if shape[each.index("C")] in COLOURS]
+        if layout is not None:
+            fits = [each for each in able if each in (layout, layout[1:]) and shape[each.index("C")] in (*COLOURS, -1)]
+        if len(fits) != 1:
+            raise InvalidValue(
+                f"{stated}; say layout='NCHW' or layout='NHWC' (--layout)" + (f", not {layout!r}" if layout else "")
+            )
+        able = (fits[0],)
+    chosen = able[0]
+    sides = dict(zip(chosen, shape, strict=True))
+    if sides.get("N", 1) not in (-1, 1):
+        raise InvalidValue(f"{stated}; it must take one image, or any number of them")
+    size = (sides["H"], sides["W"])
+    return ImageInput(
+        name,
+        datatype,
+        chosen,
+        None if -1 in size else size,
+        sides.get("C", 1) if sides.get("C", 1) != -1 else None,
+        sides.get("N", 1) == 1,
+    )
+
+
+def arrange(values: NDArray[Any], layout: str) -> NDArray[Any]:
+    """Images `(N, H, W, C)` in the layout of an input; for `N` and `N1` the bytes of a PNG file each."""
+    if layout in ("N", "N1"):
+        files: NDArray[Any] = np.empty(len(values), dtype=object)
+        files[:] = [encode(each, "png") for each in values]
+        return files if layout == "N" else files[:, None]
+    if layout == "NCHW":
+        return values.transpose(0, 3, 1, 2)
+    if layout == "NHW":
+        return values[..., 0]
+    if layout == "ND":
+        return values[..., 0].reshape(len(values), -1)
+    if layout == "NHWC":
+        return values
+    image: NDArray[Any] = values[0]
+    return image if layout == "HWC" else image.transpose(2, 0, 1)

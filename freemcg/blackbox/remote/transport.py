@@ -1,0 +1,371 @@
+"""Many requests at once to one server: each charged before it is sent, retried with patience, never answered twice."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import socket
+import ssl
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from queue import SimpleQueue
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+from freemcg.blackbox.box import Charge
+from freemcg.messages.errors import InvalidValue, MissingExtra
+
+PAYLOAD_TOO_LARGE, TOO_MANY_REQUESTS, GATEWAY_TIMEOUT = 413, 429, 504
+LONGEST_BACKOFF = 30.0
+EXCERPT = 160
+LOOKED_AT = 2**16  # characters of either end of a body, in which secrets are looked for
+
+
+class RemoteError(ConnectionError):
+    """A server that did not answer, or not with what was asked for; one sentence says which and how."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back: the status, the headers (names in lower case) and the whole body."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class Transport:
+    """Sends batches of images to one server.
+
+    A batch that times out, is dropped, or is answered 429 or 5xx is sent again after a wait: as long as the server says
+    (`Retry-After`), else twice as long each time, with jitter. One answered 413 or 504 is halved, and so are those
+    after it. Any other status ends the work. No redirect is followed, since a key would go along.
+
+    Args:
+        headers: sent with every request.
+        hide: makes a text fit to be shown; every message goes through it.
+        batch_size: the most images a request.
+        concurrency: requests under way at a time, each on a connection that is kept and used again.
+        requests_per_second: the most requests that leave in a second, evenly spaced; `None` sets no limit.
+        timeout: seconds for a whole answer.
+        retries: how often one request is sent again.
+        first_wait: seconds before the first retry where the server names none.
+        longest_wait: the longest `Retry-After` in seconds that is waited for.
+        largest_answer: the most bytes that an answer may hold.
+
+    Attributes:
+        batch_size: what it was halved to, if it was.
+        spacing: seconds between two requests, at least.
+
+    Raises:
+        ModuleNotFoundError: httpx2 is not installed.
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        headers: Mapping[str, str] | None = None,
+        hide: Callable[[str], str] = str,
+        batch_size: int = 1,
+        concurrency: int = 8,
+        requests_per_second: float | None = None,
+        timeout: float = 60.0,
+        retries: int = 5,
+        first_wait: float = 0.5,
+        longest_wait: float = 120.0,
+        largest_answer: int = 32 * 2**20,
+    ) -> None:
+        smallest = {"batch_size": (batch_size, 1), "concurrency": (concurrency, 1), "retries": (retries, 0)}
+        for name, (value, least) in smallest.items():
+            if value < least:
+                raise InvalidValue(f"{name} must be >= {least}, got {value}")
+        for name, number in {"timeout": timeout, "requests_per_second": requests_per_second}.items():
+            if number is not None and not number > 0:
+                raise InvalidValue(f"{name} must be > 0, got {number}")
+        self._httpx2 = _import_httpx2()
+        limits = self._httpx2.Limits(
+            max_connections=concurrency, max_keepalive_connections=concurrency, keepalive_expiry=30
+        )
+        self._client = self._httpx2.Client(
+            headers={"Accept-Encoding": "identity", **(headers or {})},
+            timeout=timeout,
+            limits=limits,
+            follow_redirects=False,
+        )
+        self.close = weakref.finalize(self, _close, self._client, _HiddenInLogs(hide))
+        self.hide = hide
+        self.batch_size = batch_size
+        self.concurrency = concurrency
+        self.timeout = timeout
+        self.retries = retries
+        self.first_wait = first_wait
+        self.longest_wait = longest_wait
+        self.largest_answer = largest_answer
+        self.spacing = 0.0 if requests_per_second is None else 1 / requests_per_second
+        self._gate = _Gate(self.spacing)
+        self._jitter = random.Random()  # when to ask again; no result depends on it
+
+    def answers(
+        self,
+        count: int,
+        request: Callable[[int, int], dict[str, Any]],
+        read: Callable[[Reply, int], Any],
+        charge: Charge,
+    ) -> Iterator[tuple[int, int, Any]]:
+        """Ask about images 0..count - 1: yields `(start, how many, what read made of them)` as answers arrive.
+
+        Args:
+            request: from `start, stop` to the arguments of `httpx2.Client.stream`, at least `method` and `url`.
+            read: from a reply and its number of images to their answers.
+            charge: called before images are sent, on several threads; where it raises, these are not sent.
+
+        Raises:
+            RemoteError: the server gave no answer, or refused; what others answered meanwhile was yielded before.
+        """
+        stopped, found = threading.Event(), SimpleQueue[tuple[int, int, Any]]()
+
+        def work(start: int, stop: int) -> None:
+            try:
+                while start < stop and not stopped.is_set():
+                    end = min(stop, start + self.batch_size)
+                    try:
+                        reply = self._send(request(start, end), end - start, charge, stopped)
+                    except _TooLarge:
+                        self.batch_size = min(self.batch_size, (end - start) // 2)
+                    else:
+                        found.put((start, end, read(reply, end - start)))
+                        start = end
+            except _Stopped:
+                pass
+            except BaseException as error:
+                stopped.set()
+                found.put((start, start, error))
+
+        size = self.batch_size
+        with ThreadPoolExecutor(min(self.concurrency, count), "freemcg-http") as pool:
+            try:
+                for start in range(0, count, size):
+                    pool.submit(work, start, min(start + size, count))
+                failure: BaseException | None = None
+                missing = count
+                while missing and failure is None:
+                    try:
+                        start, stop, answer = found.get()
+                    except KeyboardInterrupt as error:
+                        failure = error
+                        break
+                    if stop == start:
+                        failure = answer
+                    else:
+                        missing -= stop - start
+                        yield start, stop - start, answer
+                if failure is not None:
+                    stopped.set()
+                    pool.shutdown(cancel_futures=True)  # waits for what is under way: it is paid for
+                    while not found.empty():
+                        start, stop, answer = found.get()
+                        if stop > start:
+                            yield start, stop - start, answer
+                    raise failure
+            finally:
+                stopped.set()
+                pool.shutdown(cancel_futures=True)
+
+    def get(self, url: str) -> Reply:
+        """Ask for a page that tells of the server; costs no query."""
+        return self._send({"method": "GET", "url": url}, 1, lambda images, retry: None, threading.Event())
+
+    def _send(self, request: dict[str, Any], images: int, charge: Charge, stopped: threading.Event) -> Reply:
+        """The reply to one request, sent as often as it takes."""
+        place = request["url"]
+        problem = ""
+        for attempt in range(self.retries + 1):
+            self._gate.pass_through(stopped)
+            charge(images, attempt > 0)
+            asked_to_wait: float | None = None
+            try:
+                reply = self._once(request)
+            except (self._httpx2.TransportError, self._httpx2.DecodingError, self._httpx2.InvalidURL) as error:
+                if self._is_unsent(error):
+                    charge(-images, attempt > 0)
+                problem, hopeless = self._problem(error)
+                if hopeless:
+                    raise RemoteError(self.hide(f"{place} {problem}")) from None
+            else:
+                if 200 <= reply.status < 300:
+                    return reply
+                if reply.status in (PAYLOAD_TOO_LARGE, GATEWAY_TIMEOUT) and images > 1:
+                    raise _TooLarge
+                problem = self._described(reply)
+                if reply.status != TOO_MANY_REQUESTS and reply.status < 500:
+                    raise RemoteError(self.hide(f"{place} {problem}"))
+                asked_to_wait = retry_after(reply.headers.get("retry-after"), time.time())
+            if attempt < self.retries:
+                self._wait(attempt, asked_to_wait, place, problem, stopped)
+        times = "once" if self.retries == 0 else f"{self.retries + 1} times"
+        raise RemoteError(self.hide(f"{place} {problem}; it was asked {times}"))
+
+    def _wait(self, attempt: int, asked: float | None, place: str, problem: str, stopped: threading.Event) -> None:
+        if not asked:
+            backoff = min(self.first_wait * 2**attempt, LONGEST_BACKOFF)
+            _sleep(backoff * self._jitter.uniform(0.5, 1), stopped)
+            return
+        if asked > self.longest_wait:
+            raise RemoteError(
+                self.hide(
+                    f"{place} {problem} and asks to wait {asked:.0f} s; at most {self.longest_wait:g} s are waited: "
+                    "start again later"
+                )
+            )
+        self._gate.close_for(asked)
+
+    def _once(self, request: dict[str, Any]) -> Reply:
+        deadline = time.monotonic() + self.timeout
+        with self._client.stream(**request) as response:
+            content = bytearray()
+            for chunk in response.iter_bytes():
+                content += chunk
+                if len(content) > self.largest_answer:
+                    raise RemoteError(self.hide(f"{request['url']} answered more than {self.largest_answer} bytes"))
+                if time.monotonic() > deadline:
+                    raise self._httpx2.ReadTimeout("the answer was too slow")
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Reply(response.status_code, headers, bytes(content))
+
+    def shown(self, content: bytes) -> str:
+        """A body on one line, quoted; of a long one the beginning, and the end, where a traceback says what failed."""
+        text = " ".join(content.decode("utf-8", errors="replace").split())
+        if len(text) > 2 * LOOKED_AT:
+            text = f"{text[:LOOKED_AT]} ... {text[-LOOKED_AT:]}"
+        text = self.hide(text)
+        half = EXCERPT // 2
+        return repr(text if len(text) <= EXCERPT else f"{text[:half]} ... {text[-half:]}")
+
+    def _described(self, reply: Reply) -> str:
+        if 300 <= reply.status < 400:
+            to = urlsplit(reply.headers.get("location", ""))
+            place = f"{to.scheme}://{to.netloc.rpartition('@')[2]}" if to.netloc else "another path of the same server"
+            return f"redirects to {place}, which is not followed; where you trust it, name that address"
+        return f"answered {reply.status}" + (f": {self.shown(reply.content)}" if reply.content.strip() else "")
+
+    def _is_unsent(self, error: Exception) -> bool:
+        kinds = self._httpx2
+        never_left = (kinds.ConnectError, kinds.ConnectTimeout, kinds.PoolTimeout, kinds.UnsupportedProtocol)
+        return isinstance(error, (*never_left, kinds.InvalidURL))
+
+    def _problem(self, error: Exception) -> tuple[str, bool]:
+        """What went wrong, as the end of a sentence, and whether trying again is hopeless."""
+        kinds = self._httpx2
+        causes: list[BaseException] = [error]
+        while (deeper := causes[-1].__cause__ or causes[-1].__context__) is not None:
+            causes.append(deeper)
+        for cause in causes:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return f"is not trusted: {cause.verify_message}", True
+            if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
+                return "has a host name that is not known", True
+        problems = (
+            (kinds.TimeoutException, f"did not answer within {self.timeout:g} s", False),
+            (kinds.ConnectError, "cannot be reached", False),
+            (kinds.UnsupportedProtocol, "is no http or https address", True),
+            (kinds.InvalidURL, "is no valid address", True),
+            (kinds.LocalProtocolError, "cannot be asked: a header is malformed", True),
+            (kinds.DecodingError, "answered with a body that cannot be decoded", True),
+        )
+        for kind, problem, hopeless in problems:
+            if isinstance(error, kind):
+                return problem, hopeless
+        return "dropped the connection", False
+
+
+class _HiddenInLogs(logging.Filter):
+    """Takes secrets out of the addresses that httpx2 logs, for those who turn its log on."""
+
+    def __init__(self, hide: Callable[[str], str]) -> None:
+        super().__init__()
+        self.hide = hide
+        logging.getLogger("httpx2").addFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = self.hide(record.getMessage()), ()
+        return True
+
+
+def _close(client: Any, hidden: _HiddenInLogs) -> None:
+    client.close()
+    logging.getLogger("httpx2").removeFilter(hidden)
+
+
+class _Stopped(Exception):
+    pass
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Gate:
+    """When the next request may leave: evenly spaced, and not before the server said."""
+
+    def __init__(self, spacing: float) -> None:
+        self.spacing = spacing
+        self.opens = 0.0
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def close_for(self, seconds: float) -> None:
+        with self._lock:
+            self.opens = max(self.opens, time.monotonic() + seconds)
+
+    def pass_through(self, stopped: threading.Event) -> None:
+        while True:
+            with self._lock:
+                now = time.monotonic()
+                wait = max(self._next, self.opens) - now
+                if wait <= 0:
+                    self._next = max(now, self._next) + self.spacing
+                    break
+            _sleep(wait, stopped)
+        if stopped.is_set():
+            raise _Stopped
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Seconds that a `Retry-After` header asks for: a number, or a date (RFC 9110, 10.2.3); `None` where it is neither.
+
+    Args:
+        now: seconds since the epoch.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - now
+        except (ValueError, OverflowError):
+            return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def _sleep(seconds: float, stopped: threading.Event) -> None:
+    if stopped.wait(seconds):
+        raise _Stopped
+
+
+def _import_httpx2() -> ModuleType:
+    try:
+        import httpx2  # noqa: PLC0415  (an extra)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"a model behind an address needs {error.name}, which is not installed: pip install 'freemcg[http]'"
+        ) from error
+    return httpx2

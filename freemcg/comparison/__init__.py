@@ -1,0 +1,1 @@
+"""Methods, images and measures side by side."""

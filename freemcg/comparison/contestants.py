@@ -1,0 +1,130 @@
+"""The methods of a comparison, by name, each with the settings with which it spends one budget."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from freemcg.blackbox import BlackBox
+from freemcg.blackbox.local.white_box import WhiteBox, has_gradients
+from freemcg.explainer import FreeMCG
+from freemcg.jobs.plan import most_queries
+from freemcg.messages.errors import InvalidValue
+from freemcg.results import BUDGET_EXHAUSTED
+
+FREEMCG = "freemcg"
+WITH_GRADIENTS = (
+    FREEMCG,
+    "gradient",
+    "smooth_grad",
+    "integrated_gradients",
+    "guided_ig",
+    "rise",
+    "zeroth_order",
+)
+ASKING = (FREEMCG, "rise", "geex", "zeroth_order")
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A method, ready to be called.
+
+    Attributes:
+        name: as it was named.
+        model: what it asks, or differentiates; others may share it.
+        unit: of its cost, `"queries"` or `"gradients"`.
+        most: the most that an image costs, for a given target.
+        attribute: from images `(N, C, H, W)` and a target to maps; `None` where it cannot be had here.
+        missing: why not, in one sentence.
+    """
+
+    name: str
+    model: BlackBox | WhiteBox
+    unit: str
+    most: int
+    attribute: Callable[[Tensor, int], Tensor] | None
+    missing: str = ""
+
+    @property
+    def spent(self) -> int:
+        """What was spent so far, by whatever shares the model; an answer from a cache counts as if it were asked."""
+        return self.model.gradients if isinstance(self.model, WhiteBox) else self.model.queries + self.model.cached
+
+
+def method_names(methods: Sequence[str] | None, black_box: BlackBox) -> tuple[str, ...]:
+    """The methods that are named, each once; by default a short list of what the model allows.
+
+    Raises:
+        ValueError: one does not exist, or differentiates a model that can only be asked.
+    """
+    from baselines.names import unknown  # noqa: PLC0415  (only a comparison needs the baselines)
+    from baselines.registry import METHODS  # noqa: PLC0415
+
+    open_ = has_gradients(black_box)
+    if methods is None:
+        return WITH_GRADIENTS if open_ else ASKING
+    if not methods:
+        raise InvalidValue(f"name at least one method; known are {', '.join((FREEMCG, *METHODS))}")
+    for name in methods:
+        if name != FREEMCG and name not in METHODS:
+            raise unknown("method", name, (FREEMCG, *METHODS))
+    closed = [name for name in methods if name != FREEMCG and METHODS[name].needs_weights]
+    if closed and not open_:
+        asking = [FREEMCG, *(name for name, method in METHODS.items() if not method.needs_weights)]
+        raise InvalidValue(
+            f"{', '.join(closed)} must differentiate a torch.nn.Module that answers logits, and this model can only be "
+            f"asked; methods that ask are {', '.join(asking)}"
+        )
+    return tuple(dict.fromkeys(methods))
+
+
+def make_contestants(names: Sequence[str], explainer: FreeMCG, given: dict[str, Any]) -> list[Contestant]:
+    """Methods that all cost what an attribution of `explainer` may cost.
+
+    Args:
+        names: see `method_names`.
+        explainer: takes part as `freemcg`; the others ask its black box, or differentiate the network in it.
+        given: arguments that some of the constructors take, such as `vae`; `None` is none.
+
+    Raises:
+        ValueError: the budget is too small for a method, or it needs an argument that is not given.
+    """
+    from baselines import METHODS, create, settings_within  # noqa: PLC0415
+
+    black_box, budget = explainer.black_box, most_queries(explainer.settings, "attribution")
+    white_box = WhiteBox(black_box) if has_gradients(black_box) else None
+    made = []
+    for name in names:
+        if name == FREEMCG:
+            most = most_queries(explainer.settings, "attribution", may_change=black_box.may_change)
+            made.append(Contestant(name, black_box, "queries", most, _whole_maps(explainer)))
+            continue
+        settings, known = settings_within(name, budget), inspect.signature(METHODS[name]).parameters
+        more = {key: value for key, value in given.items() if key in known and value is not None}
+        model, unit = (white_box, "gradients") if white_box and METHODS[name].needs_weights else (black_box, "queries")
+        attribute, missing = None, ""
+        try:
+            attribute = create(name, model, **settings, **more).attribute
+        except ModuleNotFoundError as error:
+            missing = str(error)
+        except ValueError as error:
+            raise InvalidValue(str(error) if name in str(error) else f"{name}: {error}") from None
+        made.append(Contestant(name, model, unit, budget if settings else 1, attribute, missing))
+    return made
+
+
+def _whole_maps(explainer: FreeMCG) -> Callable[[Tensor, int], Tensor]:
+    """`explainer.attribute`, but that a map for which retries left less than the others have is refused."""
+
+    def attribute(images: Tensor, target: int) -> Tensor:
+        results = [explainer.explain(image, target) for image in images]
+        if explainer.settings.tolerance is None and any(result.status == BUDGET_EXHAUSTED for result in results):
+            raise InvalidValue("the budget ended before the map was whole")
+        return torch.stack([result.values for result in results])
+
+    return attribute

@@ -1,0 +1,105 @@
+"""What is shown of a comparison: rows of a CSV, a table with intervals, the maps side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from freemcg.blackbox import BlackBox
+from freemcg.comparison.cells import Cell
+from freemcg.comparison.tangents import Tangents
+from freemcg.evaluation.intervals import mean_interval
+from freemcg.messages.terminal import say
+from freemcg.show.figures import plot_comparison, write_figure
+from freemcg.show.tables import print_table
+from manifolds import random_alignment
+
+SHOWN_IMAGES = 8
+
+
+def csv_row(cell: Cell, black_box: BlackBox) -> dict[str, Any]:
+    """A cell as a row of `comparison.csv`."""
+    return {
+        "method": cell.method,
+        "image": cell.image,
+        "target": _class_name(cell.target, black_box),
+        "alignment": _rounded(cell.alignment),
+        "insertion": _rounded(cell.insertion),
+        "deletion": _rounded(cell.deletion),
+        "cost": cell.cost,
+        "unit": cell.unit,
+        "seconds": round(cell.seconds, 3),
+        "error": cell.error or "",
+    }
+
+
+def _class_name(index: int, black_box: BlackBox) -> str:
+    return str(index) if black_box.class_names is None else black_box.class_names[index]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)
+
+
+def print_report(cells: list[Cell], names: Sequence[str], tangents: Tangents, grid: Path, table: Path) -> None:
+    """Print a row a method, best first, and what the columns mean."""
+    ordered, failures = [], []
+    for name in names:
+        own = [cell for cell in cells if cell.method == name]
+        done = [cell for cell in own if cell.error is None]
+        failed = [cell for cell in own if cell.error is not None]
+        if failed:
+            failures.append(f"failed: {name} on {len(failed)} of {len(own)} images: {failed[0].error}")
+        insertion = sum(cell.insertion or 0 for cell in done) / len(done) if done else -1.0
+        ordered.append(
+            (
+                -insertion,
+                {
+                    "method": name,
+                    "images": len(done),
+                    f"alignment ({tangents.name})": _mean([cell.alignment for cell in done]),
+                    "insertion": _mean([cell.insertion for cell in done]),
+                    "deletion": _mean([cell.deletion for cell in done]),
+                    "cost": sum(cell.cost for cell in done) / len(done) if done else None,
+                    "unit": own[0].unit,
+                    "seconds": sum(cell.seconds for cell in done) / len(done) if done else None,
+                },
+            )
+        )
+    print_table([row for _, row in sorted(ordered, key=lambda each: each[0])])
+    ranks = [cell.rank for cell in cells if cell.rank is not None]
+    sizes = [cell.values.numel() for cell in cells if cell.values is not None]
+    random = ""
+    if ranks:
+        random = f"; a random map has {random_alignment(round(sum(ranks) / len(ranks)), sizes[0]):.3f}"
+    say(
+        "best first by insertion (higher is better; deletion: lower); means with 95 % intervals over images",
+        f"alignment: with the {tangents.description}{random}",
+        f"maps side by side in {grid}, every figure in {table}",
+    )
+    for each in failures:
+        say(each, err=True)
+
+
+def _mean(values: Sequence[float | None]) -> str | None:
+    known = [value for value in values if value is not None]
+    return f"{mean_interval(torch.tensor(known, dtype=torch.double)):.3f}" if known else None
+
+
+def write_grid(
+    images: Mapping[str, Tensor],
+    names: Sequence[str],
+    cells: dict[tuple[str, str], Cell],
+    black_box: BlackBox,
+    path: Path,
+) -> None:
+    """Draw the first images."""
+    rows = []
+    for image in list(images)[:SHOWN_IMAGES]:
+        own = [cells[image, name] for name in names]
+        rows.append((f"{image}: {_class_name(own[0].target, black_box)}", images[image], [cell.values for cell in own]))
+    write_figure(plot_comparison(rows, names), path)

@@ -1,0 +1,284 @@
+"""Many methods over many images, for one budget: alignment, insertion and deletion, cost and time of each.
+
+Every method on every image is a cell, with a file of its own; so a comparison that was stopped goes on where it was,
+takes up further images and methods, and does not depend on the number of processes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from torch import Tensor
+from tqdm import tqdm
+
+from freemcg.blackbox import BlackBox, QueryBudgetExceeded, check_images
+from freemcg.blackbox.cache import image_key
+from freemcg.blackbox.scores import MULTI_LABEL, VALUE
+from freemcg.comparison.cells import Cell, cell_path, load_cell
+from freemcg.comparison.contestants import Contestant, make_contestants, method_names
+from freemcg.comparison.report import csv_row, print_report, write_grid
+from freemcg.comparison.tangents import EnsembleTangents, Tangents, VaeTangents
+from freemcg.evaluation.insertion_deletion import insertion_deletion
+from freemcg.explainer import FreeMCG
+from freemcg.files.whole import write_text
+from freemcg.jobs.made_with import SETTINGS, check_made_with, job_settings
+from freemcg.jobs.plan import most_queries
+from freemcg.jobs.run import check_one_counts, together
+from freemcg.jobs.spending import price_text, say_spent, spend_shown
+from freemcg.jobs.unchanged import Answered, check_unchanged
+from freemcg.messages.errors import InvalidValue, Refusal
+from freemcg.messages.terminal import say
+from freemcg.networks.architectures import ConvVAE
+from freemcg.show.tables import write_csv
+
+TABLE, GRID = "comparison.csv", "grid.png"
+EXPECTED = (Refusal, OSError)
+
+
+def compare(
+    explainer: FreeMCG,
+    images: Mapping[str, Tensor],
+    out: Path,
+    *,
+    methods: Sequence[str] | None = None,
+    vae: ConvVAE | None = None,
+    references: Tensor | None = None,
+    target: int | str | None = None,
+    steps: int = 32,
+    price_per_1000: float | None = None,
+) -> list[dict[str, Any]]:
+    """Compare methods, or do what is missing of it; print a table and write `comparison.csv` and `grid.png`.
+
+    What one attribution of `explainer` may cost, `most_queries(explainer.settings, "attribution")`, is the budget of
+    every method for an image: in gradients, where the method differentiates the model. All explain the same class, and
+    are measured alike: alignment with the tangent space, insertion and deletion with their defaults. A method that
+    fails on an image is noted with its error; the others go on, and the next start tries it again.
+
+    Where the black box has a budget, a map is begun only if that reaches for all of it; the rest is noted as failed.
+
+    Args:
+        explainer: takes part as `freemcg`. The others ask its black box, or differentiate the module in it.
+        images: `(C, H, W)` in [0, 1] each, by name; as the denoiser makes them. A name is a path below `out/cells`.
+        out: folder of the results.
+        methods: `"freemcg"` and names of `baselines.available()`; `None` takes a few, by what the model allows.
+        vae: whose tangent spaces are measured with; `None` takes those of particles. `manifold_ig` needs one.
+        references: `(M, C, H, W)`, for `expected_gradients`.
+        target: class index or name; `None` explains each decision.
+        steps: of insertion and deletion.
+        price_per_1000: price of a thousand queries, in any currency; shown beside the queries.
+
+    Returns:
+        The rows of `comparison.csv`, on every process.
+
+    Raises:
+        ValueError, TypeError: before the first query: images, methods and models do not go together, or `out` holds
+            results made with other settings. After it: the model does not answer as declared.
+
+        QueryBudgetExceeded: the budget does not reach for the decisions.
+
+    Costs at most the budget a cell (for `freemcg`, up to four more if the black box may change), `2 * steps + 1`
+    queries to measure it, and without `target` one query an image; where cells are done before, what
+    `check_unchanged` does.
+    """
+    if explainer.black_box.scores in (*MULTI_LABEL, VALUE):
+        raise InvalidValue(
+            f"methods are compared on classes that exclude one another, and the model answers "
+            f"{explainer.black_box.scores}; for one label say scores='binary' on its column"
+        )
+    state, black_box = PartialState(), explainer.black_box
+    check_one_counts(black_box, state)
+    names = method_names(methods, black_box)
+    wanted = None if target is None else black_box.class_index(target)
+    tangents = _tangents(explainer, vae)
+    for name, image in images.items():
+        _check_image(name, image, explainer, tangents, steps)
+    given = {"vae": vae, "references": references, "tangent_spaces": tangents, "seed": explainer.settings.seed}
+    contestants = {each.name: each for each in make_contestants(names, explainer, given)}
+
+    kept = {(image, name): _kept(out, image, name, images[image]) for image in images for name in names}
+    pending = [pair for pair, cell in kept.items() if cell is None or cell.error is not None]
+    share = pending[state.process_index :: state.num_processes]
+    made_with = _settings(explainer, wanted, tangents, steps)
+
+    def check() -> None:
+        if state.is_main_process:
+            check_made_with(out, made_with)
+            if (then := _oldest_answer(out, kept, images)) is not None:
+                check_unchanged(black_box, then, out)
+
+    together(state, check)
+    if state.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
+        _announce(images, contestants, pending, steps, price_per_1000)
+
+    targets = {image: cell.target for (image, _), cell in kept.items() if cell is not None}
+    undecided = [image for image in dict.fromkeys(image for image, _ in pending) if image not in targets]
+    decided: dict[str, int] = {}
+
+    def decide() -> None:
+        for image in undecided[state.process_index :: state.num_processes]:
+            decided[image] = int(black_box(images[image][None])[0].argmax()) if wanted is None else wanted
+
+    together(state, decide)
+    for found in gather_object([decided]):
+        targets |= found
+
+    def work() -> None:
+        bar = tqdm(share, desc="comparison", unit="map", disable=not state.is_main_process)
+        with bar, spend_shown(black_box, bar, price_per_1000):
+            for image, name in bar:
+                cell = _one(contestants[name], image, images[image], targets[image], black_box, _measuring(steps))
+                cell = _measured(cell, images[image], tangents, black_box, steps, explainer.settings.seed)
+                cell.save(cell_path(out, image, name))
+
+    together(state, work)
+    cells = {pair: cell for pair in kept if (cell := load_cell(out, *pair)) is not None}
+    rows = [csv_row(cell, black_box) for cell in cells.values()]
+    if state.is_main_process:
+        write_csv(rows, out / TABLE)
+        write_grid(images, names, cells, black_box, out / GRID)
+        print_report(list(cells.values()), names, tangents, out / GRID, out / TABLE)
+        say_spent(black_box.spent, price_per_1000)
+    return rows
+
+
+def _kept(out: Path, image: str, method: str, pixels: Tensor) -> Cell | None:
+    """The cell that is there, if it is of this very picture."""
+    cell = load_cell(out, image, method)
+    return cell if cell is not None and cell.picture == image_key(pixels).hex() else None
+
+
+def _check_image(name: str, image: Tensor, explainer: FreeMCG, tangents: Tangents, steps: int) -> None:
+    check_images(image[None])
+    explainer.denoiser.check_size(image[None])
+    tangents.check(image[None])
+    pixels = image[0].numel()
+    if not 1 <= steps <= pixels:
+        raise InvalidValue(f"steps must be in 1..{pixels}, the pixels of {name}, got {steps}")
+
+
+def _tangents(explainer: FreeMCG, vae: ConvVAE | None) -> Tangents:
+    settings = explainer.settings
+    if vae is not None:
+        return VaeTangents(vae)
+    return EnsembleTangents(
+        explainer.denoiser, particles=settings.particles, noise=settings.noise[0], seed=settings.seed
+    )
+
+
+def _measuring(steps: int) -> int:
+    """Queries that insertion and deletion cost."""
+    return 2 * steps + 1
+
+
+def _settings(explainer: FreeMCG, target: int | None, tangents: Tangents, steps: int) -> dict[str, Any]:
+    """What a second start must agree with; images and methods may be others."""
+    record = job_settings(explainer, "attribution", target)
+    record["settings"]["queries"] = most_queries(explainer.settings, "attribution")
+    space = f"{tangents.name}: {tangents.identity}"
+    return {**record, "task": "comparison", "tangent space": space, "steps": steps}
+
+
+def _announce(
+    images: Mapping[str, Tensor],
+    contestants: dict[str, Contestant],
+    pending: list[tuple[str, str]],
+    steps: int,
+    price_per_1000: float | None,
+) -> None:
+    most = {"queries": 0, "gradients": 0}
+    for _, name in pending:
+        most[contestants[name].unit] += contestants[name].most
+    costs = " and ".join(f"{count} {unit}" for unit, count in most.items() if count)
+    measuring = len(pending) * _measuring(steps)
+    measured = f"{measuring} queries to measure the maps{price_text(most['queries'] + measuring, price_per_1000)}"
+    done = len(images) * len(contestants) - len(pending)
+    say(
+        f"images: {len(images)}; methods: {len(contestants)}; maps done before: {done}; to do: {len(pending)}, "
+        + (f"at most {costs}, and {measured}" if pending else "nothing to ask"),
+        err=True,
+    )
+
+
+def _one(contestant: Contestant, name: str, image: Tensor, target: int, black_box: BlackBox, measuring: int) -> Cell:
+    """The map of one method for one image, or why there is none; it leaves queries for measuring it."""
+    began, before, values, error = time.monotonic(), contestant.spent, None, None
+    if contestant.attribute is None:
+        error = contestant.missing
+    else:
+        try:
+            _afford(black_box, measuring + (contestant.most if contestant.unit == "queries" else 0))
+            with black_box.reserving(measuring):
+                values = contestant.attribute(image[None], target)[0].detach().cpu()
+            if not values.isfinite().all():
+                values, error = None, "the map holds NaN or infinity"
+        except Exception as problem:
+            error = _one_line(problem)
+    return Cell(
+        method=contestant.name,
+        image=name,
+        picture=image_key(image).hex(),
+        target=target,
+        values=values,
+        alignment=None,
+        rank=None,
+        insertion=None,
+        deletion=None,
+        cost=contestant.spent - before,
+        unit=contestant.unit,
+        seconds=time.monotonic() - began,
+        error=error,
+    )
+
+
+def _afford(black_box: BlackBox, queries: int) -> None:
+    """Refuse to begin what the budget does not reach for."""
+    if black_box.budget is not None and black_box.queries + queries > black_box.budget:
+        raise QueryBudgetExceeded(queries, black_box.budget - black_box.queries, black_box.budget)
+
+
+def _measured(cell: Cell, image: Tensor, tangents: Tangents, black_box: BlackBox, steps: int, seed: int) -> Cell:
+    if cell.values is None:
+        return cell
+    values, target = cell.values[None].to(image), torch.tensor([cell.target])
+    try:
+        (space,) = tangents(image[None])
+        alignment = space.alignment(values).item()
+        with black_box.recording() as receipt:
+            areas = insertion_deletion(black_box, image[None], values, target, steps=steps, seed=seed)
+    except Exception as problem:
+        return replace(cell, error=f"not measured: {_one_line(problem)}")
+    return replace(
+        cell,
+        alignment=None if math.isnan(alignment) else alignment,  # a map of zeros has no direction
+        rank=space.rank,
+        insertion=areas.insertion.item(),
+        deletion=areas.deletion.item(),
+        scores=receipt.questions[0].answers[0],  # deletion begins with the image itself
+    )
+
+
+def _oldest_answer(
+    out: Path, kept: Mapping[tuple[str, str], Cell | None], images: Mapping[str, Tensor]
+) -> Answered | None:
+    """What was answered for the image of the oldest cell that was measured; `None` where there is none."""
+    measured = {pair: cell.scores for pair, cell in kept.items() if cell is not None and cell.scores is not None}
+    if not measured:
+        return None
+    oldest = min(measured, key=lambda pair: cell_path(out, *pair).stat().st_mtime_ns)
+    return Answered(oldest[0], images[oldest[0]], measured[oldest])
+
+
+def _one_line(error: Exception) -> str:
+    message = " ".join(str(error).split())
+    return message if isinstance(error, EXPECTED) and message else f"{type(error).__name__}: {message}"

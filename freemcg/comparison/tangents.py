@@ -1,0 +1,105 @@
+"""Tangent spaces that a comparison measures alignment by: of a VAE where there is one, else of particles."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.gradient.estimator import draw_particles
+from freemcg.messages.errors import InvalidValue
+from freemcg.networks.architectures import ConvVAE
+from freemcg.networks.identity import identity
+from manifolds import TangentSpace, decoder_tangent_space, ensemble_tangent_space
+
+EXPLAINED = 0.9  # share of the particles' variance that their tangent space holds
+
+
+class Tangents(Protocol):
+    """From images to tangent spaces, with the words for a table."""
+
+    name: str
+    description: str
+
+    @property
+    def identity(self) -> str:
+        """What results are recorded with."""
+
+    def __call__(self, images: Tensor) -> list[TangentSpace]:
+        """One tangent space for each of `(N, C, H, W)`."""
+
+    def check(self, images: Tensor) -> None:
+        """Refuse images that do not fit."""
+
+
+class VaeTangents:
+    """The decoder's Jacobian at the reconstruction of an image: exact there, and approximate for the image itself."""
+
+    name = "VAE"
+    description = "tangent space of the VAE at its reconstruction of the image, which is approximate for the image"
+
+    def __init__(self, vae: ConvVAE) -> None:
+        self.vae = vae
+
+    @property
+    def identity(self) -> str:
+        """The VAE's."""
+        return identity(self.vae)
+
+    def __call__(self, images: Tensor) -> list[TangentSpace]:
+        """See `Tangents`."""
+        with torch.no_grad():
+            latents = self.vae.encode(images)
+        return decoder_tangent_space(self.vae.decode, latents)
+
+    def check(self, images: Tensor) -> None:
+        """Refuse images of which the VAE makes none.
+
+        Raises:
+            ValueError: their channels or size are not the VAE's.
+        """
+        try:
+            with torch.no_grad():
+                made = self.vae(images).shape
+        except RuntimeError:
+            made = None
+        if made != images.shape:
+            shape = "x".join(str(size) for size in images.shape[1:])
+            raise InvalidValue(f"the VAE does not take images of {shape}; name one of such images, or none")
+
+
+class EnsembleTangents:
+    """The leading principal directions of particles around the image, with 90 % of their variance (a choice of ours).
+
+    They are other particles than those that FreeMCG explains with, but from the same denoiser at the same noise level:
+    that favours it.
+    """
+
+    name = "ensemble"
+    description = "tangent space of an ensemble of the denoiser's particles, which favours freemcg"
+
+    def __init__(self, denoiser: Denoiser, *, particles: int, noise: float, seed: int) -> None:
+        self.denoiser, self.particles, self.noise, self.seed = denoiser, particles, noise, seed
+        self._last: tuple[Tensor, TangentSpace] | None = None
+
+    @property
+    def identity(self) -> str:
+        """What the particles are, beside the denoiser."""
+        return f"{self.particles} particles at noise {self.noise}, {EXPLAINED} of their variance"
+
+    def __call__(self, images: Tensor) -> list[TangentSpace]:
+        """See `Tangents`; that of the last image is remembered."""
+        return [self._one(image) for image in images]
+
+    def check(self, images: Tensor) -> None:
+        """Refuse images of which the denoiser makes none."""
+        self.denoiser.check_size(images)
+
+    def _one(self, image: Tensor) -> TangentSpace:
+        if self._last is None or not torch.equal(self._last[0], image):
+            t = self.denoiser.timestep(self.noise)
+            particles = draw_particles(self.denoiser, image, t, self.particles, seed=self.seed + 1)
+            self._last = image, ensemble_tangent_space(particles, explained=EXPLAINED)
+        return self._last[1]

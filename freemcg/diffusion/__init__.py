@@ -1,0 +1,1 @@
+"""A pretrained diffusion model as a denoiser: the one room that knows diffusers."""

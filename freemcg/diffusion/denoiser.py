@@ -1,0 +1,279 @@
+"""A pretrained diffusion model seen as the map `(x_t, t) -> E[x_0 | x_t]`.
+
+Images are in [0, 1]; noisy images `x_t = sqrt(abar_t) (2 x - 1) + sqrt(1 - abar_t) eps` are in the model's own range.
+The schedule `abar_t` is read from the scheduler.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from freemcg.diffusion.pretrained import first_line, load_pipeline
+from freemcg.messages.errors import InvalidType, InvalidValue
+from freemcg.networks.identity import identity
+from freemcg.networks.mode import refuse_training
+
+PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
+
+
+class Denoiser:
+    """An unconditional pixel-space diffusion model as a denoiser.
+
+    Args:
+        unet: called as `unet(x_t, t)`; answers a tensor, or an object with `.sample`, as `diffusers.UNet2DModel`
+            does. Where it has twice the channels of its input (a learned variance), the second half is dropped.
+        scheduler: anything with `alphas_cumprod`; `config.prediction_type` says what the network predicts
+            (`epsilon` where it is silent).
+        batch_size: noisy images a call. Changes memory, not results.
+        name: what a result records of it.
+
+    Attributes:
+        channels, image_size: what the network was made for; `None` where it does not say.
+        timesteps: the length `T` of the schedule.
+
+    Raises:
+        TypeError: the scheduler has no `alphas_cumprod`.
+        ValueError: an unknown prediction type, or a network that wants a class or a text beside the image; from every
+            use of it, a network of which a part is in training mode.
+    """
+
+    def __init__(self, unet: nn.Module, scheduler: Any, *, batch_size: int = 64, name: str | None = None) -> None:
+        if batch_size < 1:
+            raise InvalidValue(f"batch_size must be >= 1, got {batch_size}")
+        if not hasattr(scheduler, "alphas_cumprod"):
+            raise InvalidType(
+                f"{type(scheduler).__name__} has no alphas_cumprod; "
+                "take a discrete-time scheduler such as DDPMScheduler"
+            )
+        self.unet = unet
+        self.batch_size = batch_size
+        self.prediction_type = str(_read(scheduler, "prediction_type", "epsilon"))
+        if self.prediction_type not in PREDICTION_TYPES:
+            known = ", ".join(PREDICTION_TYPES)
+            raise InvalidValue(f"prediction_type is {self.prediction_type!r}; known are {known}")
+        if _read(unet, "num_class_embeds", None) or _read(unet, "class_embed_type", None):
+            raise InvalidValue("the network wants a class beside the image; take an unconditional diffusion model")
+        if _read(unet, "cross_attention_dim", None):
+            raise InvalidValue("the network wants a text or another condition; take an unconditional diffusion model")
+        abar = torch.as_tensor(scheduler.alphas_cumprod).double().cpu()
+        if len(abar) == 0 or not ((abar >= 0) & (abar <= 1)).all():
+            raise InvalidValue("alphas_cumprod of the scheduler must be one or more numbers in [0, 1]")
+        self.alphas_cumprod = abar.clamp(min=1e-8)
+        self.timesteps = len(abar)
+        self.channels: int | None = _read(unet, "in_channels", None)
+        self.image_size = _image_size(_read(unet, "sample_size", None))
+        self.name = name or type(unet).__name__
+        self._tried: set[tuple[int, ...]] = set()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_hub_id: str | Path,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        batch_size: int = 64,
+    ) -> Denoiser:
+        """Load what `save_pretrained` of an unconditional pipeline wrote (`DDPMPipeline`, `DDIMPipeline`, ...).
+
+        Args:
+            path_or_hub_id: a folder with `model_index.json`, or the name of a repository on the Hugging Face hub.
+                Where it holds one variant of the weights only (`*.fp16.safetensors`), that is read.
+            dtype: the kind of float the network computes in; float32 where `None`, whatever the files hold.
+
+        Raises:
+            FileNotFoundError: a folder that is no pipeline, or lacks a file of weights.
+            ValueError: the pipeline is latent or conditional, could not be loaded, or holds another network's weights.
+        """
+        unet, scheduler = load_pipeline(str(path_or_hub_id))
+        unet = unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        if dtype is not None:
+            unet = unet.to(dtype=dtype)
+        if device is not None:
+            unet = unet.to(device)
+        return cls(unet, scheduler, batch_size=batch_size, name=str(path_or_hub_id))
+
+    @cached_property
+    def identity(self) -> str:
+        """What a result records of it: the network's (`freemcg.networks.identity`), what it predicts, the schedule."""
+        schedule = hashlib.blake2b(self.alphas_cumprod.numpy().tobytes(), digest_size=4).hexdigest()
+        return f"{identity(self.unet)}:{self.prediction_type}:{schedule}"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        first = next(self.unet.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The network's kind of float; noisy images are converted to it and answers back to float32 or better."""
+        first = next(self.unet.parameters(), None)
+        return torch.float32 if first is None else first.dtype
+
+    def check_size(self, images: Tensor) -> None:
+        """Refuse images `(N, C, H, W)` that the network does not take, and a network that cannot be used as it is.
+
+        Costs one pass of one image through the network for each new size.
+
+        Raises:
+            ValueError: they have other channels or another size than it was made for, or a size that it fails at; the
+                network answers what no denoiser does; or a part of it is in training mode.
+        """
+        refuse_training(self.unet, "denoiser", "denoiser.unet")
+        if self.channels is not None and images.shape[1] != self.channels:
+            raise InvalidValue(
+                f"images have {images.shape[1]} channels but the denoiser {self.name} makes {self.channels}"
+            )
+        if self.image_size is not None and tuple(images.shape[2:]) != self.image_size:
+            made = f"{self.image_size[0]}x{self.image_size[1]}"
+            raise InvalidValue(
+                f"images are {images.shape[2]}x{images.shape[3]} but the denoiser {self.name} makes {made}; "
+                f"resize them to {made}"
+            )
+        if images.shape[1:] not in self._tried:
+            self._try(images[:1])
+            self._tried.add(tuple(images.shape[1:]))
+
+    def _try(self, image: Tensor) -> None:
+        """Denoise one image, so that what the network cannot do shows before anything is asked."""
+        try:
+            self.denoise(image.to(self.device), self.timesteps // 2)
+        except (RuntimeError, ValueError) as error:
+            raise InvalidValue(
+                f"the denoiser {self.name} fails on images of {image.shape[2]}x{image.shape[3]} "
+                f"({first_line(error)}){self._sizes_that_fit(image)}"
+            ) from error
+
+    def _sizes_that_fit(self, image: Tensor) -> str:
+        """For a refusal: the sizes around an image's that a network takes that halves it several times."""
+        for multiple in (2**halvings for halvings in range(1, 9)):
+            below = [max(side // multiple, 1) * multiple for side in image.shape[2:]]
+            above = [side + multiple for side in below]
+            if self._takes(image, below) and self._takes(image, above):
+                sizes = " or ".join(f"{height}x{width}" for height, width in (below, above))
+                whose = "resize them to" if self.image_size is None else "sample_size in its configuration must be"
+                return f"; {whose} a multiple of {multiple}, such as {sizes}"
+        return ""
+
+    def _takes(self, image: Tensor, size: list[int]) -> bool:
+        try:
+            self.denoise(image.new_zeros(1, image.shape[1], *size, device=self.device), self.timesteps // 2)
+        except (RuntimeError, ValueError):
+            return False
+        return True
+
+    def sigma(self, t: int) -> float:
+        """Noise-to-signal ratio `sqrt((1 - abar_t) / abar_t)` at timestep `t`, for images in [-1, 1]."""
+        abar = self.alphas_cumprod[t].item()
+        return math.sqrt((1 - abar) / abar)
+
+    def timestep(self, fraction: float | None = None, *, sigma: float | None = None) -> int:
+        """The timestep of a noise level, given as a fraction of the schedule in (0, 1], or as `sigma`.
+
+        Raises:
+            ValueError: not exactly one of the two, or one that is out of range.
+        """
+        if (fraction is None) == (sigma is None):
+            raise InvalidValue("give the noise level either as a fraction of the schedule or as sigma")
+        if sigma is not None:
+            ratios = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
+            if not ratios[0] <= sigma <= ratios[-1]:
+                raise InvalidValue(f"sigma must lie in [{ratios[0]:.4g}, {ratios[-1]:.4g}], got {sigma}")
+            return int((ratios.log() - torch.tensor(sigma).log()).abs().argmin())
+        assert fraction is not None
+        if not 0 < fraction <= 1:
+            raise InvalidValue(f"a noise level is a fraction of the schedule in (0, 1], got {fraction}")
+        return min(self.timesteps - 1, max(1, round(fraction * self.timesteps)))
+
+    def add_noise(self, images: Tensor, t: int, noise: Tensor) -> Tensor:
+        """`x_t` of images `(N, C, H, W)` in [0, 1] with `noise` of unit variance, in the model's range."""
+        abar = self.alphas_cumprod[t].item()
+        return math.sqrt(abar) * (2 * images - 1) + math.sqrt(1 - abar) * noise
+
+    def denoise(self, x_t: Tensor, t: int) -> Tensor:
+        """`E[x_0 | x_t]` (Tweedie's formula) of noisy images `(N, C, H, W)`, as images clipped to [0, 1]."""
+        return self.separate(x_t, t)[0]
+
+    def differentiable(self, t: int) -> Callable[[Tensor], Tensor]:
+        """The function `x_t -> E[x_0 | x_t]` at timestep `t`, from `(N, C, H, W)` to images, for differentiating.
+
+        Unlike `denoise` it does not clip to [0, 1], where gradients would stop.
+        """
+        return lambda x_t: torch.cat([self._predict_clean(part, t) for part in x_t.split(self.batch_size)]) / 2 + 0.5
+
+    @torch.no_grad()
+    def separate(self, x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        """Noisy images `(N, C, H, W)` as images clipped to [0, 1], and the noise that the network sees in them.
+
+        The noise is the network's own, from before the clipping: `x_t` is `add_noise` of the two only where nothing was
+        clipped. What was pushed out of the range of an image is so forgotten by the next step of a reverse diffusion.
+
+        Raises:
+            ValueError: the network answered with another shape, or with NaN.
+        """
+        abar = self.alphas_cumprod[t].item()
+        clean = torch.cat([self._predict_clean(part, t) for part in x_t.split(self.batch_size)])
+        noise = (x_t - math.sqrt(abar) * clean) / math.sqrt(1 - abar)
+        return (clean / 2 + 0.5).clamp(0, 1), noise
+
+    def pull_back(self, x_t: Tensor, t: int, slopes: Tensor) -> Tensor:
+        """What slopes with respect to the denoised images, `(N, C, H, W)`, are with respect to `x_t`.
+
+        The vector-Jacobian product through the denoiser, before clipping. For the exact denoiser of the data it is
+        `2 sqrt(abar) / (1 - abar) Cov[image | x_t] slopes`. Costs a forward and a backward pass for each image.
+        """
+        parts = []
+        for noisy, wanted in zip(x_t.split(self.batch_size), slopes.split(self.batch_size), strict=True):
+            leaf = noisy.detach().requires_grad_(True)
+            with torch.enable_grad():
+                images = self.differentiable(t)(leaf)
+            parts.append(torch.autograd.grad(images, leaf, wanted)[0])
+        return torch.cat(parts)
+
+    def _predict_clean(self, x_t: Tensor, t: int) -> Tensor:
+        refuse_training(self.unet, "denoiser", "denoiser.unet")
+        abar = self.alphas_cumprod[t].item()
+        noisy = x_t.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+        answer = self.unet(noisy, torch.full((len(noisy),), t, device=self.device))
+        predicted: Tensor = getattr(answer, "sample", answer)
+        if predicted.shape[1] == 2 * x_t.shape[1]:
+            predicted = predicted[:, : x_t.shape[1]]
+        if predicted.shape != x_t.shape:
+            raise InvalidValue(f"the denoiser answered {tuple(predicted.shape)} for noisy images {tuple(x_t.shape)}")
+        predicted = predicted.to(x_t.device, x_t.dtype)
+        if not predicted.isfinite().all():
+            raise InvalidValue(f"the denoiser answered NaN or infinity at timestep {t}; try it in float32")
+        if self.prediction_type == "sample":
+            return predicted
+        if self.prediction_type == "epsilon":
+            return (x_t - math.sqrt(1 - abar) * predicted) / math.sqrt(abar)
+        return math.sqrt(abar) * x_t - math.sqrt(1 - abar) * predicted
+
+
+def _image_size(declared: Any) -> tuple[int, int] | None:
+    """Height and width of the images of a network, from the `sample_size` of its configuration."""
+    if declared is None:
+        return None
+    sides = declared if isinstance(declared, list | tuple) else [declared, declared]
+    if len(sides) != 2 or not all(type(side) is int and side >= 1 for side in sides):
+        raise InvalidValue(
+            f"sample_size in the network's configuration must be one whole number or two, got {declared!r}"
+        )
+    return sides[0], sides[1]
+
+
+def _read(model: Any, key: str, default: Any) -> Any:
+    """A value of a diffusers config, which is a mapping with attributes."""
+    config = getattr(model, "config", None)
+    if config is None:
+        return default
+    return config.get(key, default) if hasattr(config, "get") else getattr(config, key, default)

@@ -1,0 +1,142 @@
+"""Reverse diffusion of guided particles: the one loop of all counterfactual searches, which differ in what guides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.diffusion.noise import particle_noise
+from freemcg.messages.errors import InvalidValue
+
+HUBER_WIDTH = 5 / 255
+
+
+@dataclass(frozen=True)
+class Particles:
+    """Where the particles are at one step.
+
+    Attributes:
+        step: its number, from 0.
+        t: its timestep.
+        noisy: the particles, `(N, C, H, W)` in the model's range.
+        images: the particles denoised, `(N, C, H, W)` in [0, 1].
+        noise: the noise in them, in the model's range.
+    """
+
+    step: int
+    t: int
+    noisy: Tensor
+    images: Tensor
+    noise: Tensor
+
+
+class ReverseSettings(Protocol):
+    """What a search says of its reverse diffusion; see `freemcg.settings`."""
+
+    @property
+    def particles(self) -> int: ...  # noqa: D102
+    @property
+    def strength(self) -> float: ...  # noqa: D102
+    @property
+    def steps(self) -> int: ...  # noqa: D102
+    @property
+    def eta(self) -> float: ...  # noqa: D102
+
+
+def guided_reverse(
+    denoiser: Denoiser,
+    image: Tensor,
+    search: ReverseSettings,
+    push: Callable[[Particles], Tensor],
+    *,
+    seed: int,
+) -> Iterator[Tensor]:
+    """The denoised particles of each step, `(N, C, H, W)` in [0, 1], from noisy copies of `image` `(C, H, W)` onwards.
+
+    Args:
+        push: what guides the particles from one step to the next, `(N, C, H, W)` in the model's range. It is asked at
+            every step but the last.
+
+    Costs `particles * steps` denoisings, and what `push` costs.
+    """
+    schedule = reverse_schedule(denoiser, search.strength, search.steps)
+    start = particle_noise(seed, "start", 0, search.particles, tuple(image.shape)).to(image)
+    noisy = denoiser.add_noise(image, schedule[0], start)
+    for step, t in enumerate(schedule):
+        images, noise = denoiser.separate(noisy, t)
+        yield images
+        if step + 1 < len(schedule):
+            guidance, t_next = push(Particles(step, t, noisy, images, noise)), schedule[step + 1]
+            noisy = reverse_step(denoiser, images, noise, guidance, t, t_next, eta=search.eta, seed=seed, step=step)
+
+
+def pull_to(image: Tensor, now: Particles, size: float) -> Tensor:
+    """Back to the input: the gradient of the Huber distance, `size` times as large as the noise.
+
+    An L1 distance that is smooth within 5 of 255 grey levels, so that rounding cannot turn its sign.
+    """
+    return -scaled_like(((now.images - image) / HUBER_WIDTH).clamp(-1, 1), now.noise, size)
+
+
+def reverse_schedule(denoiser: Denoiser, strength: float, steps: int) -> list[int]:
+    """Timesteps from `strength` of the schedule down to the last before 0, evenly spaced.
+
+    The particles are made at the first of them, and the image denoised at the last is the answer: no step is taken
+    twice and none is skipped.
+
+    Raises:
+        ValueError: more steps than timesteps.
+    """
+    start = denoiser.timestep(strength)
+    if steps > start:
+        raise InvalidValue(f"steps must be <= {start}, the timesteps below strength {strength}, got {steps}")
+    return [round(start * (1 - index / steps)) for index in range(steps)]
+
+
+def scaled_like(direction: Tensor, noise: Tensor, size: float) -> Tensor:
+    """`direction` `(N or 1, C, H, W)`, each rescaled to `size` times the norm of the corresponding row of `noise`.
+
+    However small a direction is: it is divided by its largest entry first, so that no square is rounded to 0. A
+    direction of zeros stays as it is.
+    """
+    largest = direction.abs().amax(dim=(1, 2, 3), keepdim=True)
+    relative = direction / torch.where(largest > 0, largest, 1)
+    lengths = relative.flatten(1).norm(dim=1).clamp(min=1)
+    factors: Tensor = size * noise.flatten(1).norm(dim=1) / lengths
+    return relative * factors.reshape(-1, 1, 1, 1)
+
+
+def reverse_step(
+    denoiser: Denoiser,
+    images: Tensor,
+    noise: Tensor,
+    push: Tensor,
+    t: int,
+    t_next: int,
+    *,
+    eta: float,
+    seed: int,
+    step: int,
+) -> Tensor:
+    """From timestep `t` to `t_next`: `sqrt(abar') x0 + c1 z + c2 eps + sqrt(abar abar') push` (DDIM, Song et al. 2021).
+
+    Args:
+        images: the particles denoised at `t`, `(N, C, H, W)` in [0, 1].
+        noise: the noise in them, `eps`.
+        push: guidance, in the model's range.
+        eta: share of fresh noise: `c1 = eta sqrt((1 - abar/abar') (1 - abar') / (1 - abar))`, `c2 = sqrt(1 - abar' -
+            c1^2)`.
+        seed, step: name the fresh noise.
+    """
+    abar, abar_next = denoiser.alphas_cumprod[t].item(), denoiser.alphas_cumprod[t_next].item()
+    c1 = eta * math.sqrt((1 - abar / abar_next) * (1 - abar_next) / (1 - abar))
+    c2 = math.sqrt(1 - abar_next - c1**2)
+    fresh = particle_noise(seed, "reverse", step, len(images), tuple(images.shape[1:])).to(images)
+    mixed = (c1 * fresh + c2 * noise) / math.sqrt(1 - abar_next)
+    return denoiser.add_noise(images, t_next, mixed) + math.sqrt(abar * abar_next) * push

@@ -1,0 +1,217 @@
+"""Pictures on disk: reading them as the classifier's user sees them, writing them whole."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+from freemcg.files.whole import written_whole
+from freemcg.messages.errors import InvalidValue, Refusal
+
+MOST_PIXELS = 8192 * 8192
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Every picture below `folder`, sorted by path; those that are hidden by a dot, or lie in such a folder, are not.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no picture in it.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not _is_hidden(path.relative_to(folder))
+    )
+    if not paths:
+        raise FileNotFoundError(f"{folder} holds no picture ({', '.join(SUFFIXES)})")
+    return paths
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") and not part.startswith("..") for part in path.parts)
+
+
+def read_image(path: str | Path, *, channels: int, size: tuple[int, int] | None = None) -> Tensor:
+    """Read one picture as `(channels, H, W)`, float in [0, 1].
+
+    It is decoded by `decode`; grey and colour are converted as asked. With `size = (H, W)` the picture is scaled to
+    cover it and cropped at the centre.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, ValueError: as `decode`.
+    """
+    picture, _ = decode(Path(path))
+    return prepare(picture, channels=channels, size=size)
+
+
+def prepare(picture: Image.Image, *, channels: int, size: tuple[int, int] | None = None) -> Tensor:
+    """A decoded picture as `read_image` has it, `(channels, H, W)`."""
+    if picture.mode == "F":
+        layers = [picture] * channels
+    else:
+        layers = list(picture.convert("L" if channels == 1 else "RGB").split())
+    if size is not None:
+        layers = [ImageOps.fit(layer, (size[1], size[0]), method=Image.Resampling.BICUBIC) for layer in layers]
+    arrays = [np.asarray(layer, dtype=np.float32) / (1 if layer.mode == "F" else 255) for layer in layers]
+    return torch.from_numpy(np.stack(arrays)).clamp(0, 1)
+
+
+def decode(path: Path) -> tuple[Image.Image, bool]:
+    """Decode the whole of one picture, and say whether some of it was transparent.
+
+    The EXIF orientation is applied, and transparency is laid on white. Grey of 16 bits or floats keeps its depth: it is
+    of mode F, in [0, 1].
+
+    Raises:
+        FileNotFoundError: nothing at `path`.
+        IsADirectoryError: `path` is a folder.
+        ValueError: the file is no picture, is cut short, is too large, holds several frames, or holds numbers that do
+            not say what is black, white or transparent.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a picture")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    return _decode(path, path)
+
+
+def decode_bytes(content: bytes, name: str) -> Image.Image:
+    """Decode a picture that is held in memory, as `decode` does that of a file.
+
+    Raises:
+        ValueError: as `decode`; the message calls the picture `name`.
+    """
+    return _decode(io.BytesIO(content), name)[0]
+
+
+def _decode(source: Path | io.BytesIO, path: Path | str) -> tuple[Image.Image, bool]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(source) as opened:
+                _check_header(path, opened)
+                opened.load()
+                picture = ImageOps.exif_transpose(opened)
+    except Refusal:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InvalidValue(_too_large(path)) from None
+    except UnidentifiedImageError as error:
+        raise InvalidValue(f"{path} is not a picture that Pillow can read") from error
+    except Exception as error:  # decoders raise all kinds at a damaged file
+        raise InvalidValue(f"{path} cannot be decoded, is it cut short? ({error})") from error
+    if picture.mode == "F":
+        _check_range(path, np.asarray(picture))
+        return picture, False
+    if picture.mode in SIXTEEN_BIT_MODES:
+        values = np.array(picture, dtype=np.float32)
+        clear = values == picture.info.get("transparency", -1)
+        values[clear] = 65535
+        return Image.fromarray(values / 65535), bool(clear.any())
+    if picture.has_transparency_data:
+        picture = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
+        darkest, _ = picture.getchannel("A").getextrema()
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture), darkest != 255
+    return picture, False
+
+
+def _check_header(path: Path | str, opened: Image.Image) -> None:
+    """Refuse, before it is decoded, what would be read in part, otherwise than it was meant, or not at all."""
+    if opened.width * opened.height > MOST_PIXELS:
+        raise InvalidValue(_too_large(path))
+    frames = getattr(opened, "n_frames", 1)
+    if frames > 1 and opened.format != "MPO":  # a photograph, followed by previews of it
+        raise InvalidValue(f"{path} holds {frames} frames; save the one to explain as a picture of its own")
+    if isinstance(opened, TiffImagePlugin.TiffImageFile):
+        _check_tiff(path, opened.tag_v2)
+    elif opened.mode == "I" and opened.format not in ("PNG", "PPM"):  # those two scale their 16 bits
+        raise InvalidValue(_no_white(path, 32))
+
+
+def _check_tiff(path: Path | str, tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
+    depth, kinds, bands = max(tags.get(258, (1,))), tags.get(339, (1,)), tags.get(277, 1)
+    meaning, extra, planar = tags.get(262, 0), tags.get(338, ()), tags.get(284) == 2
+    if 2 in kinds:
+        raise InvalidValue(_no_white(path, depth, "signed "))
+    if 3 not in kinds and depth not in (1, 2, 4, 8, 16):
+        raise InvalidValue(_no_white(path, depth))
+    if meaning == 0 and depth > 8:
+        raise InvalidValue(f"{path} stores white as 0 in {depth} bits, which is not read; save it with black as 0")
+    colours = {2: 3, 5: 4, 6: 3, 8: 3}.get(meaning, 1)
+    if bands > colours and (bands > colours + 1 or extra not in ((1,), (2,))):
+        raise InvalidValue(
+            f"{path} has {bands} bands; save it with {colours}, or with one more that the file declares as transparency"
+        )
+    if planar and bands > 1 and (meaning, bands, depth) != (2, 3, 8):
+        raise InvalidValue(f"{path} stores its {bands} bands one after another; save them interleaved")
+
+
+def _check_range(path: Path | str, values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise InvalidValue(f"{path} holds NaN or infinity; save it with numbers in [0, 1]")
+    low, high = values.min(), values.max()
+    if low < 0 or high > 1:
+        raise InvalidValue(
+            f"{path} holds numbers from {low:.9g} to {high:.9g}; scale them into [0, 1], or save it with 8 or 16 bits"
+        )
+
+
+def _too_large(path: Path | str) -> str:
+    return f"{path} has more than {MOST_PIXELS:,} pixels; scale it down first"
+
+
+def _no_white(path: Path | str, depth: int, sign: str = "") -> str:
+    return (
+        f"{path} holds {sign}integers of {depth} bits, which do not say what is white; save it with 8 or 16, unsigned"
+    )
+
+
+class Prior(Protocol):
+    """What a picture is read for: a denoiser, which says its channels, its size and where it is."""
+
+    @property
+    def channels(self) -> int | None: ...  # noqa: D102
+    @property
+    def image_size(self) -> tuple[int, int] | None: ...  # noqa: D102
+    @property
+    def device(self) -> torch.device: ...  # noqa: D102
+
+
+def read_for(denoiser: Prior, path: str | Path) -> Tensor:
+    """Read one picture as every job hands it over: with the channels and the size of the denoiser, on its device."""
+    image = read_image(path, channels=denoiser.channels or 3, size=denoiser.image_size)
+    return image.to(denoiser.device)
+
+
+def as_file(images: Tensor) -> Tensor:
+    """What an 8-bit file holds of images in [0, 1]."""
+    return (images * 255).round() / 255
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a picture is there, and is what was written so far as its own checksums tell."""
+    try:
+        with Image.open(path) as picture:
+            picture.verify()
+    except Exception:  # Pillow raises many kinds
+        return False
+    return True
+
+
+def write_image(image: Tensor, path: Path) -> None:
+    """Write `(C, H, W)` in [0, 1] as an 8-bit PNG, whole or not at all."""
+    array = (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    picture = Image.fromarray(array[0] if len(array) == 1 else array.transpose(1, 2, 0))
+    with written_whole(path) as partial:
+        picture.save(partial, format="PNG")

@@ -1,0 +1,63 @@
+"""Files are written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from freemcg.messages.terminal import say
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """The name of a file to write within the block, which then takes the place of `path`.
+
+    A folder that is in the place of either is kept under another name.
+
+    Raises:
+        OSError: as `naming` does.
+    """
+    partial = path.with_name(path.name + ".partial")
+    with naming(path):
+        for place in (partial, path):
+            if place.is_dir():
+                set_aside(place, "is a folder where a file belongs")
+        try:
+            yield partial
+        except OSError:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+        partial.replace(path)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Within the block, an error of the system is raised as one that names `path` and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        why = f"cannot be written ({error.strerror or error}); free space on its disk, or allow writing to its folder"
+        raise OSError(error.errno, why, str(path)) from error
+
+
+def set_aside(path: Path, why: str) -> None:
+    """Keep what is damaged under another name, and say so."""
+    aside = free_name(path)
+    path.replace(aside)
+    say(f"{path} {why}; it is kept as {aside}", err=True)
+
+
+def free_name(path: Path) -> Path:
+    """The name for what is damaged; with a number where there is one already."""
+    aside, number = path.with_name(path.name + ".damaged"), 2
+    while aside.exists():
+        aside, number = path.with_name(f"{path.name}.damaged-{number}"), number + 1
+    return aside
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text, whole or not at all."""
+    with written_whole(path) as partial:
+        partial.write_text(text)

@@ -1,0 +1,1 @@
+"""The one estimator behind both tasks: image to particles to query points to gradient."""

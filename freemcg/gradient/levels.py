@@ -1,0 +1,86 @@
+"""Ensembles around one image at several noise levels, asked together; their gradients are averaged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.ensemble import ErrorParts
+from freemcg.gradient.estimator import Ask, Ensemble, ManifoldGradient
+from freemcg.gradient.objective import Objective
+from freemcg.settings import Settings
+
+
+class Survey:
+    """What one image's particles are, at each level of `settings.noise`, and what was answered about them.
+
+    Drawing particles asks nothing. Whatever is computed from the answers asks nothing either, so one survey serves
+    every class, every pair of classes and every objective.
+    """
+
+    def __init__(self, denoiser: Denoiser, image: Tensor, settings: Settings) -> None:
+        self.estimate = settings.estimate
+        self.ensembles = [
+            Ensemble(
+                denoiser,
+                image,
+                denoiser.timestep(level),
+                particles=settings.particles,
+                seed=settings.seed,
+                step=step,
+            )
+            for step, level in enumerate(settings.noise)
+        ]
+
+    @property
+    def queries(self) -> int:
+        """Images asked about so far."""
+        return sum(ensemble.queries for ensemble in self.ensembles)
+
+    @property
+    def particles(self) -> int:
+        """Particles drawn at each level."""
+        return len(self.ensembles[0].particles)
+
+    def ask(self, ask: Ask, queries: int) -> None:
+        """Ask about at most `queries` more points, as many at each level.
+
+        Raises:
+            QueryBudgetExceeded: what was answered all the same is kept.
+        """
+        for ensemble in self.ensembles:
+            ensemble.ask(ask, queries // len(self.ensembles), self.estimate)
+
+    def grow(self) -> None:
+        """Double the particles of each level. Asks nothing."""
+        for ensemble in self.ensembles:
+            ensemble.grow(2 * len(ensemble.particles))
+
+    def gradient(self, objective: Objective, target: int) -> ManifoldGradient:
+        """The mean over the levels that were asked about, whose errors are independent. Asks nothing."""
+        asked = [ensemble for ensemble in self.ensembles if ensemble.queries] or self.ensembles
+        found = [ensemble.gradient(objective, target, self.estimate) for ensemble in asked]
+        levels = len(found)
+        return ManifoldGradient(
+            torch.stack([each.gradient for each in found]).mean(dim=0),
+            torch.stack([each.standard_error.square() for each in found]).sum(dim=0).sqrt() / levels,
+            torch.cat([each.values for each in found]),
+            parts=_mean_parts([each.parts for each in found]),
+        )
+
+
+def _mean_parts(parts: Sequence[ErrorParts | None]) -> ErrorParts | None:
+    known = [each for each in parts if each is not None]
+    if len(known) < len(parts):
+        return None
+    square = len(known) ** 2
+    return ErrorParts(
+        math.fsum(each.sampling for each in known) / square,
+        math.fsum(each.residual for each in known) / square,
+        math.fsum(each.misfit for each in known) / square,
+        sum(each.asked for each in known),
+    )

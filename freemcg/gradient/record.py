@@ -1,0 +1,22 @@
+"""What a result says of what made it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from freemcg.blackbox import BlackBox
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.version import versions
+
+
+def made_by(black_box: BlackBox, denoiser: Denoiser, settings: dict[str, Any]) -> dict[str, Any]:
+    """The record of a result: settings, the identities of both models, the names of the classes, versions."""
+    return {
+        "settings": settings,
+        "black_box": black_box.identity,
+        "scores": black_box.scores,
+        "class_names": None if black_box.class_names is None else list(black_box.class_names),
+        "denoiser": denoiser.name,
+        "denoiser_identity": denoiser.identity,
+        "versions": versions(),
+    }

@@ -1,0 +1,137 @@
+"""The pictures of a job, and the folders their results go to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from freemcg.blackbox.receipt import Receipt
+from freemcg.files.images import list_images
+from freemcg.files.whole import naming, set_aside
+from freemcg.messages.errors import InvalidValue
+from freemcg.results import load_with_digests
+
+RESULT, RECEIPT, RECORD = "result.safetensors", "receipt.safetensors", "record.json"
+FIGURE, CHANGED = "figure.png", "counterfactual.png"
+NOTED = {"image", "status", "picture", "unfinished"}
+OWN_NAMES = {
+    *(RESULT, RECEIPT, RECORD, FIGURE, CHANGED, "settings.json", "summary.csv"),
+    *("grid.png", "comparison.csv", "answers.sqlite", "answers.sqlite-wal", "answers.sqlite-shm"),
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image to explain, and the folder that its result goes to. `name` is its path below the folder of images."""
+
+    name: str
+    image: Path
+    folder: Path
+
+    @property
+    def explained(self) -> bool:
+        """Whether a result and its receipt are there, whole, and for this very picture."""
+        return self._whole and self._record()["picture"] == self.picture
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing to do: it is explained, and that did not end with the budget of a job."""
+        return self.explained and self._record()["unfinished"] is False
+
+    @property
+    def damaged(self) -> bool:
+        """Whether a result is there that cannot be believed: it, its receipt or its record is not what was written."""
+        return (self.folder / RESULT).exists() and not self._whole
+
+    def make_folder(self) -> None:
+        """Make the folder; a file in the place of it, or of a folder above it within the results, is set aside."""
+        within = [self.folder, *self.folder.parents][: len(Path(self.name).parts)]
+        with naming(self.folder):
+            for folder in reversed(within):
+                if folder.is_file():
+                    set_aside(folder, "is a file where a folder belongs")
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def picture(self) -> str:
+        """A digest of the picture's file, which is read once."""
+        return digest_of(self.image)
+
+    @property
+    def _whole(self) -> bool:
+        """Whether result and receipt are there, and result, receipt and record are what was written.
+
+        Once they were found so, they are not read again.
+        """
+        if not self.__dict__.get("_found_whole"):
+            self.__dict__["_found_whole"] = self._is_whole()
+        return bool(self.__dict__["_found_whole"])
+
+    def _is_whole(self) -> bool:
+        try:
+            Receipt.load(self.folder / RECEIPT)
+            digests = load_with_digests(self.folder / RESULT)[1]
+            same = all(digest_of(self.folder / name) == digest for name, digest in digests.items())
+            return same and self._record().keys() >= NOTED
+        except (OSError, ValueError):
+            return False
+
+    def _record(self) -> dict[str, Any]:
+        """What was noted of the result."""
+        record = json.loads((self.folder / RECORD).read_text())
+        return record if isinstance(record, dict) else {}
+
+
+def digest_of(path: Path) -> str:
+    """A digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _folder_of(path: Path) -> Path:
+    """Where a picture's results go: its path without the suffix, or with it where that is no name of their own."""
+    return path if _is_taken(path.stem) else path.with_suffix("")
+
+
+def _is_taken(name: str) -> bool:
+    return name in OWN_NAMES or name.endswith(".partial") or name.strip(".") == ""
+
+
+def _below(out: Path, folder: Path) -> Path:
+    """The folder within `out`, with an underscore after each part of it that is a name of the job's own."""
+    return out.joinpath(*(f"{part}_" if _is_taken(part) else part for part in folder.parts))
+
+
+def list_items(images: Path, out: Path) -> list[Item]:
+    """The images of a job in order, each with a folder of its own: two that differ only in suffix keep theirs.
+
+    Raises:
+        FileNotFoundError: there is no such picture or folder, or the folder holds no picture.
+        ValueError: `out` is the folder of the images.
+        NotADirectoryError: `out` is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"{out} is a file; results need a folder")
+    if images.is_dir():
+        if images.resolve() == out.resolve():
+            raise InvalidValue(f"{out} is the folder of the images; give results another one")
+        root, paths = images, [path for path in list_images(images) if out.resolve() not in path.resolve().parents]
+        if not paths:
+            raise FileNotFoundError(f"{images} holds no picture but those in {out}")
+    elif images.is_file():
+        root, paths = images.parent, [images]
+    else:
+        raise FileNotFoundError(f"there is no picture or folder {images}")
+    full: set[Path] = set()
+    while True:
+        folders = {path: path if path in full else _folder_of(path) for path in paths}
+        count = Counter(folders.values())
+        clashing = {path for path, folder in folders.items() if count[folder] > 1}
+        if not clashing:
+            break
+        full |= clashing
+    return [Item(str(path.relative_to(root)), path, _below(out, folders[path].relative_to(root))) for path in paths]

@@ -1,0 +1,149 @@
+"""What a job will cost at most, before it starts."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal
+
+from freemcg.blackbox.repeats import MOST_REPEATS
+from freemcg.gradient.estimator import queries_on_axes
+from freemcg.messages.errors import InvalidValue
+from freemcg.settings import Settings
+from freemcg.tasks.attribution import BATCH, FIRST_BATCH
+
+if TYPE_CHECKING:
+    from freemcg.blackbox import BlackBox
+
+Task = Literal["attribution", "counterfactual"]
+
+LEAST_PRICE = 1e-6  # a choice of ours: below it a price is a slip of the keyboard
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The most that a job costs, where nothing has to be sent again and no batch is halved.
+
+    Attributes:
+        images: to be explained.
+        queries: of all images; `requests`, the messages or calls that carry them.
+        seconds: that the black box takes: what its latency and its rate limit allow. `None` where neither is known.
+        price: `None` where no price was given.
+    """
+
+    images: int
+    queries: int
+    requests: int
+    seconds: float | None
+    price: float | None
+
+
+def budget_in_queries(budget: str, price_per_1000: float | None) -> int:
+    """The queries that a budget pays for: `"500"` is a number of queries, `"2.50usd"` an amount of money.
+
+    The currency is three letters, those of the price; nothing is converted.
+
+    Raises:
+        ValueError: it is neither, or money without a price, or the price is none.
+    """
+    check_price(price_per_1000)
+    found = re.fullmatch(r"(\d{1,18})|(\d{1,18}(?:\.\d{1,18})?) ?[A-Za-z]{3}", budget.strip())
+    if found is None:
+        raise InvalidValue(f"budget is a number of queries (500) or an amount of money (2.50usd), got {budget!r}")
+    if found[1]:
+        return int(found[1])
+    if not price_per_1000:
+        raise InvalidValue(f"a budget of money needs the price: --price-per-1000 above 0, with --budget {budget}")
+    return Fraction(found[2]) * 1000 // Fraction(str(price_per_1000))
+
+
+def check_price(price_per_1000: float | None) -> None:
+    """Refuse what is no price.
+
+    Raises:
+        ValueError: it is below 0, no number, infinite, or so small that it would pay for anything.
+    """
+    if price_per_1000 is not None and price_per_1000 != 0 and not LEAST_PRICE <= price_per_1000 < math.inf:
+        raise InvalidValue(
+            f"--price-per-1000 must be 0, or finite and at least {LEAST_PRICE:f}, got {price_per_1000:g}"
+        )
+
+
+def calls(settings: Settings, task: Task, *, may_change: bool = False) -> list[int]:
+    """The most queries an image costs, one number for each time that the black box is asked and waited for.
+
+    Args:
+        may_change: of the black box; at the end it is then asked about the image again.
+    """
+    again = [1, MOST_REPEATS - 1] if may_change else []
+    if task == "attribution":
+        return [1, *_calls_of_a_map(settings), *again]
+    return [*settings.search.calls, *again]
+
+
+def most_queries(settings: Settings, task: Task, *, may_change: bool = False) -> int:
+    """The most queries that an image costs: all `calls`, or a search's budget, which holds for a runner-up as well."""
+    if task == "counterfactual":
+        return settings.search.budget + (MOST_REPEATS if may_change else 0)
+    return sum(calls(settings, task, may_change=may_change))
+
+
+def _calls_of_a_map(settings: Settings) -> list[int]:
+    """As `attribute_image` asks; with a tolerance batch by batch, as `stream_attributions` does to the last."""
+    levels, asked, found = len(settings.noise), 0, []
+    batch = settings.queries if settings.tolerance is None else FIRST_BATCH
+    while settings.queries - levels * asked >= levels:
+        more = min(batch, settings.queries - levels * asked) // levels
+        found += _calls_of_a_level(settings.estimate, asked, asked + more) * levels
+        asked, batch = asked + more, BATCH * levels
+    return found
+
+
+def _calls_of_a_level(estimate: str, before: int, queries: int) -> list[int]:
+    """As `freemcg.gradient.estimator.Ensemble.ask` goes on from `before` queries, if there are axes enough."""
+    on_axes = queries_on_axes(estimate, queries) - queries_on_axes(estimate, before)
+    return [each for each in (on_axes, queries - before - on_axes) if each > 0]
+
+
+def forecast(
+    black_box: BlackBox,
+    settings: Settings,
+    task: Task,
+    images: int,
+    *,
+    done: int = 0,
+    latency: float | None = None,
+    price_per_1000: float | None = None,
+) -> Forecast:
+    """What explaining `images` images costs at most. Asks nothing.
+
+    Args:
+        done: images that are explained already; for one of them a job may ask again, see `freemcg.jobs.unchanged`.
+        latency: seconds that an answer to one request takes; `freemcg probe` shows it.
+        price_per_1000: price of a thousand queries.
+    """
+    transport = getattr(black_box.predict, "transport", None)
+    batch, together = (black_box.batch_size, 1) if transport is None else (transport.batch_size, transport.concurrency)
+    asked_again = [1, MOST_REPEATS - 1] if done and not black_box.identity_is_whole else []
+    spacing = 0.0 if transport is None else transport.spacing
+    queries = images * most_queries(settings, task, may_change=black_box.may_change) + sum(asked_again)
+    sent, seconds = 0, 0.0
+    for times, each_call in ((images, calls(settings, task, may_change=black_box.may_change)), (1, asked_again)):
+        requests = [math.ceil(each / batch) for each in each_call]
+        waited = sum(math.ceil(each / together) for each in requests) * (latency or 0)
+        sent += times * sum(requests)
+        seconds += times * max(waited, sum(requests) * spacing)
+    price = None if price_per_1000 is None else queries * price_per_1000 / 1000
+    return Forecast(images, queries, sent, seconds if latency is not None or spacing > 0 else None, price)
+
+
+def describe_forecast(found: Forecast) -> list[str]:
+    """A forecast in lines to be read."""
+    lines = [f"images: {found.images}", f"queries: at most {found.queries}, in {found.requests} requests"]
+    if found.seconds is not None:
+        lines.append(f"seconds: at most {found.seconds:.0f} of the classifier, beside those of the diffusion model")
+    if found.price is not None:
+        lines.append(f"price: at most {found.price:.2f}, and more where something has to be sent again")
+    return lines

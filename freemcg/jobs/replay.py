@@ -1,0 +1,97 @@
+"""Explain again from a receipt, without the model: the same result, to the last digit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from freemcg.blackbox.receipt import Receipt
+from freemcg.blackbox.replayed import ReplayedBlackBox
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.explainer import FreeMCG
+from freemcg.gradient.objective import OBJECTIVES
+from freemcg.jobs.items import RECEIPT, RESULT
+from freemcg.messages.errors import InvalidValue
+from freemcg.models.load import load_denoiser
+from freemcg.results import Attribution, Counterfactual, load_result
+
+Result = Attribution | Counterfactual
+
+
+def replay(result: Result, receipt: Receipt, denoiser: Denoiser) -> Result:
+    """What the explainer that made `result` answers for its image, when its questions are answered from `receipt`.
+
+    Asks no black box anything.
+
+    Raises:
+        ValueError: the result was made with another denoiser, or with an objective that is a function of the user's;
+            or a question comes up that the receipt does not hold.
+    """
+    record = result.record
+    if denoiser.identity != record["denoiser_identity"]:
+        raise InvalidValue(
+            f"the result was made with the denoiser {record['denoiser']}; {denoiser.name} has other weights or another "
+            "schedule"
+        )
+    settings = dict(record["settings"])
+    if settings["objective"] not in OBJECTIVES:
+        raise InvalidValue(
+            f"the objective {settings['objective']} is a function that no result can hold; replay by hand"
+        )
+    black_box = ReplayedBlackBox(receipt)
+    explainer = FreeMCG(black_box, denoiser, **settings)
+    again: Result
+    if isinstance(result, Attribution):
+        again = explainer.explain(result.image, result.target)
+    else:
+        target = record.get("goal", result.target) if record["target_named"] else None
+        again = explainer.counterfactual(result.original, target)
+    if black_box.unasked:
+        raise InvalidValue(f"the receipt holds {black_box.unasked} more questions than were asked")
+    return again
+
+
+def differences(result: Result, again: Result) -> list[str]:
+    """The fields that are not equal to the last bit; `seconds` and the versions are not compared."""
+    return [field.name for field in fields(result) if not _same(field.name, result, again)]
+
+
+def replay_folder(
+    folder: Path, denoiser: str | None = None, *, device: str | torch.device = "cpu"
+) -> Iterator[tuple[Path, list[str]]]:
+    """Replay each result within `folder`: yields the result's own folder, and the fields that came out different.
+
+    Args:
+        denoiser: as `load_denoiser` takes it; `None` is the one that the results name.
+
+    Raises:
+        FileNotFoundError: there is no result, or one without a receipt.
+        ValueError: as `replay` does, with the folder before it.
+    """
+    paths = sorted(folder.rglob(RESULT))
+    if not paths:
+        raise FileNotFoundError(f"{folder} holds no {RESULT}")
+    loaded: dict[str, Denoiser] = {}
+    for path in paths:
+        result, receipt = load_result(path), Receipt.load(path.with_name(RECEIPT))
+        name = denoiser or result.record["denoiser"]
+        if name not in loaded:
+            loaded[name] = load_denoiser(name, device=device)
+        try:
+            again = replay(result, receipt, loaded[name])
+        except ValueError as error:
+            raise InvalidValue(f"{path.parent}: {error}") from None
+        yield path.parent, differences(result, again)
+
+
+def _same(name: str, result: Result, again: Result) -> bool:
+    one, other = getattr(result, name), getattr(again, name)
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if name == "record":
+        return {**one, "versions": None} == {**other, "versions": None}
+    return name == "seconds" or bool(one == other)

@@ -1,0 +1,100 @@
+"""How an error ends the command: with which status, and in which sentence."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+from freemcg.messages.origin import is_ours, is_the_users
+from freemcg.messages.terminal import printable
+
+UNFINISHED = 1
+REFUSED = 2
+MODEL_FAILED = 3
+SLIP = 70
+INTERRUPTED = 130
+STATUSES = {
+    0: "everything asked for is done",
+    UNFINISHED: "some pictures or maps are left; the same command goes on from there",
+    REFUSED: "refused: something in the command, a file or an answer has to be mended first",
+    MODEL_FAILED: "the model's own code raised an error",
+    SLIP: "a fault of freemcg itself; please report it",
+    INTERRUPTED: "interrupted",
+}
+
+
+class Refusal(Exception):
+    """The user can mend this; the message is one sentence that says how."""
+
+
+class InvalidValue(Refusal, ValueError):
+    """A value, a file or an answer is not what it must be."""
+
+
+class InvalidType(Refusal, TypeError):
+    """Something is of the wrong type."""
+
+
+class MissingExtra(Refusal, ModuleNotFoundError):
+    """A package is not installed; the message names the extra that brings it."""
+
+
+class FailedElsewhere(RuntimeError):
+    """Another process has failed, and not by a refusal: with which status, and in which sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status that an error ends the command with.
+
+    A refusal is of its own class, and a file that cannot be read or written is one too. Any other error is the
+    model's, if the innermost line outside all libraries is in a file of the user's; else it is a slip of ours.
+    """
+    if isinstance(error, FailedElsewhere):
+        return error.status
+    if isinstance(error, Refusal) or hasattr(error, "format_message"):  # of the command line's parser
+        return REFUSED
+    if _user_line(error):
+        return MODEL_FAILED
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else REFUSED
+    return REFUSED if isinstance(error, OSError) else SLIP
+
+
+def sentence_of(error: BaseException) -> str:
+    """The message on one line; if the user's own code raised it, with file, line and type."""
+    if hasattr(error, "format_message"):
+        message = str(error.format_message())
+    elif isinstance(error, OSError) and error.filename is not None:
+        message = f"{error.filename}: {error.strerror}"
+    else:
+        message = str(error)
+    status, line = status_of(error), ""
+    if status == MODEL_FAILED and not isinstance(error, FailedElsewhere):
+        line = f"{_user_line(error)}: {type(error).__name__}: "
+    elif status == SLIP and not isinstance(error, FailedElsewhere):
+        line = f"{type(error).__name__}: "
+    return printable(line + " ".join(message.split()))
+
+
+def show_traceback(error: BaseException) -> None:
+    """Show on the error stream where a slip of ours happened, and ask for a report."""
+    traceback.print_exception(error, file=sys.stderr)
+    print(  # noqa: T201
+        "freemcg: this is a fault of freemcg, not yours; finished results are kept. Please report it, with the lines "
+        "above, to the issue tracker of the project",
+        file=sys.stderr,
+    )
+
+
+def _user_line(error: BaseException) -> str:
+    """File and line of the user's own code that raised an error; nothing if it was raised elsewhere."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if is_ours(frame.filename):
+            return ""
+        if is_the_users(frame.filename):
+            return f"{frame.filename}, line {frame.lineno}"
+    return ""

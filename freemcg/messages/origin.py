@@ -1,0 +1,20 @@
+"""Whose a file of Python code is: ours, a library's, or the user's."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+_OURS = tuple(str(_PACKAGE.parent / name) for name in ("freemcg/", "baselines/", "manifolds/"))
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+
+
+def is_ours(filename: str) -> bool:
+    """Whether a file is a part of this project."""
+    return filename.startswith(_OURS)
+
+
+def is_the_users(filename: str) -> bool:
+    """Whether a file is neither ours nor a library's that was installed; what has no file is nobody's."""
+    return not filename.startswith((*_OURS, *_LIBRARIES, "<"))

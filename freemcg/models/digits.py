@@ -1,0 +1,58 @@
+"""Handwritten digits: real scans, drawn at 32x32, with a fixed train / test split.
+
+Source: the 1,797 scans of the UCI "Optical Recognition of Handwritten Digits" data set (Alpaydin, Kaynak 1998), as
+`sklearn.datasets.load_digits` ships them. An 8x8 scan holds, per pixel, how many dots of a 4x4 block were ink (0..16).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from freemcg.messages.errors import MissingExtra
+
+CLASS_NAMES = tuple(str(digit) for digit in range(10))
+TEST_SHARE = 0.25
+SPLIT_SEED = 0
+
+
+def render(scans: Tensor) -> Tensor:
+    """Draw 8x8 scans as 32x32 images of handwriting.
+
+    One pixel of margin, bicubic interpolation, then the soft threshold `sigmoid(10 (v - 0.45))`, rounded to 8 bits so
+    that an image is exactly what its PNG holds.
+
+    Args:
+        scans: `(N, 8, 8)`, 0..16.
+
+    Returns:
+        `(N, 1, 32, 32)` uint8.
+    """
+    values = F.pad(scans.double()[:, None] / 16, (1, 1, 1, 1))
+    values = F.interpolate(values, size=(32, 32), mode="bicubic", align_corners=False)
+    return (torch.sigmoid(10 * (values - 0.45)) * 255).round().to(torch.uint8)
+
+
+def load_scans(split: str) -> tuple[Tensor, Tensor]:
+    """Read the scans of one half of the fixed, stratified split: `"train"` (1,347) or `"test"` (450).
+
+    Returns:
+        Scans `(N, 8, 8)` uint8 and labels `(N,)` int64.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn, which holds the scans, is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits  # noqa: PLC0415  (an optional dependency)
+        from sklearn.model_selection import train_test_split  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            "the digits' scans come with scikit-learn, which is not installed: pip install 'freemcg[digits]'"
+        ) from error
+    data = load_digits()
+    order = train_test_split(
+        range(len(data.target)), test_size=TEST_SHARE, random_state=SPLIT_SEED, stratify=data.target
+    )[0 if split == "train" else 1]
+    scans = torch.from_numpy(data.images[order]).to(torch.uint8)
+    return scans, torch.from_numpy(data.target[order]).long()

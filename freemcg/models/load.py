@@ -1,0 +1,242 @@
+"""Models as a command line names them: what ships with the package, a trained folder, a Python file, a hub."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from freemcg.blackbox import (
+    SCORE_KINDS,
+    BlackBox,
+    EndpointDescription,
+    endpoint_black_box,
+    inference_black_box,
+    load_huggingface,
+    load_onnx,
+)
+from freemcg.blackbox.local.huggingface import is_huggingface_folder
+from freemcg.blackbox.remote.environment import refuse_secret
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.files.config import config_folder, read_config
+from freemcg.messages.errors import InvalidType, InvalidValue
+from freemcg.models.bundle import BUNDLES, bundle_folder
+from freemcg.networks.architectures import ConvVAE, load_network
+from freemcg.settings import make
+
+BUNDLED_MODELS = {"digits": ("digits", "classifier"), "digits-judge": ("digits", "judge")}
+
+
+def load_black_box(
+    model: str,
+    *,
+    scores: str | None = None,
+    num_classes: int | None = None,
+    image_size: int | None = None,
+    output: str | None = None,
+    layout: str | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    device: str | torch.device = "cpu",
+) -> BlackBox:
+    """Load the classifier under explanation. Asks it nothing.
+
+    Args:
+        model: `file.py:name` of a `BlackBox`, a `torch.nn.Module` or a callable from images to scores; an ONNX file;
+            `hf:` and a Hugging Face classifier's folder or repository (a folder needs no `hf:`); a folder that
+            `freemcg train classifier` wrote; the description of an endpoint, as `load_endpoint` takes it; the address
+            of a model behind the Open Inference Protocol v2, such as `http://localhost:8080/v2/models/digits`; or the
+            name of a bundled model, one of `BUNDLED_MODELS`.
+        scores, num_classes, image_size, mean, std: of a module, callable, ONNX file or address, as `BlackBox` takes
+            them. The other kinds of model know theirs, so these must then be left out.
+        output, layout: of an ONNX file or address that has several outputs, or whose layout cannot be read.
+        device: where a module is put. A callable and an ONNX file choose for themselves.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: the file cannot be imported, lacks the name, or an option does not go with the model.
+        TypeError: what the file holds under that name cannot be asked.
+    """
+    ends = _given(output=output, layout=layout)
+    given = _given(scores=scores, num_classes=num_classes, image_size=image_size, mean=mean, std=std)
+    if "://" in model:
+        refuse_secret(model)
+    path, colon, name = model.rpartition(":")
+    if colon and path.endswith(".py"):
+        found = load_attribute(Path(path), name)
+        if not isinstance(found, BlackBox):
+            if ends:
+                raise InvalidValue(
+                    f"{model} gets images (N, C, H, W) and answers scores alone; leave out {_named(ends)}"
+                )
+            return BlackBox(found.to(device) if isinstance(found, nn.Module) else found, **given)
+        black_box = found
+    elif model.endswith(".py"):
+        raise InvalidValue(f"{model} names a file and nothing in it; write {model}:NAME")
+    elif model.endswith(".onnx"):
+        return load_onnx(model, **given, **ends)
+    elif model.startswith("hf:") or is_huggingface_folder(Path(model)):
+        black_box = load_huggingface(model.removeprefix("hf:"), device=device)
+    elif model.startswith(("http://", "https://")):
+        if scores is None:
+            raise InvalidValue(f"say what {model} answers: --scores is one of {', '.join(SCORE_KINDS)}")
+        return inference_black_box(model, **given, **_given(output_name=output, layout=layout))
+    elif model.endswith((".yaml", ".yml")) or model in bundled_endpoints():
+        black_box = load_endpoint(model)
+    else:
+        black_box = _trained_classifier(model, device)
+    if given or ends:
+        raise InvalidValue(f"{model} says itself what it takes and answers; leave out {_named(given | ends)}")
+    return black_box
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _named(options: dict[str, Any]) -> str:
+    return " and ".join("--" + name.replace("_", "-") for name in options)
+
+
+def load_endpoint(name_or_path: str, *, budget: int | None = None) -> BlackBox:
+    """Load an endpoint's description, a YAML file or one of those in `configs/endpoints` by name. Asks it nothing.
+
+    Raises:
+        FileNotFoundError: there is neither such a file nor such a description.
+        ValueError: a field is unknown, wrong or missing, or an environment variable that it names is not set.
+        ModuleNotFoundError: the extra `http` is not installed.
+    """
+    values, source = read_config(f"endpoints/{name_or_path}" if name_or_path in bundled_endpoints() else name_or_path)
+    for name, field in EndpointDescription.model_fields.items():
+        if field.is_required() and name not in values:
+            raise InvalidValue(f"{source}: {name} must be given: {field.description}")
+    try:
+        return endpoint_black_box(make(EndpointDescription, values), budget=budget)
+    except ValueError as error:
+        raise InvalidValue(f"{source}: {error}") from None
+
+
+def bundled_endpoints() -> list[str]:
+    """Names of the endpoint descriptions that come with the package."""
+    return sorted(path.stem for path in (config_folder() / "endpoints").glob("*.yaml"))
+
+
+def load_denoiser(name: str, *, device: str | torch.device = "cpu") -> Denoiser:
+    """Load a diffusion model: bundled (see `BUNDLES`), a folder made by `save_pretrained`, or a repository on the hub.
+
+    Raises:
+        FileNotFoundError: `name` can only be a folder, and there is none; or it lacks weights.
+        ValueError: it cannot be loaded, or is no unconditional model of pixels.
+    """
+    if name in BUNDLES:
+        denoiser = Denoiser.from_pretrained(bundle_folder(name) / "denoiser", device=device)
+        denoiser.name = name
+        return denoiser
+    path = Path(name)
+    if path.is_file():
+        raise NotADirectoryError(f"{name} is a file; a denoiser is a folder made by save_pretrained")
+    if not path.exists() and (name.count("/") > 1 or name.startswith((".", "/", "~"))):
+        raise FileNotFoundError(f"there is no folder {name}, and no bundled denoiser but {', '.join(BUNDLES)}")
+    return Denoiser.from_pretrained(name, device=device)
+
+
+def load_vae(name: str, *, device: str | torch.device = "cpu") -> ConvVAE:
+    """Load a VAE: bundled (see `BUNDLES`), or a folder that `freemcg train vae` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it lacks a file.
+        ValueError: it holds another network.
+    """
+    folder = bundle_folder(name) / "vae" if name in BUNDLES else Path(name)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {name}, and no bundled VAE but {', '.join(BUNDLES)}")
+    network, _ = load_network(folder)
+    if not isinstance(network, ConvVAE):
+        raise InvalidValue(f"{folder} holds no VAE but a {type(network).__name__}")
+    return network.requires_grad_(False).to(device)
+
+
+def load_attribute(path: Path, name: str) -> Any:
+    """Run the Python file `path`, and take what it calls `name`. The file may import its neighbours.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: running it raised an exception, which the message names with its line; or it has no `name`.
+        TypeError: what is found cannot be called, or is a class.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    module = _run(path)
+    try:
+        found = getattr(module, name)
+    except AttributeError:
+        known = [key for key, value in vars(module).items() if callable(value) and not isinstance(value, type)]
+        own = [key for key in known if not key.startswith("_")]
+        hint = f"; it has {', '.join(own[:8])}" if own else ""
+        raise InvalidValue(f"{path} has nothing called {name!r}{hint}") from None
+    if isinstance(found, type):
+        raise InvalidType(f"{path}:{name} is a class; name an instance of it")
+    if not callable(found) and not isinstance(found, BlackBox):
+        raise InvalidType(f"{path}:{name} is a {type(found).__name__}; it must be callable, images in and scores out")
+    return found
+
+
+def _run(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    folder, before = str(path.resolve().parent), sys.modules.get(path.stem)
+    sys.path.insert(0, folder)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(path.stem)
+        raise InvalidValue(
+            f"{path} cannot be imported: {_where(error, path)}{type(error).__name__}: {error}"
+        ) from error
+    finally:
+        sys.path.remove(folder)
+        if before is not None:
+            sys.modules[path.stem] = before
+    return module
+
+
+def _where(error: BaseException, path: Path) -> str:
+    if isinstance(error, SyntaxError):
+        return ""  # its message ends with file and line
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
+    return f"line {lines[-1]}: " if lines else ""
+
+
+def _trained_classifier(model: str, device: str | torch.device) -> BlackBox:
+    if model in BUNDLED_MODELS:
+        bundle, part = BUNDLED_MODELS[model]
+        folder = bundle_folder(bundle) / part
+    else:
+        folder = Path(model)
+        if not folder.exists():
+            raise FileNotFoundError(
+                f"there is no model {model!r}; name file.py:callable, file.onnx, hf:name, a folder written by "
+                f"'freemcg train classifier', or {' or '.join(BUNDLED_MODELS)}"
+            )
+        if folder.is_file():
+            raise NotADirectoryError(f"{model} is a file; a trained classifier is the folder that holds it")
+    network, config = load_network(folder)
+    if isinstance(network, ConvVAE):
+        raise InvalidValue(f"{folder} holds a VAE, not a classifier")
+    return BlackBox(
+        network.requires_grad_(False).to(device),
+        image_size=config["arguments"]["image_size"],
+        channels=config["arguments"]["channels"],
+        class_names=config["class_names"],
+    )

@@ -1,0 +1,106 @@
+"""What a result records of a model, so that two results can be told to come from the same one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from freemcg.messages.errors import InvalidValue
+
+PLAIN = (bool, int, float, complex, str, bytes)
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def identity(model: Any) -> str:
+    """A module's class and a digest of its state; of another callable, where it was defined.
+
+    A state may hold what is no tensor: packed weights of a quantised layer, or the extra state of one. All of it counts
+    that `torch.save` would write; of what cannot be written its text counts, less an address in memory. Of a
+    `functools.partial` the arguments that it holds count too, as a digest, for one of them may be a secret.
+
+    Raises:
+        ValueError: a part of the module's state has no values.
+    """
+    if isinstance(model, nn.Module):
+        state = (part for key, value in model.state_dict().items() for part in _parts(key, value, ()))
+        return f"{type(model).__name__}:{_digest(state)}"
+    if isinstance(model, partial):
+        arguments = (*enumerate(model.args), *model.keywords.items())
+        return f"{identity(model.func)}:{_digest(f'{name} {_fixed(value)} '.encode() for name, value in arguments)}"
+    name = getattr(model, "__qualname__", type(model).__qualname__)
+    return f"{getattr(model, '__module__', type(model).__module__)}.{name}"
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _fixed(value: Any) -> str:
+    """An argument that a partial holds, as far as it cannot change: a plain value or something callable."""
+    if callable(value):
+        return identity(value)
+    return repr(value) if value is None or isinstance(value, PLAIN) else type(value).__qualname__
+
+
+def _parts(key: str, value: Any, within: tuple[Any, ...]) -> Iterator[bytes]:
+    """The bytes of a value, piece by piece; `within` are those that hold it, of which one may be itself."""
+    if any(value is each for each in within):
+        yield f"{key} itself ".encode()
+    elif isinstance(value, Tensor):
+        yield from _tensor_parts(key, value)
+    elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        yield f"{key} {value.dtype} {value.shape} ".encode()
+        yield value.tobytes()
+    else:
+        held = _held(value)
+        for name, each in held:
+            yield from _parts(f"{key}.{name}", each, (*within, value))
+        if not held:
+            yield f"{key} {ADDRESS.sub('', repr(value))} ".encode()
+
+
+def _tensor_parts(key: str, value: Tensor) -> Iterator[bytes]:
+    if is_lazy(value) or value.is_meta:
+        raise InvalidValue(
+            f"{key!r} of the network has no values yet; load its weights, or call the network once on an image"
+        )
+    plain = (value.dequantize() if value.is_quantized else value).detach().cpu()
+    plain = (plain.to_dense() if plain.layout != torch.strided else plain).resolve_conj().resolve_neg().contiguous()
+    yield f"{key} {value.dtype} {tuple(value.shape)} ".encode()
+    yield plain.flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _held(value: Any) -> list[tuple[Any, Any]]:
+    """What a value is made of, by name or place; nothing where its text says all."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if isinstance(value, set | frozenset):
+        return list(enumerate(sorted(value, key=repr)))
+    if isinstance(value, np.ndarray):
+        return list(enumerate(value.tolist()))
+    if isinstance(value, list | tuple):
+        return list(enumerate(value))
+    plain = value is None or isinstance(value, PLAIN) or hasattr(value, "__qualname__")
+    return [] if plain else list(enumerate(_written(value)))
+
+
+def _written(value: Any) -> list[Any]:
+    """What pickle would write of an object: how it is made, what of, its state and its items."""
+    try:
+        reduced = value.__reduce_ex__(2)
+    except Exception:  # whatever the object's own code raises: it cannot be written
+        return []
+    if isinstance(reduced, str):
+        return []
+    return [*reduced[:3], *(each for items in reduced[3:5] for each in items or ())]

@@ -1,0 +1,1 @@
+"""The two tasks, both written on the same estimator."""

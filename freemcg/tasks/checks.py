@@ -1,0 +1,117 @@
+"""The last questions of a counterfactual: candidates, asked about as the 8-bit images that would be saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from freemcg.blackbox import BlackBox, QueryBudgetExceeded
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.files.images import as_file
+from freemcg.gradient.estimator import draw_particles
+from freemcg.results import BUDGET_EXHAUSTED, COMPLETE, NO_SIGNAL, NOT_FLIPPED
+from freemcg.tasks.candidates import Candidates
+
+COPIES_NOISE = 0.4
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A candidate as it was asked about, its way there, and what was answered.
+
+    `chance` is the probability of the target, or the mean over the image and its copies where they are wanted; `None`
+    where they could not be paid for.
+    """
+
+    image: Tensor
+    path: Tensor
+    log_probabilities: Tensor
+    status: str
+    chance: float | None = None
+
+    @property
+    def decision(self) -> int:
+        """The most probable class."""
+        return int(self.log_probabilities.argmax())
+
+
+@dataclass(frozen=True)
+class Checker:
+    """Asks about candidates for `target`, one after another; see `search_counterfactuals` for the order and the end."""
+
+    black_box: BlackBox
+    denoiser: Denoiser
+    target: int
+    confidence: float
+    copies: int
+    seed: int
+
+    def check(self, found: Candidates, image: Tensor, *, n: int, most: int) -> list[Checked]:
+        """The first `n` that are good, else the best; none where the budget ended before the first answer.
+
+        Costs at most `most` queries.
+        """
+        rounded = as_file(found.images)
+        likely = torch.ones(len(rounded), dtype=torch.bool) if found.likely is None else found.likely
+        left = torch.arange(len(rounded))
+        affordable = most if self.black_box.remaining is None else min(most, self.black_box.remaining)
+        ended = affordable < min(most, len(rounded))
+        good: list[Checked] = []
+        rest: list[Checked] = []
+        spent = 0
+        while spent < affordable and len(left):
+            preference = _apart(rounded, image, good) + 2 * likely  # a distance is at most 1
+            index = int(left[preference[left].argmax()])
+            left = left[left != index]
+            try:
+                answer, cost = self._ask(rounded[index], found.paths[:, index], affordable - spent)
+            except QueryBudgetExceeded:
+                ended = True
+                break
+            spent += cost
+            flipped = answer.decision == self.target
+            (good if flipped and (answer.chance or 0) >= self.confidence else rest).append(answer)
+            if len(good) == n or answer.chance is None:
+                break
+        if good or not rest:
+            return good
+        best = max(rest, key=self._rank)
+        if best.decision == self.target:
+            return [best]
+        status = BUDGET_EXHAUSTED if found.exhausted or ended else NO_SIGNAL if found.no_signal else NOT_FLIPPED
+        return [replace(best, status=status)]
+
+    def _ask(self, image: Tensor, path: Tensor, affordable: int) -> tuple[Checked, int]:
+        """The answer for a candidate, and for copies of it where it is decided as the target; and what that cost."""
+        log_probabilities = self.black_box(image[None])[0]
+        own = log_probabilities[self.target].exp().item()
+        answer = Checked(image, path, log_probabilities, COMPLETE, own)
+        if answer.decision != self.target or not self.copies:
+            return answer, 1
+        cost = 1 + self.copies
+        if cost > affordable:
+            return replace(answer, chance=None), 1
+        level = self.denoiser.timestep(COPIES_NOISE)
+        try:
+            nearby = self.black_box(draw_particles(self.denoiser, image, level, self.copies, seed=self.seed))
+        except QueryBudgetExceeded:
+            return replace(answer, chance=None), cost
+        return replace(answer, chance=(own + nearby[:, self.target].exp().sum().item()) / cost), cost
+
+    def _rank(self, answer: Checked) -> float:
+        """The chance of the target, above 1 where it is also the decision."""
+        return (answer.chance or 0) + (answer.decision == self.target)
+
+
+def _apart(images: Tensor, image: Tensor, good: list[Checked]) -> Tensor:
+    """How much each is to be preferred: near the input, or, where there are answers, far (L1) from all of them."""
+    if not good:
+        return -_distance(images, image).cpu()
+    return torch.stack([_distance(images, answer.image) for answer in good]).amin(dim=0).cpu()
+
+
+def _distance(images: Tensor, image: Tensor) -> Tensor:
+    """Mean absolute difference of a pixel, `(N,)`."""
+    return (images - image).abs().flatten(1).mean(dim=1)

@@ -1,0 +1,126 @@
+"""The counterfactual search of this package: few particles share one gradient, from a few well-placed queries."""
+
+from __future__ import annotations
+
+import torch
+from einops import reduce
+from torch import Tensor
+
+from freemcg.blackbox import BlackBox, QueryBudgetExceeded
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.diffusion.noise import particle_noise
+from freemcg.diffusion.reverse import Particles, guided_reverse, pull_to, scaled_like
+from freemcg.gradient.estimator import Ensemble, ManifoldGradient
+from freemcg.gradient.objective import Objective
+from freemcg.settings import SharedSearch
+from freemcg.tasks.candidates import Candidates
+
+POLISH_DRAWS = 4
+
+
+def shared_search(
+    black_box: BlackBox,
+    denoiser: Denoiser,
+    image: Tensor,
+    target: int,
+    objective: Objective,
+    search: SharedSearch,
+    *,
+    seed: int,
+) -> Candidates:
+    """Guide particles from noisy copies of `image` `(C, H, W)` to realistic images of class `target`.
+
+    `SharedGradient` guides. At the end each particle is put back on the manifold once more: see `polish`. Their mean,
+    polished too, is a candidate of its own.
+
+    Costs `gradients * queries_per_gradient` queries, and `particles * steps + drawn * gradients + 4 * (particles + 1)`
+    denoisings, where `drawn` is `unpaid`, or as many as are asked about if these are more.
+    """
+    guide = SharedGradient(black_box, denoiser, image, target, objective, search, seed)
+    steps = guided_reverse(denoiser, image, search, guide, seed=seed)
+    paths = [torch.cat([images, images.mean(dim=0, keepdim=True)]) for images in steps]
+    found = paths[-1] = polish(denoiser, paths[-1], search.polish, seed=seed)
+    return Candidates(
+        found,
+        torch.stack(paths),
+        guide.likely(found),
+        exhausted=guide.exhausted,
+        no_signal=not (guide.signal or guide.exhausted),
+    )
+
+
+class SharedGradient:
+    """One estimated gradient guides all particles.
+
+    Every `refresh` steps the manifold gradient around the mean of the denoised particles is estimated, at the noise
+    level of that step; all particles follow it until the next. Answers at sigma points predict each particle's
+    objective too, so one that is predicted to be past `stop` is not guided on. The cross-covariance predicts nothing;
+    of bare labels it is the difference between those called the target and the rest, and where all are called so, it
+    is zero and guides no more. Particles differ in how hard they are guided, from `guidance / spread` to `guidance *
+    spread`: what is just enough for one image is too little for another, and trying costs nothing here.
+
+    Attributes:
+        exhausted: whether the budget ended before the search did.
+        signal: whether the black box ever answered differently for different points.
+    """
+
+    def __init__(
+        self,
+        black_box: BlackBox,
+        denoiser: Denoiser,
+        image: Tensor,
+        target: int,
+        objective: Objective,
+        search: SharedSearch,
+        seed: int,
+    ) -> None:
+        self.black_box, self.denoiser, self.image = black_box, denoiser, image
+        self.target, self.objective, self.search, self.seed = target, objective, search, seed
+        self.guidance = search.guidance * guidance_factors(search.particles, search.spread).to(image)
+        self.local: ManifoldGradient | None = None
+        self.exhausted, self.signal = False, False
+
+    def __call__(self, now: Particles) -> Tensor:
+        """Towards the target, and back to the input."""
+        push = pull_to(self.image, now, self.search.proximity)
+        if now.step % self.search.refresh == 0 and not self.exhausted:
+            self._estimate(now)
+        if self.local is None or not self.local.has_signal:
+            return push
+        sizes = self.guidance
+        if self.local.model is not None:
+            sizes = sizes * (self.local.model(now.images.flatten(1)) < self.search.stop)
+        return push + sizes.reshape(-1, 1, 1, 1) * scaled_like(self.local.gradient[None], now.noise, 1.0)
+
+    def likely(self, images: Tensor) -> Tensor:
+        """Whether each of `images` is predicted to be decided as the target, `(N,)`; yes where nothing predicts it."""
+        if self.local is None or self.local.model is None:
+            return torch.ones(len(images), dtype=torch.bool)
+        return (self.local.model(images.flatten(1)) > 0).cpu()
+
+    def _estimate(self, now: Particles) -> None:
+        """Ask, and take the new gradient for the old one; where the budget ends within, only if there is no old one."""
+        search, step = self.search, now.step + 1
+        ensemble = Ensemble(
+            self.denoiser, now.images.mean(dim=0), now.t, particles=search.unpaid, seed=self.seed, step=step
+        )
+        try:
+            ensemble.ask(self.black_box, search.queries_per_gradient, search.estimate)
+        except QueryBudgetExceeded:
+            self.exhausted = True
+        if not self.exhausted or (self.local is None and ensemble.queries > 1):
+            self.local = ensemble.gradient(self.objective, self.target, search.estimate)
+            self.signal = self.signal or self.local.has_signal
+
+
+def guidance_factors(count: int, factor: float) -> Tensor:
+    """`count` factors in geometric progression from `1 / factor` to `factor`; 1 where there is one."""
+    return torch.logspace(-1, 1, count, base=factor) if count > 1 else torch.ones(count)
+
+
+def polish(denoiser: Denoiser, images: Tensor, level: float, *, seed: int) -> Tensor:
+    """Each image as the mean of 4 denoised noisy copies at a low noise level: what is no part of the manifold goes."""
+    t = denoiser.timestep(level)
+    noise = particle_noise(seed, "polish", 0, POLISH_DRAWS, tuple(images.shape[1:])).to(images)
+    copies = torch.cat([denoiser.add_noise(image, t, noise) for image in images])
+    return reduce(denoiser.denoise(copies, t), "(n draws) c h w -> n c h w", "mean", draws=POLISH_DRAWS)

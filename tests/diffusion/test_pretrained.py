@@ -1,0 +1,335 @@
+"""Folders and repositories that a denoiser is read from, made by diffusers itself and then changed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from contextlib import suppress
+
+import diffusers
+import huggingface_hub
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from unets import tiny_unet
+
+from freemcg import Denoiser
+from freemcg.messages.errors import InvalidValue
+
+PLAIN = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.manual_seed(0)
+    scheduler = diffusers.DDPMScheduler(num_train_timesteps=100, prediction_type="v_prediction")
+    diffusers.DDPMPipeline(tiny_unet(), scheduler).save_pretrained(tmp_path / "ddpm")
+    return tmp_path / "ddpm"
+
+
+def test_a_saved_pipeline_comes_back(folder, rng):
+    denoiser = Denoiser.from_pretrained(folder, batch_size=2)
+    assert (denoiser.channels, denoiser.image_size, denoiser.timesteps) == (1, (8, 8), 100)
+    assert (denoiser.prediction_type, denoiser.name) == ("v_prediction", str(folder))
+    assert not denoiser.unet.training
+    assert not any(parameter.requires_grad for parameter in denoiser.unet.parameters())
+
+    unet = diffusers.UNet2DModel.from_pretrained(folder / "unet")
+    scheduler = diffusers.DDIMScheduler.from_pretrained(folder / "scheduler", clip_sample=True)
+    scheduler.set_timesteps(100)
+    x_t = torch.randn(3, 1, 8, 8, generator=rng)
+    with torch.no_grad():
+        expected = scheduler.step(unet(x_t, 40).sample, 40, x_t).pred_original_sample
+    torch.testing.assert_close(denoiser.denoise(x_t, 40), expected / 2 + 0.5, rtol=1e-5, atol=1e-5)
+
+
+def test_a_folder_may_be_loaded_as_another_kind_of_float(folder):
+    denoiser = Denoiser.from_pretrained(folder, dtype=torch.bfloat16, device="cpu")
+    assert denoiser.dtype == torch.bfloat16
+    assert denoiser.denoise(torch.zeros(1, 1, 8, 8), 40).dtype == torch.float32
+
+
+def test_a_latent_pipeline_is_refused(tmp_path):
+    autoencoder = diffusers.VQModel(
+        in_channels=1, out_channels=1, block_out_channels=(4,), norm_num_groups=2, latent_channels=1
+    )
+    pipeline = diffusers.LDMPipeline(autoencoder, tiny_unet(), diffusers.DDIMScheduler())
+    pipeline.save_pretrained(tmp_path)
+    message = f"the pipeline {str(tmp_path)!r} has a vqvae; take an unconditional pipeline on pixels"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Denoiser.from_pretrained(tmp_path)
+
+
+def test_a_folder_that_is_no_pipeline_is_refused(tmp_path):
+    message = f"{tmp_path} holds no model_index.json; a denoiser is a folder made by save_pretrained"
+    with pytest.raises(FileNotFoundError, match=f"^{re.escape(message)}$"):
+        Denoiser.from_pretrained(tmp_path)
+
+
+def test_a_pipeline_without_unet_is_refused(tmp_path):
+    index = tmp_path / "model_index.json"
+    index.write_text(json.dumps({"_class_name": "DiTPipeline", "transformer": ["diffusers", "Transformer2DModel"]}))
+    message = f"{index} names no unet; a denoiser is an unconditional pipeline such as DDPMPipeline"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Denoiser.from_pretrained(tmp_path)
+
+
+def test_a_folder_without_weights_is_refused(folder):
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    message = f"{folder / 'unet'} holds no weights (diffusion_pytorch_model.safetensors)"
+    with pytest.raises(FileNotFoundError, match=f"^{re.escape(message)}$"):
+        Denoiser.from_pretrained(folder)
+
+
+def test_weights_cut_short_are_refused(folder):
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=f"^the denoiser {re.escape(repr(str(folder)))} .*: Unable to load weights"):
+        Denoiser.from_pretrained(folder)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    path = str(tmp_path / "nothing" / "here")
+    with pytest.raises(
+        ValueError, match=f"^the denoiser {re.escape(repr(path))} is neither a folder made by"
+    ) as caught:
+        Denoiser.from_pretrained(path)
+    assert "\n" not in str(caught.value)
+
+
+def refused(folder, message, kind=InvalidValue):
+    with pytest.raises(kind, match=f"^{re.escape(message)}$"):
+        Denoiser.from_pretrained(folder)
+
+
+def change(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def rewrite(folder, made):
+    """Replace the weights by what `made` makes of them. They may be mapped into memory: the file is a new one."""
+    path = folder / "unet" / PLAIN
+    weights = {name: weight.clone() for name, weight in load_file(path).items()}
+    path.unlink()
+    save_file(made(weights), path)
+
+
+# --- variants and layouts ---
+
+
+@pytest.mark.parametrize("options", [{}, {"max_shard_size": "4KB"}, {"safe_serialization": False}])
+@pytest.mark.parametrize("variant", [None, "fp16", "non_ema"])
+def test_a_folder_that_holds_one_variant_is_read(variant, options, tmp_path):
+    network = tiny_unet().half() if variant == "fp16" else tiny_unet()
+    diffusers.DDPMPipeline(network, diffusers.DDPMScheduler()).save_pretrained(tmp_path, variant=variant, **options)
+    assert (tmp_path / "unet" / PLAIN).exists() == (variant is None and options == {})
+    denoiser = Denoiser.from_pretrained(tmp_path)
+    assert denoiser.dtype == torch.float32
+    for name, weight in denoiser.unet.state_dict().items():
+        assert torch.equal(weight, network.state_dict()[name].float())
+
+
+def test_beside_the_plain_weights_a_variant_is_left_alone(folder):
+    weights = Denoiser.from_pretrained(folder).identity
+    tiny_unet().half().save_pretrained(folder / "unet", variant="fp16")
+    assert Denoiser.from_pretrained(folder).identity == weights
+
+
+def test_several_variants_without_the_plain_weights_are_refused(folder):
+    (folder / "unet" / PLAIN).unlink()
+    for variant in ("fp16", "bf16"):
+        tiny_unet().save_pretrained(folder / "unet", variant=variant)
+    refused(
+        folder,
+        f"{folder / 'unet'} holds several variants of the weights (bf16, fp16); leave the files of one of them",
+    )
+
+
+def test_parts_that_lie_beside_the_index_are_read(folder):
+    """As the oldest repositories have it, such as `google/ddpm-cifar10-32`."""
+    before = Denoiser.from_pretrained(folder).identity
+    for part in ("unet", "scheduler"):
+        for path in (folder / part).iterdir():
+            path.rename(folder / path.name)
+        (folder / part).rmdir()
+    assert Denoiser.from_pretrained(folder).identity == before
+
+
+def test_a_repository_of_half_precision_is_fetched(folder, tmp_path, monkeypatch):
+    """Without a variant the hub gives a folder without weights."""
+    network, asked = tiny_unet().half(), []
+    half = tmp_path / "half"
+    diffusers.DDPMPipeline(network, diffusers.DDPMScheduler()).save_pretrained(half, variant="fp16")
+    (folder / "unet" / PLAIN).unlink()
+
+    def download(name, variant=None):
+        asked.append((name, variant))
+        return half if variant == "fp16" else folder
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda name, file: str(folder / file))
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", download)
+    denoiser = Denoiser.from_pretrained("someone/cats")
+    assert torch.equal(denoiser.unet.conv_in.weight, network.conv_in.weight.float())
+    assert (denoiser.name, asked) == ("someone/cats", [("someone/cats", None), ("someone/cats", "fp16")])
+
+
+def test_a_repository_that_is_no_denoiser_is_refused_before_its_weights_are_fetched(folder, monkeypatch):
+    change(folder / "model_index.json", vae=["diffusers", "AutoencoderKL"])
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda name, file: str(folder / file))
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", lambda *_, **__: pytest.fail("fetched"))
+    refused("someone/cats", "the pipeline 'someone/cats' has a vae; take an unconditional pipeline on pixels")
+
+
+# --- weights that are not the network's ---
+
+
+@pytest.mark.parametrize(
+    ("made", "unfit"),
+    [
+        (
+            lambda weights: {name: weights[name] for name in weights if name != "conv_in.bias"},
+            "missing conv_in.bias",
+        ),
+        (
+            lambda weights: {f"module.{name}": weight for name, weight in weights.items()},
+            "missing conv_in.bias, conv_in.weight, conv_norm_out.bias and 101 more, "
+            "unexpected module.conv_in.bias, module.conv_in.weight, module.conv_norm_out.bias and 101 more",
+        ),
+        (
+            lambda weights: weights | {"class_embedding.weight": torch.ones(10, 16)},
+            "unexpected class_embedding.weight",
+        ),
+        (
+            lambda weights: weights | {"conv_in.bias": torch.ones(3)},
+            "of another shape conv_in.bias (3,) for (4,)",
+        ),
+    ],
+)
+def test_weights_of_another_network_are_refused(made, unfit, folder, capfd):
+    rewrite(folder, made)
+    refused(
+        folder,
+        f"the weights in {folder / 'unet'} are not those of the network in its config.json ({unfit}); "
+        "save the network again with save_pretrained, out of any wrapper",
+    )
+    assert "conv_in" not in "".join(capfd.readouterr())  # no list of all names by diffusers
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers_are_refused(value, folder):
+    rewrite(folder, lambda weights: weights | {"conv_in.bias": torch.tensor([0.0, value, 0, 0])})
+    refused(folder, f"the weight conv_in.bias in {folder / 'unet'} holds NaN or infinity; save the pipeline again")
+
+
+def test_the_verbosity_of_diffusers_stays_as_it_was(folder):
+    before = diffusers.utils.logging.get_verbosity()
+    assert before != logging.ERROR
+    Denoiser.from_pretrained(folder)
+    (folder / "unet" / "config.json").write_text("{}")
+    with suppress(InvalidValue):
+        Denoiser.from_pretrained(folder)
+    assert diffusers.utils.logging.get_verbosity() == before
+
+
+# --- model_index.json ---
+
+
+@pytest.mark.parametrize("held", [[1], "x", None, 3, []])
+def test_an_index_that_is_no_object_is_refused(held, folder):
+    index = folder / "model_index.json"
+    index.write_text(json.dumps(held))
+    refused(folder, f"{index} must hold a JSON object, got {held!r}; save the pipeline again")
+
+
+@pytest.mark.parametrize(
+    ("held", "reason"),
+    [
+        (b"", "Expecting value: line 1 column 1 (char 0)"),
+        (b"\xff\xfe", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (b"{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+    ],
+)
+@pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"])
+def test_a_file_that_is_no_json_is_refused(name, held, reason, folder):
+    (folder / name).write_bytes(held)
+    refused(folder, f"{folder / name} is not JSON: {reason}")
+
+
+@pytest.mark.parametrize("name", ["NoPipe", None, 3, ["a", "b"], "UNet2DModel", "__doc__", ""])
+def test_an_unknown_pipeline_class_is_named(name, folder):
+    index = folder / "model_index.json"
+    change(index, _class_name=name)
+    refused(
+        folder,
+        f"{index} names the pipeline class {name!r}, which is none of diffusers {diffusers.__version__}; "
+        "where its network is unconditional and works on pixels, write DDPMPipeline",
+    )
+
+
+def test_a_pipeline_class_of_other_parts_is_refused(folder):
+    change(folder / "model_index.json", _class_name="DiTPipeline")
+    refused(
+        folder,
+        f"the pipeline {str(folder)!r} is a DiTPipeline, made of transformer, vae, scheduler; "
+        "take an unconditional pipeline on pixels",
+    )
+
+
+@pytest.mark.parametrize("part", ["unet", "scheduler"])
+@pytest.mark.parametrize("value", [None, [None, None]])
+def test_a_part_left_out_is_refused(value, part, folder):
+    index = folder / "model_index.json"
+    change(index, **{part: value})
+    refused(folder, f"{index} names no {part}; a denoiser is an unconditional pipeline such as DDPMPipeline")
+
+
+@pytest.mark.parametrize(("part", "kind"), [("unet", "ModelMixin"), ("scheduler", "SchedulerMixin")])
+@pytest.mark.parametrize(
+    "value",
+    [
+        [],
+        ["diffusers"],
+        ["diffusers", "UNet2DModel", "c"],
+        "diffusers",
+        {},
+        7,
+        [3, 4],
+        ["diffusers", None],
+        ["diffusers", "Nope"],
+        ["diffusers", "DDPMPipeline"],
+        ["os", "system"],
+        ["my_own", "UNet2DModel"],
+    ],
+)
+def test_a_part_of_no_class_of_diffusers_is_refused(value, part, kind, folder):
+    index = folder / "model_index.json"
+    change(index, **{part: value})
+    refused(
+        folder,
+        f"{index} names {json.dumps(value)} where it must name a {kind} of diffusers, such as "
+        '["diffusers", "UNet2DModel"] or ["diffusers", "DDPMScheduler"]; parts of your own go to '
+        "Denoiser(unet, scheduler)",
+    )
+
+
+# --- the configurations of the parts ---
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("unet/config.json", {"norm_num_groups": 3}, "num_channels (4) must be divisible by num_groups (3)"),
+        ("unet/config.json", {"in_channels": "x"}, "not all arguments converted during string formatting"),
+        ("unet/config.json", {"down_block_types": ["Nope", "DownBlock2D"]}, "Nope does not exist."),
+        (
+            "scheduler/scheduler_config.json",
+            {"beta_schedule": "steep"},
+            f"steep is not implemented for {diffusers.DDPMScheduler}",
+        ),
+    ],
+)
+def test_a_configuration_that_diffusers_cannot_use_is_refused(name, values, reason, folder):
+    change(folder / name, **values)
+    where = (folder / name).parent
+    refused(folder, f"the denoiser {str(folder)!r} cannot be read from {where}: {reason}")

@@ -1,0 +1,231 @@
+"""Random histories of a job: whatever broke off or was damaged, a last start ends with what an unbroken run finds.
+
+What is paid is counted image by image: none is asked about again but where its answer was under way at a kill, or was
+damaged. `FREEMCG_HISTORIES=20000 pytest tests/jobs/test_ledger.py` tries more histories than the 500 of a usual run.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from faults import OF_FILES, OF_FOLDERS, Faults, Killed, answers_in, damage
+from hypothesis import HealthCheck, Phase, assume, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from PIL import Image
+from quick import BATCH, COST, NAMES, Asking, Model, draw_picture
+
+from freemcg import Attribution, BlackBox, Counterfactual
+from freemcg.blackbox import QueryCache, Receipt
+from freemcg.jobs.run import run_job
+from freemcg.messages.errors import REFUSED, sentence_of, status_of
+from freemcg.results import load_result
+
+MORE = os.environ.get("FREEMCG_HISTORIES")
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+POINTS = 90  # more than a start of two pictures comes to
+IMAGE = SimpleNamespace(savefig=lambda path, **_: Image.new("L", (2, 2)).save(path, format="PNG"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _figures_are_drawn_at_once():
+    with pytest.MonkeyPatch.context() as patched:
+        for kind in (Attribution, Counterfactual):
+            patched.setattr(kind, "plot", lambda result: IMAGE)
+        yield
+
+
+@dataclass
+class Start:
+    """What one start did."""
+
+    rows: list[dict] | None
+    error: BaseException | None
+    batches: list[list[bytes]]
+    lost: list[bytes]
+    said: str
+
+
+def start(root: Path, task: str, model: str, kept: Path | None, faults: Faults, budget: int | None = None) -> Start:
+    asked, said = Model(model, faults), io.StringIO()
+    explainer, rows, failed = None, None, None
+    with pytest.MonkeyPatch.context() as patched, faults.around(patched), redirect_stdout(said), redirect_stderr(said):
+        answers = None
+        try:
+            answers = None if kept is None else QueryCache(kept)
+            explainer = Asking(BlackBox(asked, batch_size=BATCH, budget=budget, cache=answers))
+            rows = run_job(explainer, root / "pics", root / "out", task=task)
+        except (Killed, Exception) as error:
+            failed = error
+    if answers is not None:
+        answers.close()
+    faults.restore()
+    assert explainer is None or explainer.black_box.queries == sum(map(len, asked.batches))
+    return Start(rows, failed, asked.batches, [] if explainer is None else explainer.lost, said.getvalue())
+
+
+@cache
+def unbroken(task: str, model: str, name: str, version: int) -> tuple[dict, Attribution | Counterfactual, set[bytes]]:
+    """What a run in a fresh folder finds for a picture, and the images that it asks about."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        draw_picture(Path(folder) / "pics" / name, version)
+        found = start(Path(folder), task, model, None, Faults(Path(folder)))
+        assert found.error is None
+        result = load_result(Path(folder, "out", name).with_suffix("") / "result.safetensors")
+        return found.rows[0], result, {key for batch in found.batches for key in batch}
+
+
+class Histories(RuleBasedStateMachine):
+    """A user's folder, and what may be paid for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Path(tempfile.mkdtemp(dir=MEMORY))
+        self.out = self.root / "out"
+        self.versions: dict[str, int] = {}
+        self.paid, self.excused = Counter[bytes](), Counter[bytes]()
+        self.settled = False
+
+    @initialize(
+        task=st.sampled_from(["attribution", "counterfactual"]),
+        pictures=st.integers(1, 2),
+        kept=st.sampled_from(["out/answers.sqlite", "mine.sqlite", None]),
+    )
+    def begin(self, task, pictures, kept):
+        self.task, self.model = task, "one"
+        self.kept = None if kept is None else self.root / kept
+        for name in NAMES[-pictures:]:
+            self._draw(name, 0)
+
+    def _draw(self, name, version):
+        self.settled, self.versions[name] = False, version
+        draw_picture(self.root / "pics" / name, version)
+
+    def _keys(self, name):
+        """What an unbroken run asks about a picture as it is."""
+        return unbroken(self.task, self.model, name, self.versions[name])[2]
+
+    def _excuse(self, keys):
+        self.excused.update(keys)
+
+    def _start(self, faults, budget=None):
+        found = start(self.root, self.task, self.model, self.kept, faults, budget)
+        assert not (self.settled and found.batches)
+        self.paid.update(key for batch in found.batches for key in batch)
+        if self.kept is None:
+            self._excuse(found.lost)
+        if found.error is not None and found.batches:
+            self._excuse(found.batches[-1] if self.kept is not None else self._asked_last(found.batches))
+        return found
+
+    def _asked_last(self, batches):
+        return next(keys for name in self.versions if batches[-1][0] in (keys := self._keys(name)))
+
+    @rule(point=st.integers(1, POINTS))
+    def start_that_is_killed(self, point):
+        found = self._start(Faults(self.root, "kill", point))
+        assert found.error is None or isinstance(found.error, Killed)
+
+    @rule(point=st.integers(1, POINTS))
+    def start_on_a_disk_that_fills(self, point):
+        found = self._start(Faults(self.root, "full", point))
+        if found.error is not None:
+            assert status_of(found.error) == REFUSED
+            assert str(self.root) in sentence_of(found.error)
+            assert "free space on its disk" in sentence_of(found.error)
+
+    @rule(budget=st.integers(0, 2 * COST))
+    def start_with_a_budget(self, budget):
+        found = self._start(Faults(self.root), budget)
+        assert sum(map(len, found.batches)) <= budget
+
+    @rule()
+    def start(self):
+        found = self._start(Faults(self.root))
+        assert found.error is None
+        self._check(found.rows)
+        self.settled = True
+
+    @rule(data=st.data())
+    def edit(self, data):
+        name = data.draw(st.sampled_from(sorted(self.versions)))
+        self._draw(name, 1 - self.versions[name])
+        if self.kept is None:
+            self._excuse(self._keys(name))
+
+    @precondition(lambda self: self.out.is_dir())
+    @rule(data=st.data(), where=st.floats(0, 1, exclude_max=True), mask=st.sampled_from([1, 32, 128]))
+    def damage(self, data, where, mask):
+        paths = [path for path in self.root.rglob("*") if not path.is_relative_to(self.root / "pics")]
+        path = data.draw(st.sampled_from(sorted(paths)))
+        assume(path.name != "settings.json")
+        kinds = OF_FILES if path.is_file() else OF_FOLDERS[path == self.out :]  # a file in the place of all is refused
+        kind = data.draw(st.sampled_from(kinds))
+        self.settled, before = False, self._answers()
+        damage(path, kind, where, mask)
+        self._excuse(before - self._answers())
+        if self.kept is None:
+            for name in self.versions:
+                folder = (self.out / name).with_suffix("")
+                if path in (folder, *folder.parents) or folder in path.parents:
+                    self._excuse(self._keys(name))
+
+    def _answers(self):
+        return set() if self.kept is None else answers_in(self.kept, MEMORY)
+
+    def _check(self, rows):
+        """That everything is there, as an unbroken run makes it, and nothing was paid for that need not be."""
+        shown = list(csv.DictReader(io.StringIO((self.out / "summary.csv").read_text(), newline="")))
+        for name, row, line in zip(sorted(self.versions), rows, shown, strict=True):
+            folder = (self.out / name).with_suffix("")
+            expected, result, _ = unbroken(self.task, self.model, name, self.versions[name])
+            assert row == expected
+            assert line == {key: str(value) for key, value in expected.items()}
+            assert {**json.loads((folder / "record.json").read_text()), **row} == {
+                **json.loads((folder / "record.json").read_text())
+            }
+            stored = load_result(folder / "result.safetensors")
+            for key, value in vars(result).items():
+                same = torch.equal(vars(stored)[key], value) if torch.is_tensor(value) else vars(stored)[key] == value
+                assert same, key
+            assert Receipt.load(folder / "receipt.safetensors").questions
+            for picture in ("figure.png", "counterfactual.png")[: 1 + (self.task == "counterfactual")]:
+                Image.open(folder / picture).load()
+        for key, times in self.paid.items():
+            assert times <= 1 + self.excused[key]
+
+    def teardown(self):
+        try:
+            if self.versions:
+                self.start()
+        finally:
+            shutil.rmtree(self.root, ignore_errors=True)
+
+
+def test_whatever_happened_a_last_start_ends_with_what_an_unbroken_run_finds():
+    run_state_machine_as_test(
+        Histories,
+        settings=settings(
+            max_examples=int(MORE or 500),
+            stateful_step_count=6,
+            deadline=None,
+            database=None,
+            derandomize=MORE is None,
+            phases=[Phase.generate, Phase.shrink],
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

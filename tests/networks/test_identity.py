@@ -1,0 +1,161 @@
+"""What a result records of a model: all of its state counts, and it is known before the first query."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import io
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from plane import Linear, make
+from torch import nn
+
+from freemcg.messages.errors import InvalidValue
+from freemcg.networks.identity import identity
+
+
+class Extra(Linear):
+    """The classifier, with a state that holds what is no tensor."""
+
+    def __init__(self, extra=None):
+        super().__init__()
+        self.extra = extra
+
+    def get_extra_state(self):
+        return self.extra
+
+    def set_extra_state(self, state):
+        self.extra = state
+
+
+class Table:
+    """An object of a user's, whose text says nothing of what it holds."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+
+@dataclasses.dataclass
+class Scales:
+    rows: object
+
+
+class Slots:
+    __slots__ = ("rows",)
+
+    def __init__(self, rows):
+        self.rows = rows
+
+
+def long(changed=False):
+    """Printed without its middle, by NumPy and by torch alike."""
+    array = np.zeros(5000)
+    array[2500] = changed
+    return array
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda array: array,
+        torch.from_numpy,
+        lambda array: array.astype(object),
+        lambda array: {"scales": [array]},
+        lambda array: collections.OrderedDict(scales=array),
+        lambda array: collections.deque([array]),
+        lambda array: io.BytesIO(array.tobytes()),
+        lambda array: frozenset(map(tuple, enumerate(array[2499:2502]))),
+        lambda array: np.rec.fromarrays([array, array], names="a,b"),
+        Table,
+        Scales,
+        Slots,
+        lambda array: nn.ParameterList([torch.from_numpy(array)]),
+    ],
+)
+def test_a_value_within_the_state_counts_whole(wrapped):
+    assert identity(Extra(wrapped(long()))) == identity(Extra(wrapped(long())))
+    assert identity(Extra(wrapped(long()))) != identity(Extra(wrapped(long(changed=True))))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (np.zeros(4), np.zeros((2, 2))),
+        (np.zeros(4), np.zeros(4, np.int64)),
+        (np.float32(1), np.float64(1)),
+        (1, 1.0),
+        ("1", 1),
+        ([], {}),
+        (torch.float32, torch.float16),
+        (torch.tensor([1j]).conj(), torch.tensor([1j])),
+        (Table, Scales),
+    ],
+)
+def test_kind_and_shape_count(one, other):
+    assert identity(Extra(one)) != identity(Extra(other))
+
+
+def test_what_holds_itself_ends():
+    table = Table([])
+    table.rows.append(table)
+    assert identity(Extra(table)) == identity(Extra(table))
+
+
+def test_another_process_agrees_on_a_set():
+    """Texts are hashed with another seed there, so that a set has another order."""
+    code = "from test_identity import Extra, identity; print(identity(Extra(set('abcdef'))))"
+    command = [sys.executable, "-c", code]
+    for seed in "12":
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        assert said == identity(Extra(set("abcdef"))) + "\n"
+
+
+class Broken(Linear):
+    def get_extra_state(self):
+        raise KeyError("the scales are gone")
+
+
+class Lazy(Linear):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.LazyLinear(3)
+
+
+class Unloaded(Linear):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3, 3, device="meta")
+
+
+NO_VALUES = "head.weight' of the network has no values yet; load its weights, or call the network once on an image"
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "message"),
+    [(Lazy, InvalidValue, NO_VALUES), (Unloaded, InvalidValue, NO_VALUES), (Broken, KeyError, "'the scales are gone'")],
+)
+def test_a_state_that_cannot_be_recorded_costs_no_query(kind, error, message, classifier, denoiser, image):
+    """Whether it is the classifier's or the denoiser's."""
+    broken = kind().eval()
+    explainer, other = make(broken, denoiser), make(classifier, denoiser)
+    for method in (explainer, other):
+        for use in (
+            lambda method=method: method.explain(image),
+            lambda method=method: method.attribute(image[None]),
+            lambda method=method: method.stream(image),
+            lambda method=method: method.contrasts(image, [0, 1]),
+            lambda method=method: method.difference(Linear().eval(), image),
+            lambda method=method: method.counterfactual(image),
+            lambda method=method: method.counterfactuals(image),
+        ):
+            with pytest.raises(error, match=f"{re.escape(message)}$"):
+                use()
+        denoiser.unet.broken = broken  # from here on it is the denoiser that is
+    assert broken.asked == classifier.asked == []

@@ -1,0 +1,119 @@
+"""Parts of the counterfactual search on Gaussian images, where each has a closed form."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from freemcg import BlackBox, Denoiser, SharedSearch
+from freemcg.gradient.estimator import Ensemble
+from freemcg.gradient.objective import log_odds
+from freemcg.tasks.shared_search import POLISH_DRAWS, polish, shared_search
+
+SHAPE = (1, 4, 4)
+VARIANCES = torch.cat([torch.full((5,), 0.04), torch.full((11,), 1e-6)]).double()  # pixels 0..4 are the manifold
+
+
+@pytest.fixture
+def denoiser(gaussian_network) -> Denoiser:
+    scheduler = DDPMScheduler()
+    network = gaussian_network(torch.zeros(SHAPE, dtype=torch.double), torch.diag(VARIANCES), scheduler)
+    return Denoiser(network.float(), scheduler)
+
+
+@pytest.fixture
+def black_box() -> BlackBox:
+    """Two classes whose log-odds are linear in the pixels."""
+    slope = torch.linspace(-3, 4, 16)
+    return BlackBox(lambda x: torch.stack([(x - 0.5).flatten(1) @ slope, torch.zeros(len(x))], dim=1))
+
+
+def test_polish_keeps_the_manifold_and_takes_away_what_lies_off_it(denoiser):
+    """Of a deviation u of a pixel of variance s^2 remains abar s^2 u / (abar s^2 + 1 - abar), and some fresh noise."""
+    t = denoiser.timestep(0.08)
+    abar = denoiser.alphas_cumprod[t].item()
+    kept = (abar * VARIANCES / (abar * VARIANCES + 1 - abar)).float().reshape(SHAPE)
+    images = 0.5 + torch.stack([torch.full(SHAPE, 0.1), torch.full(SHAPE, -0.05)])
+    first, second = polish(denoiser, images, 0.08, seed=0)
+    torch.testing.assert_close(first - second, kept * 0.15, rtol=1e-4, atol=1e-6)  # both meet the same noise
+    noise = ((1 - abar) / abar) ** 0.5 / 2 * kept / math.sqrt(POLISH_DRAWS)
+    assert ((first - 0.5 - kept * 0.1).abs() < 4 * noise + 1e-6).all()
+
+
+def test_the_model_of_the_answers_is_exact_for_a_linear_score(denoiser, black_box, rng):
+    image = torch.full(SHAPE, 0.5)
+    ensemble = Ensemble(denoiser, image, denoiser.timestep(0.3), particles=64, seed=0)
+    ensemble.ask(black_box, 17, "sigma_points")
+    model = ensemble.gradient(log_odds, 0, "sigma_points").model
+    moved = 0.05 * torch.randn(6, *SHAPE, generator=rng) * (VARIANCES > 1e-3).float().reshape(SHAPE)
+    others = model.center.reshape(SHAPE) + moved
+    torch.testing.assert_close(model(others.flatten(1)), log_odds(black_box(others), 0), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("budget", [17, 18, 31, 50, 77, 200])
+@pytest.mark.parametrize("particles", [1, 3, 12])
+def test_a_search_asks_what_its_budget_leaves_for_gradients(denoiser, black_box, budget, particles):
+    search = SharedSearch(budget=budget, particles=particles, steps=7, refresh=3, unpaid=40)
+    found = shared_search(black_box, denoiser, torch.full(SHAPE, 0.5), 0, log_odds, search, seed=0)
+    assert search.gradients == 2
+    wanted = 2 * search.queries_per_gradient
+    assert black_box.queries <= wanted <= budget - 2
+    if search.queries_per_gradient <= 16:  # there are hardly more axes, of 16 pixels
+        assert black_box.queries == wanted
+    assert len(found.images) == len(found.likely) == found.paths.shape[1] == particles + 1
+    assert len(found.paths) == 7
+
+
+def test_candidates_are_likely_where_the_model_has_them_decided_as_the_target(denoiser, black_box):
+    """The score is linear, so the model is nearly exact; the search is too weak to flip all of them."""
+    search = SharedSearch(particles=12, steps=7, refresh=3, guidance=0.1, unpaid=40)
+    found = shared_search(black_box, denoiser, torch.full(SHAPE, 0.5), 1, log_odds, search, seed=0)
+    values = log_odds(black_box(found.images), 1)
+    clear = values.abs() > 0.05
+    assert clear.sum() > 3
+    assert 0 < found.likely.sum() < len(values)
+    assert torch.equal(found.likely[clear], (values > 0)[clear])
+
+
+@pytest.mark.parametrize("left", [0, 5, 13])
+def test_a_search_whose_budget_ends_goes_on_without_guidance_and_says_so(denoiser, black_box, left):
+    black_box.budget = left
+    search = SharedSearch(budget=30, particles=3, steps=7, refresh=2, unpaid=40)
+    found = shared_search(black_box, denoiser, torch.full(SHAPE, 0.5), 0, log_odds, search, seed=0)
+    assert search.queries_per_gradient == 8
+    assert black_box.queries == 8 * (left // 8)
+    assert found.exhausted
+    assert not found.no_signal
+    assert found.images.isfinite().all()
+
+
+def test_a_particle_predicted_to_have_arrived_is_not_guided(denoiser, black_box):
+    image = torch.full(SHAPE, 0.5)
+
+    def found(**settings) -> torch.Tensor:
+        search = SharedSearch(particles=3, steps=6, budget=8, unpaid=16, spread=1, strength=0.5, **settings)
+        return shared_search(black_box, denoiser, image, 0, log_odds, search, seed=0).images
+
+    unguided = found(guidance=0.0)
+    torch.testing.assert_close(found(stop=-1e9), unguided)
+    guided = found(stop=1e9)
+    assert (log_odds(black_box(guided), 0) > log_odds(black_box(unguided), 0) + 0.1).all()
+
+
+def test_particles_are_guided_harder_one_after_the_other(denoiser, black_box):
+    """Each follows the same gradient, from half of the guidance to twice."""
+    image = torch.full(SHAPE, 0.5)
+
+    def rises(spread) -> torch.Tensor:
+        fixed = {"particles": 3, "steps": 2, "budget": 12, "unpaid": 16, "proximity": 0, "eta": 0}
+        search = SharedSearch(guidance=0.2, spread=spread, **fixed)
+        found = [
+            shared_search(black_box, denoiser, image, 0, log_odds, search.model_copy(update=change), seed=0).images[:3]
+            for change in ({}, {"guidance": 0.0})
+        ]
+        return log_odds(black_box(found[0]), 0) - log_odds(black_box(found[1]), 0)
+
+    torch.testing.assert_close(rises(2.0) / rises(1.0), torch.tensor([0.5, 1.0, 2.0]), rtol=0.02, atol=0)
