@@ -22,10 +22,6 @@ from freemcg.networks.identity import identity
 from freemcg.networks.mode import refuse_training
 from freemcg.networks.source import source
 
-ONE_COLUMN = (
-    "for the probability of the positive class of two say scores='binary', for its logit scores='binary_logit', for a "
-    "number that means itself scores='value'"
-)
 Charge = Callable[[int, bool], None]
 """`charge(images, retry)` before images are sent; with `-images` where they did not leave this machine after all."""
 
@@ -446,8 +442,6 @@ class BlackBox:
             self.num_classes = count
         if count != self.num_classes:
             raise OtherClasses(f"the black box answered {count} classes; it has {self.num_classes}")
-        if count < self._least_classes:
-            raise InvalidValue(f"the black box answered one column of scores; it must have at least 2; {ONE_COLUMN}")
 
     def prepare(self, images: Tensor) -> Tensor:
         """Images as the classifier wants them: channels, size, normalisation, device, a module's own precision."""

@@ -267,6 +267,7 @@ def test_what_a_raw_model_answers_is_unwrapped_too(tmp_path):
     torch.testing.assert_close(BlackBox(Raw(return_dict=False).eval())(images), expected)
     with raises(
         TypeError,
-        "the black box answered BaseModelOutputWithPooling (last_hidden_state); it must answer a tensor or an array",
+        "the black box answered BaseModelOutputWithPooling (last_hidden_state); it must answer numbers: a "
+        "tensor, an array, or lists",
     ):
         BlackBox(lambda x: vit().vit(x))(images)

@@ -195,8 +195,8 @@ def test_a_file_that_cannot_be_imported_is_named_with_exception_and_line(explain
 WRONG_ANSWERS = {
     "answers_nan": "the black box answered NaN or infinity for image 0 of 1",
     "answers_one_number": "the black box answered shape (1,) for 1 images; it must be (1, classes); "
-    "for the probability of the positive class of two say scores='binary', for its logit scores='binary_logit', "
-    "for a number that means itself scores='value'",
+    "they lie in [0, 1], like the probability of the positive class of two: say scores='binary' (--scores, means:); "
+    "or, of its logit, 'binary_logit'; or, of a number that means itself, 'value'",
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from freemcg.blackbox.box import ONE_COLUMN, BlackBox
+from freemcg.blackbox.box import BlackBox
 from freemcg.blackbox.scores import MULTI_LABEL, ONE_NUMBER, VALUE
 from freemcg.messages.errors import InvalidValue, MissingExtra
 
@@ -20,6 +20,10 @@ DATATYPES: dict[str, type[np.generic]] = {
     "tensor(uint8)": np.uint8,
 }
 LAYOUTS = ("NCHW", "NHWC")
+ONE_COLUMN = (
+    "for the probability of the positive class of two say scores='binary', for its logit scores='binary_logit', for a "
+    "number that means itself scores='value'"
+)
 SCORES_OF_LAST_NODE = {
     "Softmax": "probabilities",
     "LogSoftmax": "log_probabilities",
