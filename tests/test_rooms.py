@@ -9,30 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = [
-    "commands",
-    "comparison",
-    "jobs",
-    "freemcg",
-    "explainer",
-    "baselines",
-    "tasks",
-    "evaluation",
-    "training",
-    "models",
-    "results",
-    "show",
-    "gradient",
-    "blackbox",
-    "manifolds",
-    "diffusion",
-    "files",
-    "ensemble",
-    "networks",
-    "settings",
-    "messages",
-    "version",
-]
+ROOMS = (
+    *("commands", "comparison", "jobs", "freemcg", "explainer", "baselines", "tasks", "evaluation", "training"),
+    *("models", "results", "show", "gradient", "blackbox", "manifolds", "diffusion", "files", "ensemble", "networks"),
+    *("settings", "messages", "version"),
+)
 """From the top down; `freemcg` is the package itself, with the names that users import."""
 PACKAGES = ("freemcg", "baselines", "manifolds")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")) if path.name != "__main__.py"]

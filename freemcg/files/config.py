@@ -38,5 +38,5 @@ def read_config(name_or_path: str) -> tuple[dict[str, Any], str]:
 
 def config_folder() -> Path:
     """Where the configs are: inside the installed package, or beside it in a checkout."""
-    inside = Path(__file__).parent / "configs"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+    inside = Path(__file__).parents[1] / "configs"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "configs"
