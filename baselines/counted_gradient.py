@@ -42,6 +42,7 @@ def counted_gradient(
             log_probabilities = model(leaf.to(first.device)).to(leaf).log_softmax(dim=1)
             value = objective(log_probabilities, target)
         black_box.queries += len(batch)
+        black_box.answered += len(batch)
         gradients.append(torch.autograd.grad(value.sum(), leaf)[0])
         answers.append(log_probabilities.detach())
         values.append(value.detach())

@@ -95,7 +95,7 @@ class Attribution(Stored):
         decision: the class the black box decides.
         status: `complete`, `no_signal` (it answered alike for every query point), `budget_exhausted`, or
             `model_changed` (asked about the image again, it answered otherwise).
-        queries, seconds: what the result cost.
+        queries: images that it asked about, those with an answer in the cache too; `seconds`, what it took.
         record: what made it: settings, seed, identities, versions.
         error_parts: where the squared error comes from, the fields of `freemcg.ensemble.ErrorParts`; `None` where the
             estimate cannot tell.
@@ -187,7 +187,7 @@ class Counterfactual(Stored):
         l1: mean absolute change of a pixel; `l2`: Euclidean norm of the change.
         realism: denoising error of `image` over that of the input: at most 1 is as realistic as the input.
         status: `complete`, `not_flipped`, `no_signal`, `budget_exhausted`, `already_target` or `model_changed`.
-        queries, seconds: what the result cost.
+        queries: images that it asked about, those with an answer in the cache too; `seconds`, what it took.
         record: what made it: settings, seed, identities, versions.
     """
 

@@ -193,9 +193,18 @@ class BlackBox:
 
     @property
     def spent(self) -> dict[str, int]:
-        """Images so far: sent (the queries), answered, retried, and taken from the cache."""
+        """Images so far: sent (the queries), of them answered, retried and unanswered; and those from the cache."""
         counts = {"sent": self.queries, "answered": self.answered, "retried": self.retried}
-        return counts | {"from the cache": self.cached}
+        return counts | {"unanswered": self.queries - self.answered - self.retried, "from the cache": self.cached}
+
+    @property
+    def known(self) -> int:
+        """Images that have an answer, each time that it was asked for: what a result counts as its queries.
+
+        Answers from the cache are among them and second tries are not, so that a result that was made in two starts
+        has as many as one that was made in one.
+        """
+        return self.answered + self.cached
 
     @property
     def remaining(self) -> int | None:
@@ -323,6 +332,7 @@ class BlackBox:
             self.cache.forget(name, self.scores, unsound)
             known = {key: row for key, row in known.items() if key not in unsound}
             found |= {index: known[key] for index, key in enumerate(keys) if key in known}
+            self.cached += len(found)
         for row in found.values():
             self._check_classes(len(row) if self.scores not in ONE_NUMBER else self.num_classes or 0)
         missing = [i for i in range(len(images)) if i not in found and (not first or first[keys[i]] == i)]
@@ -331,12 +341,12 @@ class BlackBox:
             raise QueryBudgetExceeded(len(missing), remaining, self.budget or 0)
         if isinstance(self.predict, nn.Module):
             refuse_training(self.predict, "model")
-        self.cached += len(images) - len(missing)
         for start in range(0, len(missing), self.batch_size):
             self._ask(images, missing[start : start + self.batch_size], name, keys, found)
         for index in range(len(images)):
             if index not in found:
                 found[index] = found[first[keys[index]]]
+                self.cached += 1
 
     def _ask(self, images: Tensor, numbers: list[int], name: str, keys: list[bytes], found: dict[int, Tensor]) -> None:
         """Ask about a batch. Its images are counted when they are sent, whatever comes back; answers are kept."""

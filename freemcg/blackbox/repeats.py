@@ -75,7 +75,7 @@ def repeated(black_box: BlackBox, image: Tensor, log_probabilities: Tensor) -> R
 
     Costs 1 query, and 4 where the answer differs. Fewer where the budget holds fewer.
     """
-    rows, before = [log_probabilities], black_box.queries
+    rows, before = [log_probabilities], black_box.known
     try:
         with black_box.without_cache():
             rows += black_box(image[None])
@@ -84,7 +84,7 @@ def repeated(black_box: BlackBox, image: Tensor, log_probabilities: Tensor) -> R
                 rows += black_box(image[None].expand(more, -1, -1, -1)) if more else ()
     except QueryBudgetExceeded:
         pass
-    return Repeats(black_box.comparable(torch.stack(rows)), black_box.queries - before)
+    return Repeats(black_box.comparable(torch.stack(rows)), black_box.known - before)
 
 
 def _spread(probabilities: Tensor) -> float:

@@ -42,6 +42,7 @@ class ReplayedBlackBox(BlackBox):
             )
         question = self._left.pop(0)
         self.queries += question.charged
+        self.answered += len(question.answers)
         found |= question.answers
         if len(found) < len(keys):
             raise QueryBudgetExceeded(len(keys) - len(found), self.remaining or 0, self.budget or 0)

@@ -23,6 +23,7 @@ def probe(images: Images, classifier: Classifier, denoiser: DenoiserName = "digi
     from freemcg.commands.prepare import hush_diffusers
     from freemcg.files.images import list_images, read_for
     from freemcg.jobs.run import start_processes
+    from freemcg.jobs.spending import Spending
     from freemcg.models.load import load_denoiser
 
     hush_diffusers()
@@ -32,6 +33,7 @@ def probe(images: Images, classifier: Classifier, denoiser: DenoiserName = "digi
     diffusion = load_denoiser(denoiser, device=place)
     pictures = [read_for(diffusion, path) for path in paths[:2]]
     other = pictures[1] if len(pictures) > 1 else pictures[0].flip(-1)
-    found = asking.probe(black_box, pictures[0], other)
+    with Spending(black_box).said_if_broken_off(goes_on=False):
+        found = asking.probe(black_box, pictures[0], other)
     for line in asking.describe(black_box, found, tuple(pictures[0].shape)):
         say(line)

@@ -53,7 +53,7 @@ class Contestant:
     @property
     def spent(self) -> int:
         """What was spent so far, by whatever shares the model; an answer from a cache counts as if it were asked."""
-        return self.model.gradients if isinstance(self.model, WhiteBox) else self.model.queries + self.model.cached
+        return self.model.gradients if isinstance(self.model, WhiteBox) else self.model.known
 
 
 def method_names(methods: Sequence[str] | None, black_box: BlackBox) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from freemcg.files.whole import write_text
 from freemcg.jobs.made_with import SETTINGS, check_made_with, job_settings
 from freemcg.jobs.plan import most_queries
 from freemcg.jobs.run import check_one_counts, together
-from freemcg.jobs.spending import price_text, say_spent, spend_shown
+from freemcg.jobs.spending import Spending, price_text
 from freemcg.jobs.unchanged import Answered, check_unchanged
 from freemcg.messages.errors import InvalidValue, Refusal
 from freemcg.messages.terminal import say
@@ -95,6 +95,7 @@ def compare(
             f"{explainer.black_box.scores}; for one label say scores='binary' on its column"
         )
     state, black_box = PartialState(), explainer.black_box
+    spending = Spending(black_box, price_per_1000)
     check_one_counts(black_box, state)
     names = method_names(methods, black_box)
     wanted = None if target is None else black_box.class_index(target)
@@ -114,12 +115,9 @@ def compare(
             check_made_with(out, made_with)
             if (then := _oldest_answer(out, kept, images)) is not None:
                 check_unchanged(black_box, then, out)
-
-    together(state, check)
-    if state.is_main_process:
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
-        _announce(images, contestants, pending, steps, price_per_1000)
+            out.mkdir(parents=True, exist_ok=True)
+            write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
+            _announce(images, contestants, pending, steps, price_per_1000)
 
     targets = {image: cell.target for (image, _), cell in kept.items() if cell is not None}
     undecided = [image for image in dict.fromkeys(image for image, _ in pending) if image not in targets]
@@ -129,26 +127,28 @@ def compare(
         for image in undecided[state.process_index :: state.num_processes]:
             decided[image] = int(black_box(images[image][None])[0].argmax()) if wanted is None else wanted
 
-    together(state, decide)
-    for found in gather_object([decided]):
-        targets |= found
-
     def work() -> None:
         bar = tqdm(share, desc="comparison", unit="map", disable=not state.is_main_process)
-        with bar, spend_shown(black_box, bar, price_per_1000):
+        with bar, spending.shown(bar):
             for image, name in bar:
                 cell = _one(contestants[name], image, images[image], targets[image], black_box, _measuring(steps))
                 cell = _measured(cell, images[image], tangents, black_box, steps, explainer.settings.seed)
                 cell.save(cell_path(out, image, name))
 
-    together(state, work)
+    with spending.said_if_broken_off(aloud=state.is_main_process):
+        together(state, check)
+        together(state, decide)
+        for found in gather_object([decided]):
+            targets |= found
+        together(state, work)
+    spent = spending.total()
     cells = {pair: cell for pair in kept if (cell := load_cell(out, *pair)) is not None}
     rows = [csv_row(cell, black_box) for cell in cells.values()]
     if state.is_main_process:
         write_csv(rows, out / TABLE)
         write_grid(images, names, cells, black_box, out / GRID)
         print_report(list(cells.values()), names, tangents, out / GRID, out / TABLE)
-        say_spent(black_box.spent, price_per_1000)
+        spending.say(spent)
     return rows
 
 

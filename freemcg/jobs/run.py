@@ -29,7 +29,7 @@ from freemcg.files.whole import naming, write_text
 from freemcg.jobs.items import CHANGED, FIGURE, RECEIPT, RECORD, RESULT, Item, digest_of, list_items
 from freemcg.jobs.made_with import SETTINGS, check_made_with, job_settings
 from freemcg.jobs.plan import Task, most_queries
-from freemcg.jobs.spending import price_text, say_spent, spend_shown
+from freemcg.jobs.spending import Spending, price_text
 from freemcg.jobs.unchanged import check_unchanged, oldest_answer
 from freemcg.messages.errors import (
     REFUSED,
@@ -135,7 +135,7 @@ def run_job(
 
     Costs at most `most_queries` queries an image, and what `check_unchanged` does where some are done before.
     """
-    state = PartialState()
+    state, spending = PartialState(), Spending(explainer.black_box, price_per_1000)
     check_one_counts(explainer.black_box, state)
     wanted = explainer.known_target(target, task)
     items = list_items(images, out)
@@ -168,13 +168,12 @@ def run_job(
         if damaged := sum(item.damaged for item in pending):
             say(f"made again, since they are cut short or damaged: {damaged} of them", err=True)
 
-    together(state, announce)
     ended: QueryBudgetExceeded | None = None
 
     def work() -> None:
         nonlocal ended
         bar = tqdm(share, desc=f"{task}s", unit="image", disable=not state.is_main_process)
-        with bar, spend_shown(explainer.black_box, bar, price_per_1000):
+        with bar, spending.shown(bar):
             _draw_missing(items[state.process_index :: state.num_processes], task)
             try:
                 for item in bar:
@@ -182,14 +181,15 @@ def run_job(
             except QueryBudgetExceeded as error:
                 ended = error
 
-    together(state, work)
-    explained = [item for item in items if item.explained]
-    if ended is not None and not explained:
-        raise ended
-    rows = [json.loads((item.folder / RECORD).read_text()) for item in explained]
-    rows = [{key: value for key, value in row.items() if key not in UNSHOWN} for row in rows]
+    with spending.said_if_broken_off(aloud=state.is_main_process):
+        together(state, announce)
+        together(state, work)
+        explained = [item for item in items if item.explained]
+        if ended is not None and not explained:
+            raise ended
+    spent, rows = spending.total(), _rows_of(explained)
     if state.is_main_process:
-        _report(rows, out, task, explainer.black_box, price_per_1000)
+        _report(rows, out, task, spending, spent)
         _say_what_is_left(items, len(explained), len(unreadable))
     return rows
 
@@ -233,14 +233,18 @@ def _announce(
         say(f"resized to the denoiser's {height}x{width}: {resized} of them", err=True)
 
 
-def _report(
-    rows: list[dict[str, Any]], out: Path, task: Task, black_box: BlackBox, price_per_1000: float | None
-) -> None:
+def _rows_of(items: Sequence[Item]) -> list[dict[str, Any]]:
+    """What was noted of each image, as far as a table shows it."""
+    rows = [json.loads((item.folder / RECORD).read_text()) for item in items]
+    return [{key: value for key, value in row.items() if key not in UNSHOWN} for row in rows]
+
+
+def _report(rows: list[dict[str, Any]], out: Path, task: Task, spending: Spending, spent: dict[str, int]) -> None:
     """Write the table of all results; print the beginning of it, what it says to change, and what was spent."""
     write_csv(rows, out / SUMMARY)
     print_table(rows[:SHOWN_ROWS])
     _advise(rows, task)
-    say_spent(black_box.spent, price_per_1000)
+    spending.say(spent)
     rest = len(rows) - SHOWN_ROWS
     say(f"{f'{rest} more rows and ' if rest > 0 else ''}the results are in {out}, this table in {out / SUMMARY}")
 

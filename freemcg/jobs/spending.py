@@ -1,4 +1,9 @@
-"""What a run has spent so far, and its price, shown while it runs and said at its end."""
+"""What a start spends, and its price: shown while it runs, and said at its end, whichever end that is.
+
+There is one definition. An image counts as `sent` each time that it leaves. `retried` are those times that were a
+second try or a later one, `answered` the images that got an answer. What is left of the sent ones is `unanswered`: the
+try failed and there was no other, or the end came first. So `sent = answered + retried + unanswered`.
+"""
 
 from __future__ import annotations
 
@@ -8,37 +13,76 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from accelerate.utils import gather_object
+
 from freemcg.blackbox import BlackBox
 from freemcg.messages.terminal import say
 
 SHOWN_EVERY = 0.5
 
 
-@contextmanager
-def spend_shown(black_box: BlackBox, bar: Any, price_per_1000: float | None) -> Iterator[None]:
-    """Within the block, the bar shows the queries and their price, at most every `SHOWN_EVERY` seconds."""
-    shown = -math.inf
+class Spending:
+    """What a black box is asked from here on.
 
-    def show() -> None:
-        nonlocal shown
-        now, queries = time.monotonic(), black_box.queries
-        bar.set_postfix_str(
-            f"queries={queries}" + price_text(queries, price_per_1000), refresh=now - shown > SHOWN_EVERY
-        )
-        shown = now if now - shown > SHOWN_EVERY else shown
+    Args:
+        price_per_1000: price of a thousand queries, in any currency; shown beside them.
+    """
 
-    before, black_box.on_answer = black_box.on_answer, show
-    try:
-        yield
-    finally:
-        black_box.on_answer = before
+    def __init__(self, black_box: BlackBox, price_per_1000: float | None = None) -> None:
+        self.black_box = black_box
+        self.price_per_1000 = price_per_1000
+        self._before = black_box.spent
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """By this process; see `BlackBox.spent`."""
+        return {name: count - self._before[name] for name, count in self.black_box.spent.items()}
 
-def say_spent(spent: dict[str, int], price_per_1000: float | None) -> None:
-    """What this start cost, where that is not simply a query an answer, or has a price."""
-    if spent["sent"] != spent["answered"] or spent["from the cache"] or price_per_1000 is not None:
-        said = ", ".join(f"{count} {name}" for name, count in spent.items())
-        say(f"queries of this start: {said}{price_text(spent['sent'], price_per_1000)}")
+    @contextmanager
+    def shown(self, bar: Any) -> Iterator[None]:
+        """Within the block, the bar shows the queries and their price, at most every `SHOWN_EVERY` seconds."""
+        last = -math.inf
+
+        def show() -> None:
+            nonlocal last
+            now, queries = time.monotonic(), self.counts["sent"]
+            text = f"queries={queries}" + price_text(queries, self.price_per_1000)
+            bar.set_postfix_str(text, refresh=now - last > SHOWN_EVERY)
+            last = now if now - last > SHOWN_EVERY else last
+
+        before, self.black_box.on_answer = self.black_box.on_answer, show
+        try:
+            yield
+        finally:
+            self.black_box.on_answer = before
+
+    def total(self) -> dict[str, int]:
+        """By all processes; each of them has to ask for it."""
+        each = gather_object([self.counts])
+        return {name: sum(counts[name] for counts in each) for name in self._before}
+
+    def say(self, counts: dict[str, int], more: str = "", *, err: bool = False) -> None:
+        """Say what was spent, in one line."""
+        said = ", ".join(f"{count} {name}" for name, count in counts.items())
+        say(f"queries of this start: {said}{price_text(counts['sent'], self.price_per_1000)}{more}", err=err)
+
+    @contextmanager
+    def said_if_broken_off(self, *, aloud: bool = True, goes_on: bool = True) -> Iterator[None]:
+        """Where the block ends with an error, say what was spent and what is kept, and raise it.
+
+        Args:
+            aloud: whether this process is the one that speaks. An error has to reach the others too, but not an
+                interrupt.
+            goes_on: whether there are results, and another start would do only what is missing.
+        """
+        try:
+            yield
+        except BaseException as error:
+            counts = self.total() if isinstance(error, Exception | SystemExit) else self.counts
+            if aloud and any(counts.values()):
+                kept = "finished results are kept" if self.black_box.cache is None else "every answer is kept"
+                self.say(counts, f"; {kept}, and the next start goes on from there" if goes_on else "", err=True)
+            raise
 
 
 def price_text(queries: int, price_per_1000: float | None) -> str:

@@ -147,7 +147,7 @@ def search_counterfactuals(
     Raises:
         QueryBudgetExceeded: not even one query is left, so nothing can be said.
     """
-    began, before = time.monotonic(), black_box.queries
+    began, sent, before = time.monotonic(), black_box.queries, black_box.known
     if target is not None:
         target = black_box.class_index(target)
     original = black_box(image[None])[0]
@@ -168,9 +168,9 @@ def search_counterfactuals(
         checker = Checker(black_box, denoiser, wanted, confidence=confidence, copies=copies, seed=seed)
         answers = checker.check(found, image, n=n, most=checks)
         answers = answers or [Checked(image, image[None], original, BUDGET_EXHAUSTED)]
-    again = ask_again(black_box, image, original, since=before)
+    again = ask_again(black_box, image, original, since=sent)
     errors = denoising_error(denoiser, torch.stack([image, *(answer.image for answer in answers)]), seed=seed)
-    queries, seconds = black_box.queries - before, time.monotonic() - began
+    queries, seconds = black_box.known - before, time.monotonic() - began
     return [
         Counterfactual(
             image=answer.image,

@@ -85,11 +85,12 @@ def test_an_endpoint_is_explained_and_a_second_start_pays_one_query(server, plac
     assert f"queries={paid}, price {paid * 0.05:.2f}]" in printed.err
     retried = paid - 2 * (EACH + 1)
     assert 1 <= retried <= 4
-    said = f"queries of this start: {paid} sent, 20 answered, {retried} retried, 0 from the cache, price "
+    said = f"queries of this start: {paid} sent, 20 answered, {retried} retried, 0 unanswered, 0 from the cache, price "
     assert f"{said}{paid * 0.05:.2f}\n" in printed.out
     first, second = records(place)
-    assert first["spent"] == {"sent": 10 + retried, "answered": 10, "retried": retried, "from the cache": 0}
-    assert second["spent"] == {"sent": 10, "answered": 10, "retried": 0, "from the cache": 0}
+    none = {"unanswered": 0, "from the cache": 0}
+    assert first["spent"] == {"sent": 10 + retried, "answered": 10, "retried": retried, **none}
+    assert second["spent"] == {"sent": 10, "answered": 10, "retried": 0, **none}
     assert first["record"]["black_box"].startswith(server.url("cli", "ok+status=500+ok") + ":")
     before = Attribution.load(place / "out" / "a" / "result.safetensors")
     shutil.rmtree(place / "out" / "a")
@@ -97,7 +98,7 @@ def test_an_endpoint_is_explained_and_a_second_start_pays_one_query(server, plac
     assert sent(server, "cli") == paid + 1
     printed = capsys.readouterr()
     assert "asked again about b.png, done before: the model answers as it did; queries: 1\n" in printed.err
-    assert "queries of this start: 1 sent, 1 answered, 0 retried, 9 from the cache\n" in printed.out
+    assert "queries of this start: 1 sent, 1 answered, 0 retried, 0 unanswered, 9 from the cache\n" in printed.out
     after = Attribution.load(place / "out" / "a" / "result.safetensors")
     assert before.values.equal(after.values)
     assert before.log_probabilities.equal(after.log_probabilities)

@@ -125,7 +125,7 @@ def test_batches_are_halved_and_stay_so(server, step):
     black_box = BlackBox(plain, "probabilities")
     torch.testing.assert_close(black_box(pictures(16)).exp(), expected(16))
     assert sizes(server.log(step)) == [16, 8, 4, 4, 4, 4]
-    assert spent(black_box) == (40, 16, 0)
+    assert spent(black_box) == (40, 16, 24)
     black_box(pictures(9))
     assert sizes(server.log(step))[6:] == [4, 4, 1]
     assert plain.transport.batch_size == 4

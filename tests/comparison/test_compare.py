@@ -476,11 +476,17 @@ def test_the_command_compares_bundled_digits(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr()
     assert "at most 40 queries, and 18 queries to measure the maps, price 0.58" in printed.err
     assert "failed: rise on 1 of 2 images: 29 more queries would pass the budget of 40; 10 are left" in printed.err
-    assert "queries of this start: 30 sent, 30 answered, 0 retried, 1 from the cache, price 0.30" in printed.out
+    assert (
+        "queries of this start: 30 sent, 30 answered, 0 retried, 0 unanswered, 1 from the cache, price 0.30"
+        in printed.out
+    )
     assert main(["compare", "--out", "paid", *more, *asking]) == 0
     assert "queries of this start: 28 sent" in capsys.readouterr().out
     assert main(["compare", "--out", "again", *more, *asking]) == 0
-    assert "queries of this start: 0 sent, 0 answered, 0 retried, 60 from the cache" in capsys.readouterr().out
+    assert (
+        "queries of this start: 0 sent, 0 answered, 0 retried, 0 unanswered, 60 from the cache"
+        in capsys.readouterr().out
+    )
     assert main(["compare", "pics", "--images", "2"]) == 2
     assert capsys.readouterr().err == ("freemcg: give pictures, or --images for the bundled digits, and not both\n")
     assert main(["compare", "--images", "451", "--device", "cpu"]) == 2

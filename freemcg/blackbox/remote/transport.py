@@ -46,7 +46,8 @@ class Transport:
 
     A batch that times out, is dropped, or is answered 429 or 5xx is sent again after a wait: as long as the server says
     (`Retry-After`), else twice as long each time, with jitter. One answered 413 or 504 is halved, and so are those
-    after it. Any other status ends the work. No redirect is followed, since a key would go along.
+    after it; its images count as sent again. Any other status ends the work. No redirect is followed, since a key would
+    go along.
 
     Args:
         headers: sent with every request.
@@ -133,13 +134,14 @@ class Transport:
         stopped, found = threading.Event(), SimpleQueue[tuple[int, int, Any]]()
 
         def work(start: int, stop: int) -> None:
+            resent = start  # the images before it were sent once, in a batch that was too large
             try:
                 while start < stop and not stopped.is_set():
-                    end = min(stop, start + self.batch_size)
+                    end = min(resent if start < resent else stop, start + self.batch_size)
                     try:
-                        reply = self._send(request(start, end), end - start, charge, stopped)
+                        reply = self._send(request(start, end), end - start, charge, stopped, again=start < resent)
                     except _TooLarge:
-                        self.batch_size = min(self.batch_size, (end - start) // 2)
+                        self.batch_size, resent = min(self.batch_size, (end - start) // 2), max(resent, end)
                     else:
                         found.put((start, end, read(reply, end - start)))
                         start = end
@@ -181,21 +183,23 @@ class Transport:
 
     def get(self, url: str) -> Reply:
         """Ask for a page that tells of the server; costs no query."""
-        return self._send({"method": "GET", "url": url}, 1, lambda images, retry: None, threading.Event())
+        return self._send({"method": "GET", "url": url}, 1, lambda images, retry: None, threading.Event(), again=False)
 
-    def _send(self, request: dict[str, Any], images: int, charge: Charge, stopped: threading.Event) -> Reply:
-        """The reply to one request, sent as often as it takes."""
+    def _send(
+        self, request: dict[str, Any], images: int, charge: Charge, stopped: threading.Event, *, again: bool
+    ) -> Reply:
+        """The reply to one request, sent as often as it takes; `again` where its images were sent before."""
         place = request["url"]
         problem = ""
         for attempt in range(self.retries + 1):
             self._gate.pass_through(stopped)
-            charge(images, attempt > 0)
+            charge(images, again or attempt > 0)
             asked_to_wait: float | None = None
             try:
                 reply = self._once(request)
             except (self._httpx2.TransportError, self._httpx2.DecodingError, self._httpx2.InvalidURL) as error:
                 if self._is_unsent(error):
-                    charge(-images, attempt > 0)
+                    charge(-images, again or attempt > 0)
                 problem, hopeless = self._problem(error)
                 if hopeless:
                     raise RemoteError(self.hide(f"{place} {problem}")) from None
