@@ -1,9 +1,9 @@
 """Methods that FreeMCG is compared with: one method, one file, one call.
 
 White-box methods take a `torch.nn.Module` and read its gradients: `Gradient(model).attribute(images, target)`.
-Black-box ones take the same `BlackBox` as `FreeMCG`, so that queries count alike: `RISE(black_box, queries=1000)`.
-Counterfactual methods answer `counterfactual(image, target)`: `DiffusionGuided`, `PixelSearch` and `Adversarial`.
-`available()` lists all by name, and `create("guided_ig", model, steps=50)` makes one.
+Black-box methods take the same `BlackBox` as `FreeMCG`, so queries are counted alike: `RISE(black_box, queries=1000)`.
+`DiffusionGuided`, `PixelSearch` and `Adversarial` find counterfactuals: `counterfactual(image, target)`.
+`available()` lists the attribution methods by name, and `create("guided_ig", model, steps=50)` makes one.
 """
 
 from baselines.adversarial import Adversarial

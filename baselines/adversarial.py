@@ -1,6 +1,6 @@
 """The adversarial example: gradient ascent in pixel space (Szegedy et al. 2014, arXiv:1312.6199).
 
-It is the nearest way past the classifier that the gradient shows, and seldom changes what a person sees.
+It follows the gradient to the nearest other decision, and seldom changes what a person sees.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from freemcg.tasks.candidates import Candidates
 class Adversarial(CounterfactualMethod):
     """Counterfactuals by white-box gradient ascent on pixels.
 
-    From the image, steps of length `step` (L2, over all pixels and channels) along the gradient, clipped to [0, 1],
-    until the image *as an 8-bit file* is decided as the target with the wanted confidence: the nearest such image of
-    the way, to within one step. The gradient is that at the rounded image; the way itself is not rounded.
+    The search starts at the image and takes steps of length `step` (L2, over all pixels and channels) along the
+    gradient, clipped to [0, 1]. It ends when the image *as an 8-bit file* is decided as the target with the wanted
+    confidence. So the answer is the first such image on the path, to within one step. The gradient is taken at the
+    rounded image; the path itself is not rounded.
 
     Args:
-        model: from images `(N, C, H, W)` in [0, 1] to logits, in eval mode; it is left as it was found.
-        step: length of a step, > 0. A choice of ours: 0.1 is a tenth of one pixel's range.
+        model: maps images `(N, C, H, W)` in [0, 1] to logits, in eval mode; it is left as it was found.
+        step: length of a step, > 0. The default is our choice: 0.1 is a tenth of one pixel's range.
         steps: the most steps taken.
         denoiser, objective, confidence, seed: as `CounterfactualMethod`.
 
-    `Counterfactual.queries` counts the images that the classifier evaluated, those with a gradient among them: 3 and
-    the steps taken, so at most `steps + 3`.
+    `Counterfactual.queries` counts the images that the classifier evaluated, with or without a gradient. They are the
+    steps taken plus 3, so at most `steps + 3`.
     """
 
     needs_weights = True

@@ -15,19 +15,19 @@ from freemcg.messages.errors import InvalidValue
 class AdversarialGradientIntegration(PathMethod):
     """The gradient integrated along the ascent to other classes, which stand in for base-points.
 
-    For a class `c` the path is `x_0 = x`, `x_{t+1} = clip(x_t + step_size * sign grad f_c(x_t), 0, 1)`, until the
-    decision is `c` or the steps are done; it adds `-grad f_y(x_t) (x_{t+1} - x_t)`. The classes are summed over, so the
-    sum is about `f_y(x) - f_y(x_T)`, added up over the classes. The authors' program steps from `x` each time, so that
-    nothing accumulates; here each step goes on from the last, as the paper defines.
+    For a class `c` the path is `x_0 = x`, `x_{t+1} = clip(x_t + step_size * sign grad f_c(x_t), 0, 1)`. It ends when
+    the decision is `c` or the steps are done. Each step adds `-grad f_y(x_t) (x_{t+1} - x_t)`. The map is the sum over
+    the classes, so its sum is about `f_y(x) - f_y(x_T)`, added up over the classes. Each step continues from the last,
+    as the paper defines. The authors' program steps from `x` each time, so nothing accumulates.
 
     Args:
-        classes: how many other classes, evenly spaced by index; all of them if there are fewer.
+        classes: the number of other classes, evenly spaced by index; all of them if there are fewer.
         steps: the most steps to a class.
-        step_size: of a step, in pixel values.
+        step_size: the length of a step, in pixel values.
         output: as `WhiteBoxMethod`, for both `f_c` and `f_y`; the authors take the probability.
         model, batch_size, progress: as `WhiteBoxMethod`.
 
-    The cost is the most, where no class is reached early; a forward pass a step comes besides.
+    `cost` is the upper bound: it holds if no class is reached early. Each step also costs a forward pass.
     """
 
     cost = "2 * steps * classes"
@@ -65,7 +65,7 @@ class AdversarialGradientIntegration(PathMethod):
             yield list(self._ascent(images, wanted + (wanted >= targets)))[::-1]
 
     def _ascent(self, images: Tensor, wanted: Tensor) -> Iterator[Tensor]:
-        """The images, and at least one point after them, on the way to the classes `wanted` `(B,)`."""
+        """The images and at least one point after them, on the path to the classes `wanted` `(B,)`."""
         yield images
         for step in range(self.steps):
             arrived = (self.scores(images).argmax(dim=1) == wanted)[:, None, None, None]

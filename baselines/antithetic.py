@@ -1,4 +1,4 @@
-"""The gradient from pairs of answers on either side: the one estimator of all zeroth-order methods here."""
+"""The gradient from pairs of answers at mirrored points. All zeroth-order methods here share this estimator."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ def antithetic_gradient(
 ) -> Tensor:
     """`mean_i (f(x_i + s u_i) - f(x_i - s u_i)) u_i / (2 s)`, for directions with mean 0 and covariance 1.
 
-    What is asked about is clipped to [0, 1]. A pixel that can only half move, as black and white ones, shows half of
-    its slope; so each pixel's mean is divided by the share of the way that it moved, `mean (x+ - x-) u / mean 2 s u^2`.
-    Without clipping that share is 1. (The division is ours.)
+    Every query point is clipped to [0, 1]. A black or white pixel can then move one way only, and shows half of its
+    slope. So each pixel's mean is divided by the share of the distance that it moved,
+    `mean (x+ - x-) u / mean 2 s u^2`. Without clipping that share is 1. (The division is ours.)
 
     Args:
-        ask: `f`, from `(N, C, H, W)` in [0, 1] to `(N,)`.
+        ask: `f`, which maps `(N, C, H, W)` in [0, 1] to `(N,)`.
         pairs: `x_i` and `u_i`, each `(C, H, W)`, drawn as they are needed.
         smoothing: `s`.
-        batch_size: pairs that are held at a time. Changes memory, not results.
+        batch_size: the pairs held at a time. It changes memory, not results.
 
-    Costs two queries a pair.
+    Each pair costs two queries.
     """
     remaining = iter(pairs)
     first = next(remaining)

@@ -1,8 +1,8 @@
 """Where a path begins: the image that stands for "nothing to see" (Sturmfels, Lundberg, Lee, Distill 2020).
 
-A base-point is called with images `(N, C, H, W)` in [0, 1] and the number of a draw, and answers images of that shape.
-A random one draws the same numbers for every image, so an image's base-point does not depend on its neighbours; another
-draw number gives other ones.
+A base-point is called with images `(N, C, H, W)` in [0, 1] and the number of a draw, and returns images of that shape.
+A random one draws the same numbers for every image, so an image's base-point does not depend on its neighbours. Another
+draw number gives other random numbers.
 """
 
 from __future__ import annotations
@@ -22,16 +22,12 @@ from freemcg.messages.errors import InvalidType, InvalidValue
 
 
 class BasePoint(ABC):
-    """A way to make base-points. `random` says whether another draw gives another one."""
+    """A kind of base-point. `random` says whether another draw gives another one."""
 
     random: ClassVar[bool] = False
 
     def __call__(self, images: Tensor, draw: int = 0) -> Tensor:
-        """The base-points of images `(N, C, H, W)` in [0, 1], of the same shape.
-
-        Args:
-            draw: the number of the draw.
-        """
+        """The base-points of images `(N, C, H, W)` in [0, 1], of the same shape, for the draw number `draw`."""
         return self._draw(images, draw)
 
     @abstractmethod
@@ -111,7 +107,7 @@ class Blurred(BasePoint):
 
 @dataclass(frozen=True)
 class MaxDistance(BasePoint):
-    """The farthest image there is: each number is 0 or 1, whichever is farther from the image's."""
+    """The farthest image in [0, 1]: each number is 0 or 1, whichever is farther from the image's."""
 
     def _draw(self, images: Tensor, draw: int) -> Tensor:
         return (images < 0.5).to(images.dtype)
@@ -119,7 +115,7 @@ class MaxDistance(BasePoint):
 
 @dataclass(frozen=True, eq=False)
 class FromDataset(BasePoint):
-    """Images of a data set `(M, C, H, W)`, in a shuffled order: `M` draws take each once."""
+    """Images of a data set `(M, C, H, W)`, in a shuffled order: `M` draws take each image once."""
 
     images: Tensor
     seed: int = 0
@@ -151,7 +147,7 @@ def as_base_point(base: float | str | BasePoint) -> BasePoint:
     """A base-point from a brightness, a name in `BASE_POINTS`, or itself.
 
     Raises:
-        TypeError, ValueError: it is none of these.
+        TypeError, ValueError: `base` is none of these.
     """
     if isinstance(base, str):
         if base not in BASE_POINTS:

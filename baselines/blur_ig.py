@@ -19,15 +19,16 @@ DIFFERENCE = 0.01  # in sigma
 class BlurIG(PathMethod):
     """The gradient integrated from a blurred image to the image, as the blur fades.
 
-    The path is `X(s) = G_s * x` with `s` from `max_sigma` down to 0, beyond the border zero, as in the authors' code.
+    The path is `X(s) = G_s * x` with `s` from `max_sigma` down to 0. Pixels beyond the border count as zero, as in the
+    authors' code.
 
     Args:
-        max_sigma: of the strongest blur, in pixels.
-        steps: pieces of the path, evenly spaced in `s`; a gradient each.
-        form: `"increments"` (ours) multiplies gradients, taken at the middle of each piece, with the piece itself, so
-            the sum is `f(x) - f(G * x)` but for the error of the steps, and exactly for a linear function.
-            `"derivative"` is the authors': the gradient at the less blurred end, times `dX/ds` by a forward difference
-            over 0.01 in `s`, times the step in `s`.
+        max_sigma: the standard deviation of the strongest blur, in pixels.
+        steps: pieces of the path, evenly spaced in `s`. Each costs a gradient.
+        form: `"increments"` (ours) multiplies the gradient at the middle of each piece with the piece itself. The sum
+            is then `f(x) - f(G * x)` up to the error of the steps, and exactly for a linear function. `"derivative"` is
+            the authors': the gradient at the less blurred end, times `dX/ds` by a forward difference over 0.01 in `s`,
+            times the step in `s`.
         model, output, batch_size, progress: as `WhiteBoxMethod`.
     """
 

@@ -1,4 +1,4 @@
-"""One budget for every method: the settings with which it spends as much of it as it can, and no more."""
+"""One budget for every method: the settings with which a method spends as much of it as it can, and no more."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from baselines.registry import METHODS
 from freemcg.messages.errors import InvalidValue
 
 SAMPLED = ("smooth_grad", "smooth_grad_squared", "var_grad", "expected_gradients")
-SEARCH_STEPS = 8  # of the line that tangentially_aligned_ig integrates along while it searches
-ASCENT_STEPS = 15  # and of each ascent of adversarial_gradient_integration: its default, and its authors'
-LINE_STEPS = 50  # of geometrically_guided_ig: its default; what is left of the budget goes to its ascents
+SEARCH_STEPS = 8  # on the line that tangentially_aligned_ig integrates along while it searches
+ASCENT_STEPS = 15  # in each ascent of adversarial_gradient_integration: its default and its authors' value
+LINE_STEPS = 50  # of geometrically_guided_ig: its default; its ascents get the rest of the budget
 
 
 def settings_within(name: str, budget: int) -> dict[str, Any]:
-    """Settings for `create(name, ...)` with which an image, for a given target, costs at most `budget`.
+    """Settings for `create(name, ...)` with which one image and a given target cost at most `budget`.
 
-    The unit is the method's own: gradients where it needs weights, queries otherwise. A method without a number of
-    samples or steps, such as `gradient`, costs what it costs, and gets no settings.
+    The unit is gradients if the method needs weights, and queries otherwise. A method without a number of samples or
+    steps, such as `gradient`, has a fixed cost and gets no settings.
 
     Raises:
-        ValueError: there is no such method, or it cannot do with so little.
+        ValueError: there is no such method, or the budget is too small for it.
     """
     if name not in METHODS:
         raise unknown("method", name, METHODS)
@@ -31,7 +31,7 @@ def settings_within(name: str, budget: int) -> dict[str, Any]:
         raise InvalidValue(f"budget must be >= 1, got {budget}")
     settings: dict[str, Any] = {"samples" if name in SAMPLED else "steps": budget}
     if not METHODS[name].needs_weights:
-        settings = {"queries": budget + 1}  # one of which is for the decision, where the target is not given
+        settings = {"queries": budget + 1}  # one is for the decision, in case the target is not given
     elif name in ("gradient", "input_x_gradient"):
         settings = {}
     elif name == "idgi":

@@ -1,4 +1,4 @@
-"""The gradient of an objective of a classifier that can be differentiated, with every image counted."""
+"""The gradient of an objective of a differentiable classifier. Every image is counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from freemcg.messages.errors import InvalidType
 
 
 def wrap_model(model: nn.Module, method: str) -> BlackBox:
-    """A black box around `model`, which must be one that `method` can differentiate: images in [0, 1] in, logits out.
+    """A black box around `model`, which `method` must be able to differentiate: images in [0, 1] in, logits out.
 
     Raises:
         TypeError: `model` can only be queried.
@@ -29,8 +29,8 @@ def counted_gradient(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probabilities `(N, num_classes)`, the objective `(N,)` and its gradient, for images `(N, C, H, W)`.
 
-    The module in `black_box` is differentiated, which no black box allows; each image counts as one of its queries.
-    Nothing is stored in the module's parameters.
+    This differentiates the module in `black_box`, which a black box itself never allows. Each image counts as one of
+    its queries. Nothing is stored in the module's parameters.
     """
     model = black_box.predict
     assert isinstance(model, nn.Module)

@@ -1,4 +1,4 @@
-"""What every counterfactual baseline shares: the checks, the call, what is asked at the end, the record."""
+"""What every counterfactual baseline shares: the checks, the call, the last queries, the record."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from freemcg.tasks.counterfactual import search_counterfactuals
 
 
 class CounterfactualMethod(ABC):
-    """A search for counterfactuals, called and measured as `freemcg.FreeMCG.counterfactual` is.
+    """A search for counterfactuals, called and measured like `freemcg.FreeMCG.counterfactual`.
 
     Args:
-        black_box: the classifier; what is not a `BlackBox` is wrapped in one, as `BlackBox(classifier)`.
-        denoiser: the diffusion model; where the search itself uses none, it only measures how realistic the answer is.
-        objective: what is raised, as `baselines.query_method.QueryMethod`.
-        confidence: target probability wanted of the answer, in (0, 1).
-        seed: of all noise.
+        black_box: the classifier. Anything but a `BlackBox` is wrapped in one, as `BlackBox(classifier)`.
+        denoiser: the diffusion model. If the search itself uses none, it only measures how realistic the answer is.
+        objective: what the search raises, as `baselines.query_method.QueryMethod`.
+        confidence: the target probability that the answer should reach, in (0, 1).
+        seed: the seed of all noise.
 
     Attributes:
         needs_weights, needs_manifold: whether the search differentiates the classifier, or uses a model of the images.
-        cost: images that the classifier evaluates for a counterfactual, as a formula of the settings.
+        cost: the images that the classifier evaluates for one counterfactual, as a formula of the settings.
 
     Raises:
         ValueError: a setting is out of range; the message names it.
@@ -87,11 +87,11 @@ class CounterfactualMethod(ABC):
 
     @abstractmethod
     def _search(self, image: Tensor, target: int) -> Candidates:
-        """Candidates for `image` `(C, H, W)` and a class that it is not decided as."""
+        """Candidates for `image` `(C, H, W)` and the class `target`, which is not its decision."""
 
     @property
     def _checks(self) -> int:
-        """The most candidates that are asked about at the end."""
+        """The most candidates that are queried at the end."""
         return 1
 
     @abstractmethod

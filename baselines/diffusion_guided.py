@@ -1,8 +1,8 @@
-"""Guidance by the classifier's true gradient, through the denoiser: what a query method can at best come near to.
+"""Guidance by the classifier's true gradient, through the denoiser: the bound that query methods can approach.
 
-Classifier guidance (Dhariwal, Nichol 2021, arXiv:2105.05233) of the denoised image, as in DVCE (Augustin et al. 2022,
-arXiv:2210.11841), in the reverse diffusion of `freemcg.tasks.shared_search`: only the
-source of the gradient differs.
+This is classifier guidance (Dhariwal, Nichol 2021, arXiv:2105.05233) of the denoised image, as in DVCE (Augustin et al.
+2022, arXiv:2210.11841). The reverse diffusion is that of `freemcg.tasks.shared_search`; only the source of the gradient
+differs.
 """
 
 from __future__ import annotations
@@ -25,18 +25,20 @@ from freemcg.tasks.shared_search import guidance_factors, polish
 class DiffusionGuided(CounterfactualMethod):
     """Counterfactuals by white-box diffusion guidance.
 
-    Every particle follows its own gradient of the objective at its denoised image, pulled back through the denoiser to
-    the noisy image (the denoiser's vector-Jacobian product: the gradient in the tangent space of the manifold), and is
-    not guided on where its objective is past `search.stop`. All else is `freemcg.tasks.shared_search.shared_search`.
+    Every particle follows its own gradient of the objective at its denoised image. That gradient is pulled back through
+    the denoiser to the noisy image. This vector-Jacobian product is the gradient in the tangent space of the manifold.
+    A particle is no longer guided once its objective is past `search.stop`. All else is as in
+    `freemcg.tasks.shared_search.shared_search`.
 
     Args:
-        model: from images `(N, C, H, W)` in [0, 1] to logits, in eval mode; it is left as it was found.
-        search: its `budget`, `refresh` and `unpaid` mean nothing here: the gradient is exact, and new at every step.
+        model: maps images `(N, C, H, W)` in [0, 1] to logits, in eval mode; it is left as it was found.
+        search: the settings of the search. Its `budget`, `refresh` and `unpaid` have no effect: the gradient is exact
+            and new at every step.
         denoiser, objective, seed: as `CounterfactualMethod`; the wanted confidence is that of `search`.
 
-    `Counterfactual.queries` counts the images that the classifier evaluated, those with a gradient among them: at most
-    `1 + particles * (steps - 1) + particles`, 193 with the defaults. Each gradient also costs a pass back through the
-    denoiser.
+    `Counterfactual.queries` counts the images that the classifier evaluated, with or without a gradient. There are at
+    most `1 + particles * (steps - 1) + particles`, 193 with the defaults. Each gradient also costs a backward pass
+    through the denoiser.
     """
 
     needs_weights = True

@@ -15,13 +15,13 @@ class ExpectedGradients(WhiteBoxMethod):
     """`E[(x - x') grad f(x' + t (x - x'))]` over images `x'` of a data set and `t` uniform in [0, 1].
 
     Args:
-        references: the images `x'`, `(M, C, H, W)` in [0, 1]. `M` samples take each once; more go round again.
-        samples: pairs `(x', t)`. Sample `k` takes its `t` from the `k`-th of as many equal parts of [0, 1] (ours;
-            the mean is the same, the variance smaller).
-        seed: of both draws, the same for every image.
+        references: the images `x'`, `(M, C, H, W)` in [0, 1]. `M` samples take each once; further samples start over.
+        samples: the number of pairs `(x', t)`. [0, 1] is cut into as many equal parts, and sample `k` takes its `t`
+            from the `k`-th. (This is ours: the mean is the same, the variance smaller.)
+        seed: the seed of both draws, which are the same for every image.
         model, output, batch_size, progress: as `WhiteBoxMethod`.
 
-    The sum over an image is, in expectation, `f(x)` less the mean of `f(x')`.
+    In expectation, the sum over an image is `f(x)` minus the mean of `f(x')`.
     """
 
     cost = "samples"

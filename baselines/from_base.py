@@ -1,4 +1,4 @@
-"""What the path methods share that begin at a base-point: the settings, and an average over random draws."""
+"""What path methods that begin at a base-point share: the settings, and an average over random draws."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FromBasePoint(PathMethod):
         base: where the path begins: a brightness in [0, 1] (0 is black), a name (`black`, `white`, `mean`, `uniform`,
             `gaussian`, `blur`, `max_distance`), or one of `baselines.base_points`.
         steps: pieces of the path.
-        n_base: draws of a random base-point, averaged over.
+        n_base: the number of draws of a random base-point. The map is their average.
         model, output, batch_size, progress: as `WhiteBoxMethod`.
     """
 
@@ -47,7 +47,7 @@ class FromBasePoint(PathMethod):
         self.n_base = n_base
 
     def paths(self, images: Tensor, targets: Tensor, gradient: Gradient) -> Iterable[Iterable[Tensor]]:
-        """One path a draw of the base-point; see `PathMethod`."""
+        """One path for each draw of the base-point; see `PathMethod`."""
         return (self._path(self.base(images, draw), images, gradient) for draw in range(self.n_base))
 
     @abstractmethod

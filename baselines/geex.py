@@ -1,4 +1,4 @@
-"""GEEX: integrated gradients of a smoothed classifier, by asking (Cai, Wunder, ICML 2024, arXiv:2308.09381)."""
+"""GEEX: integrated gradients of a smoothed classifier, from queries (Cai, Wunder, ICML 2024, arXiv:2308.09381)."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from freemcg.messages.errors import InvalidValue
 class GEEX(QueryMethod):
     """`(x - x') * mean_i (f(x(t_i) + e_i) - f(x(t_i) - e_i)) e_i / (2 s^2)`, with `x(t) = x' + t (x - x')`.
 
-    In expectation the integrated gradients of `f` smoothed by a Gaussian of deviation `s`; for a linear `f`,
-    `w * (x - x')`. Written from this definition; the authors' program halves the noise but divides by `s^2`, and with
-    mirrored noise walks half of the path. What is asked about is clipped to [0, 1]: see `baselines.antithetic`. The
-    variant with binary masks is not here.
+    In expectation these are the integrated gradients of `f` smoothed by a Gaussian of deviation `s`; for a linear `f`
+    they are `w * (x - x')`. The code follows this definition. The authors' program halves the noise but divides by
+    `s^2`, and with mirrored noise it covers half of the path. Query points are clipped to [0, 1]: see
+    `baselines.antithetic`. The variant with binary masks is not implemented.
 
     Args:
-        queries: `n = (queries - 1) // 2` mirrored pairs, at `t_i = (i + 1/2) / n`.
+        queries: gives `n = (queries - 1) // 2` mirrored pairs, at `t_i = (i + 1/2) / n`.
         base: brightness of the constant base-point `x'`, in [0, 1]. A pixel equal to it gets 0.
-        smoothing: `s`, > 0. The default is a choice of ours: the paper's 1 on digits would leave [0, 1] nearly always.
+        smoothing: `s`, > 0. The default is our choice: with the paper's 1, digits would nearly always leave [0, 1].
         black_box, objective, seed, progress: as `QueryMethod`.
 
-    Costs `2 * n` queries an image, and one more without `target`.
+    An image costs `2 * n` queries, and one more without `target`.
     """
 
     cost = "2 * ((queries - 1) // 2)"

@@ -16,19 +16,19 @@ COMBINATIONS = ("mean", "max")
 class GeometricallyGuidedIG(WhiteBoxMethod):
     """The largest gradients met on short ascents that begin along the straight line from a base-point to the image.
 
-    From each point `X_k = base + k / steps * (x - base)` the score is climbed: `g = grad f(X_k)` is recorded, then
-    `X_k += rate * g`, and so on. `M_k` is the elementwise maximum of the gradients recorded, with their signs, so it
-    favours what speaks for the class. The map is `M_k` averaged over the line, or its maximum. It is complete in
-    neither form. Points are not clipped to [0, 1].
+    An ascent of the score begins at each point `X_k = base + k / steps * (x - base)`: it records `g = grad f(X_k)`,
+    then sets `X_k += rate * g`, and so on. `M_k` is the elementwise maximum of the recorded gradients, with their
+    signs, so it favours what speaks for the class. The map is the mean of `M_k` over the line, or its maximum. Neither
+    form is complete. Points are not clipped to [0, 1].
 
     Args:
         base: the base-point: a brightness, a name, or one of `baselines.base_points`, not random.
         steps: pieces of the line; the ascents begin at its `steps + 1` points.
-        iterations: gradients of an ascent. The authors use 100, or 200.
-        rate: of the ascent, in pixel values squared by the score: its meaning depends on the model's scale.
-        combine: `"mean"`, that of trapezoids over the line (`ig` in the authors' program), or `"max"`.
+        iterations: gradients in each ascent. The authors use 100 or 200.
+        rate: the rate of the ascent, in squared pixel values per unit of score, so it depends on the model's scale.
+        combine: `"mean"`, by trapezoids over the line (`ig` in the authors' program), or `"max"`.
         multiply_by_inputs: whether the map is multiplied by `x - base`. With one iteration and the mean it is then
-            Integrated Gradients by trapezoids. The authors' program does not, or multiplies by `x`.
+            Integrated Gradients by trapezoids. The authors' program does not multiply, or multiplies by `x`.
         model, output, batch_size, progress: as `WhiteBoxMethod`.
     """
 
@@ -78,7 +78,7 @@ class GeometricallyGuidedIG(WhiteBoxMethod):
         return values * (images - start) if self.multiply_by_inputs else values
 
     def _largest(self, points: Tensor, targets: Tensor) -> Tensor:
-        """`M_k`: the maximum of the gradients on the way up."""
+        """`M_k`: the maximum of the gradients on the ascent."""
         largest = torch.full_like(points, -torch.inf)
         for _ in range(self.iterations):
             slope = self.gradient(points, targets)

@@ -17,22 +17,23 @@ from freemcg.messages.errors import InvalidValue
 class GuidedIG(FromBasePoint):
     """The gradient integrated along a path that moves the pixels of the smallest gradient first.
 
-    Every step shortens the L1 distance to the image by the same amount, and adds the gradient at its start times what
-    it moved. The sum over an image is `f(x) - f(base)`, but for an error. Where the gradient of `f` is continuous, the
-    error falls as one over `steps`. Where it jumps, as in a network with ReLU, the path may run along the jumps, where
-    the gradient at the start of a step is not that of the step: the error need not fall with more steps.
+    Every step shortens the L1 distance to the image by the same amount. It adds the gradient at its start times its
+    move. The sum over an image is `f(x) - f(base)`, up to an error. If the gradient of `f` is continuous, the error
+    falls as one over `steps`. In a network with ReLU the gradient jumps, and the path may run along the jumps. The
+    gradient at the start of a step is then not that of the step, and more steps need not lower the error.
 
     Args:
         base, n_base: as `FromBasePoint`.
-        steps: steps from the base-point to the image, one gradient each. They follow one another: none can be batched.
-        fraction: in (0, 1], of the pixel values that may move at a time, those of smallest absolute gradient; 1 is the
-            straight line.
-        max_dist: in [0, 1], how far, as a fraction of the way, a pixel value may run ahead of or lag behind the
-            straight line; 0 is the straight line, 1 does not bound it. The default is that of the authors' code; it
-            bounds within each part where there are `anchors`.
-        anchors: points of the straight line that the path must pass through; it is then a path of `anchors + 1` parts
-            with an equal share of the steps each. The paper has anchors and no `max_dist`, the authors' code the
-            reverse.
+        steps: steps from the base-point to the image, one gradient each. Each needs the one before, so the steps of an
+            image cannot be batched.
+        fraction: the share of pixel values that may move at a time, in (0, 1]: those of smallest absolute gradient. 1
+            is the straight line.
+        max_dist: how far a pixel value may run ahead of or lag behind the straight line, in [0, 1], as a fraction of
+            its length. 0 is the straight line, 1 sets no bound. The default is that of the authors' code. With
+            `anchors`, the bound holds within each part.
+        anchors: the number of points of the straight line that the path must pass through. The path then has
+            `anchors + 1` parts, with an equal share of the steps each. The paper has anchors and no `max_dist`, the
+            authors' code the reverse.
         model, output, batch_size, progress: as `WhiteBoxMethod`.
     """
 
@@ -83,7 +84,7 @@ def guided_path(
 ) -> Iterator[Tensor]:
     """The points after `start` on the guided path to `goal`, both `(B, ...)`; the last is `goal`.
 
-    Each image goes its own way. Positions are kept in float64, the gradient is asked in the images' type.
+    Each image has its own path. Positions are kept in float64; the gradient is computed in the images' type.
     """
     first, last = start.flatten(1).double(), goal.flatten(1).double()
     length = (last - first).abs().sum(dim=1, keepdim=True)
@@ -101,7 +102,7 @@ def guided_path(
 def _advance(here: Tensor, ahead: Tensor, last: Tensor, slope: Tensor, distance: Tensor, fraction: float) -> Tensor:
     """Move the values of smallest slope towards `ahead`, until the L1 distance to `last` has fallen to `distance`.
 
-    All are `(B, D)`, `distance` is `(B, 1)`. Values that have arrived leave their place to those of next larger slope.
+    All are `(B, D)`, `distance` is `(B, 1)`. Once some values have arrived, those of next larger slope move.
     """
     place = math.floor(fraction * (here.shape[1] - 1)) + 1  # the quantile, of the kind "lower"
     for _ in range(math.ceil(1 / fraction) + 2):
@@ -113,6 +114,6 @@ def _advance(here: Tensor, ahead: Tensor, last: Tensor, slope: Tensor, distance:
         ranked = slope.masked_fill(arrived, torch.inf)
         chosen = (ranked <= ranked.kthvalue(place, dim=1, keepdim=True).values) & ~arrived & open_
         reach = torch.where(chosen, (ahead - here).abs(), 0.0).sum(dim=1, keepdim=True)
-        share = (surplus / reach).clamp(max=1.0)  # infinite, and then unused, where none is chosen
+        share = (surplus / reach).clamp(max=1.0)  # infinite if none is chosen, and then unused
         here = torch.where(chosen, torch.lerp(here, ahead, share.where(reach > 0, 0.0)), here)
     return here

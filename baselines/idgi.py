@@ -14,19 +14,19 @@ from freemcg.messages.errors import InvalidType
 
 
 class IDGI(PathMethod):
-    """Along the path of any path method, each rise of the score shared out by squared gradients.
+    """Each rise of the score along a path method's path, divided among the pixels by squared gradients.
 
     With `g_j = grad f(X_j)` a piece of the path gives `(f(X_{j+1}) - f(X_j)) g_j^2 / |g_j|^2`. The sum is
-    `f(X_N) - f(X_0)` exactly, whatever the path and the number of steps. Within a piece all pixels have the same sign;
-    for a linear function this is not Integrated Gradients. A piece where the gradient is zero adds nothing; its rise
+    `f(X_N) - f(X_0)` exactly, for any path and any number of steps. Within a piece all pixels have the same sign;
+    for a linear function this is not Integrated Gradients. A piece whose gradient is zero adds nothing, and its rise
     is in the residual.
 
     Args:
-        path: what makes the path method, from the model and its `output` and `batch_size`: a class, or
+        path: a callable that makes the path method from the model, `output` and `batch_size`: a class, or
             `functools.partial(GuidedIG, steps=50)`.
         model, output, batch_size, progress: as `WhiteBoxMethod`.
 
-    Costs a forward pass for each point of the path besides the gradients.
+    Each point of the path costs a forward pass, besides the gradients.
     """
 
     cost = "path.steps * path.n_base"
@@ -48,7 +48,7 @@ class IDGI(PathMethod):
         self.sums_over_paths = self.path.sums_over_paths
 
     def paths(self, images: Tensor, targets: Tensor, gradient: Gradient) -> Iterable[Iterable[Tensor]]:
-        """Those of the path method."""
+        """The paths of the path method."""
         return self.path.paths(images, targets, gradient)
 
     def _check(self, images: Tensor) -> None:
@@ -57,6 +57,6 @@ class IDGI(PathMethod):
     def _credit(self, slope: Tensor, before: Tensor, after: Tensor, value: Scalar) -> Tensor:
         rise = value(after) - value(before)
         direction = slope / slope.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=torch.finfo(slope.dtype).tiny)
-        squared = direction**2  # of the rescaled gradient: that of a saturated probability would underflow
+        squared = direction**2  # rescaled first: the squared gradient of a saturated probability would underflow
         total = squared.sum(dim=(1, 2, 3), keepdim=True)
         return torch.where(total > 0, rise[:, None, None, None] * squared / total, 0.0)

@@ -14,18 +14,19 @@ from freemcg.messages.errors import InvalidValue
 class IntegratedDecisionGradients(WhiteBoxMethod):
     """Integrated Gradients weighted by how fast the score rises, with samples where it changes fastest.
 
-    On the straight line `X(t)` from the base-point, `a = (x - base) * int grad f(X(t)) (d/dt) f(X(t)) dt`. A first pass
-    reads the score at `steps + 1` even points; the second takes `steps` gradients at points of equal share in its total
-    change (the inverse of the cumulated change; a stretch without change gets a small share, so that none is skipped),
-    each weighted with the length of line it stands for. The authors' program rounds the shares to whole numbers of
-    samples and skips the empty stretches, so that its samples gather near the base-point.
+    `X(t)` is the straight line from the base-point, and `a = (x - base) * int grad f(X(t)) (d/dt) f(X(t)) dt`. A first
+    pass reads the score at `steps + 1` even points. A second takes `steps` gradients, at points that divide the score's
+    total change into equal shares. They come from the inverse of the cumulated change; a stretch without change gets a
+    small share, so none is skipped. Each gradient is weighted with the length of line that it stands for. The authors'
+    program rounds the shares to whole numbers of samples and skips the empty stretches, so its samples gather near the
+    base-point.
 
-    The sum over an image is the integral of `((d/dt) f)^2`, not `f(x) - f(base)`; for a linear function the map is
+    The sum over an image is the integral of `((d/dt) f)^2`, not `f(x) - f(base)`. For a linear function the map is
     `(w . (x - base)) w (x - base)`.
 
     Args:
         base: the base-point: a brightness, a name, or one of `baselines.base_points`, not random.
-        steps: pieces of the line, and gradients.
+        steps: pieces of the line, and the number of gradients.
         model, output, batch_size, progress: as `WhiteBoxMethod`.
     """
 
@@ -66,9 +67,9 @@ class IntegratedDecisionGradients(WhiteBoxMethod):
 
 
 def sample_edges(values: Tensor) -> Tensor:
-    """Cut [0, 1] into `N` pieces of equal share in the change of `values` `(B, N + 1)` at even points: `(B, N + 1)`.
+    """Edges `(B, N + 1)` that cut [0, 1] into `N` pieces of equal share in the change of `values` at even points.
 
-    Where a curve changes, a twentieth of the pieces is spread evenly all the same.
+    `values` is `(B, N + 1)`. A twentieth of the pieces is always spread evenly; without any change, all are.
     """
     changes = values.diff(dim=1).abs()
     count = changes.shape[1]

@@ -16,12 +16,12 @@ class IntegratedGradients(FromBasePoint):
 
     Args:
         base, n_base: as `FromBasePoint`.
-        steps: gradients an image and draw, each at the middle of a piece of the line.
-        multiply_by_inputs: `False` gives the mean gradient along the line, without the factor `x - base`; that is what
-            Bordt et al. 2023 measure on MNIST. The residual stays that of the complete form.
+        steps: gradients per image and draw, each at the middle of a piece of the line.
+        multiply_by_inputs: `False` gives the mean gradient along the line, without the factor `x - base`. Bordt et al.
+            2023 measure that form on MNIST. The residual stays that of the complete form.
         model, output, batch_size, progress: as `WhiteBoxMethod`.
 
-    The sum over an image is `f(x) - f(base)`, but for the error of the steps. A pixel equal to the base-point gets 0.
+    The sum over an image is `f(x) - f(base)`, up to the error of the steps. A pixel equal to the base-point gets 0.
     """
 
     cost = "steps * n_base"

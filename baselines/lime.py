@@ -17,14 +17,14 @@ from freemcg.messages.errors import InvalidValue
 
 
 class LIME(PatchMethod):
-    """Coefficients of a linear surrogate of the answers, patches being there or not with probability 1/2.
+    """Coefficients of a linear surrogate of the answers. Each patch is present with probability 1/2.
 
     Args:
         kernel_width: samples are weighted `exp(-d^2 / (2 * kernel_width^2))`, with `d` their cosine distance from the
-            image: the larger the more alike. Default as in captum.
-        shrinkage: of the Lasso. At 0 the surrogate is ordinary weighted least squares, which alone is exact on a linear
-            `f`; captum's default is 0.01.
-        black_box, queries, patch, base, objective, seed, progress: as `PatchMethod`, with its cost.
+            image. A larger width makes the weights more alike. The default is captum's.
+        shrinkage: the penalty of the Lasso. At 0 the surrogate is ordinary weighted least squares; only that is exact
+            on a linear `f`. The default is captum's 0.01.
+        black_box, queries, patch, base, objective, seed, progress: as `PatchMethod`. The cost is the same too.
     """
 
     def __init__(

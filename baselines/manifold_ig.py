@@ -18,24 +18,25 @@ from manifolds import Geodesic, geodesic
 
 
 class Autoencoder(Protocol):
-    """What makes images from latents, such as a VAE, in eval mode."""
+    """A model that makes images from latents, such as a VAE, in eval mode."""
 
     def encode(self, images: Tensor, /) -> Tensor:
-        """Latents `(N, k)` of images `(N, C, H, W)` in [0, 1]; of a VAE, the posterior mean."""
+        """Latents `(N, k)` of images `(N, C, H, W)` in [0, 1]. A VAE returns the posterior mean."""
 
     def decode(self, latents: Tensor, /) -> Tensor:
-        """Images `(N, C, H, W)` in [0, 1] of latents `(N, k)`, differentiable."""
+        """Images `(N, C, H, W)` in [0, 1] of latents `(N, k)`; it must be differentiable."""
 
 
 @dataclass(frozen=True)
 class ManifoldAttribution(PathAttribution):
-    """What Manifold IG answers: the path ends at the image's reconstruction, not at the image.
+    """The result of Manifold IG. Its path ends at the image's reconstruction, not at the image.
 
     Attributes:
-        values, residual: as `PathAttribution`; complete between the two decoded ends.
+        values, residual: as `PathAttribution`. The values are complete between the two decoded ends.
         distance: `|x - g(E(x))|`, the L2 distance from the image to the end of the path, `(N,)`.
         score_gap: `f(x) - f(g(E(x)))`, `(N,)`.
-        energy, straight_energy: of the path and of the decoded straight line, `(N,)`; see `manifolds.Geodesic`.
+        energy, straight_energy: the energy of the path and that of the decoded straight line, `(N,)`; see
+            `manifolds.Geodesic`.
     """
 
     distance: Tensor
@@ -48,22 +49,22 @@ AGGREGATIONS = ("increments", "mean")
 
 
 class ManifoldIG(PathMethod):
-    """The gradient integrated along the geodesic, among images that a decoder can make, from a base-point to the image.
+    """The gradient integrated from a base-point to the image, along a geodesic of images that a decoder can make.
 
-    Both ends are encoded, and joined by a geodesic of the decoder's metric (`manifolds.geodesic`); the decoded curve is
+    Both ends are encoded and joined by a geodesic of the decoder's metric (`manifolds.geodesic`). The decoded curve is
     the path.
 
     Args:
-        aggregation: `"increments"`, as the paper defines it: each gradient times its piece of the path. `"mean"`, as
-            the authors' program has it: the mean gradient times the difference of the ends, which is the same on a
-            straight, evenly divided path, and not complete on a curve.
-        vae: with `encode` and `decode`.
+        aggregation: `"increments"` is the paper's definition: each gradient times its piece of the path. `"mean"` is
+            that of the authors' program: the mean gradient times the difference of the ends. On a straight, evenly
+            divided path both are the same. On a curve `"mean"` is not complete.
+        vae: the autoencoder, with `encode` and `decode`.
         base: the base-point that is encoded: a brightness, a name, or one of `baselines.base_points`, not random.
-        steps: pieces of the path; a gradient each, at its middle.
+        steps: pieces of the path. Each costs a gradient, at its middle.
         sweeps: the most sweeps of the geodesic; 0 decodes the straight line in latent space (EIG, Jha et al. 2020).
         model, output, batch_size, progress: as `WhiteBoxMethod`.
 
-    Costs `steps - 1` vector-Jacobian products of the decoder a sweep besides.
+    Each sweep also costs `steps - 1` vector-Jacobian products of the decoder.
     """
 
     cost = "steps"
@@ -103,7 +104,7 @@ class ManifoldIG(PathMethod):
         self.aggregation = aggregation
 
     def explain(self, images: Tensor, target: Target = None) -> ManifoldAttribution:
-        """As `attribute`, with the residual and what the path is like."""
+        """As `attribute`, with the residual and the measures of the path."""
         return joined(self._in_batches(self._explain, images, target))
 
     def paths(self, images: Tensor, targets: Tensor, gradient: Gradient) -> Iterable[Iterable[Tensor]]:

@@ -1,4 +1,4 @@
-"""Refusing a name that is not known, with the nearest one that is."""
+"""The refusal of an unknown name, which offers the nearest known one."""
 
 from __future__ import annotations
 

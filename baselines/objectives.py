@@ -1,4 +1,4 @@
-"""The scalars that query methods explain, by name: `freemcg.gradient.objective`'s, and the probability itself."""
+"""The scalars that query methods explain, by name: those of `freemcg.gradient.objective`, and the probability."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from freemcg.messages.errors import InvalidValue
 
 
 def probability(log_probabilities: Tensor, target: int) -> Tensor:
-    """`p_t`: what RISE was defined with. It saturates, and then a small change of the image does not show."""
+    """`p_t`, with which RISE was defined. Once it saturates, a small change of the image does not show in it."""
     return log_probabilities[:, target].exp()
 
 
@@ -20,7 +20,7 @@ def objective_function(objective: str | Objective) -> Objective:
     """An objective by its name, or a callable as it is.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: no objective has that name.
     """
     if not isinstance(objective, str):
         return objective

@@ -20,14 +20,14 @@ class Occlusion(QueryMethod):
 
     Args:
         queries: the most that may be asked.
-        window, stride: side of the window, and how far it moves, `1 <= stride <= window`; give both or neither.
-            Without, the stride is the smallest for which `queries` suffices, and the window is twice as wide: a choice
-            of ours.
+        window, stride: side of the window, and how far it moves, `1 <= stride <= window`. Give both or neither. By
+            default the stride is the smallest for which `queries` suffices, and the window is twice as wide (our
+            choice).
         base: brightness of the window, in [0, 1].
-        black_box, objective, seed, progress: as `QueryMethod`. There is nothing random.
+        black_box, objective, seed, progress: as `QueryMethod`. Nothing here is random.
 
-    Costs `1 + (ceil((H - window) / stride) + 1) * (ceil((W - window) / stride) + 1)` queries an image, and one more
-    without `target`. All channels are covered at once.
+    An image costs `1 + (ceil((H - window) / stride) + 1) * (ceil((W - window) / stride) + 1)` queries, and one more
+    without `target`. The window covers all channels at once.
     """
 
     cost = "1 + windows, at most queries - 1"
@@ -60,7 +60,7 @@ class Occlusion(QueryMethod):
         return self._plan(shape)[2]
 
     def _plan(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
-        """Window, stride, and what they cost."""
+        """The window, the stride, and their cost in queries."""
         _, height, width = shape
         side = min(height, width)
         if self.window is None or self.stride is None:

@@ -1,4 +1,4 @@
-"""What LIME and KernelSHAP share: patches that are there or not, and a linear surrogate of the answers."""
+"""What LIME and KernelSHAP share: patches that are present or missing, and a linear surrogate of the answers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from freemcg.messages.errors import InvalidValue
 
 
 class PatchMethod(QueryMethod):
-    """An attribution to square patches, from answers for the image with some of them replaced by a constant.
+    """An attribution to square patches, from answers about the image with some of them replaced by a constant.
 
-    A patch's value is shared evenly among its pixels and channels, so that a map sums to what the patches do.
+    A patch's value is divided evenly among its pixels and channels, so a map has the same sum as the patches' values.
 
     Args:
-        queries: `queries - 1` images with random patches missing are asked about. Give a few times as many as there are
-            patches: with fewer than patches, the surrogate is not determined.
-        patch: side of a patch; those at the right and the lower border may be smaller.
+        queries: `queries - 1` images with random patches missing are queried. Give a few times as many queries as there
+            are patches: with fewer queries than patches, the surrogate is not determined.
+        patch: side of a patch. Patches at the right and the lower border may be smaller.
         base: brightness of a missing patch, in [0, 1].
         black_box, objective, seed, progress: as `QueryMethod`.
 
-    Costs `queries - 1` queries an image, and one more without `target`.
+    An image costs `queries - 1` queries, and one more without `target`.
     """
 
     cost = "queries - 1"
@@ -64,7 +64,7 @@ class PatchMethod(QueryMethod):
 
     def _attribute(self, image: Tensor, target: int) -> Tensor:
         mask = patch_mask(tuple(image.shape), self.patch)
-        here = image.cpu()  # captum draws on the device of the image, and here it draws from a generator of the CPU
+        here = image.cpu()  # captum draws on the image's device, and the seeded generator is the CPU's
         with seeded(self.seed):
             values: Tensor = self._surrogate(lambda images: self._ask(images, target)).attribute(
                 here[None],
@@ -77,11 +77,11 @@ class PatchMethod(QueryMethod):
 
     @abstractmethod
     def _surrogate(self, ask: Callable[[Tensor], Tensor]) -> Any:
-        """The method of captum, around the answers."""
+        """Captum's method, around the function `ask` that queries."""
 
 
 def patch_mask(shape: tuple[int, ...], patch: int) -> Tensor:
-    """The number of each pixel's patch, row by row, `(C, H, W)`."""
+    """The number of each pixel's patch, `(C, H, W)`. Patches are numbered row by row."""
     channels, height, width = shape
     rows, columns = torch.arange(height) // patch, torch.arange(width) // patch
     return (rows[:, None] * math.ceil(width / patch) + columns).expand(channels, height, width)

@@ -15,7 +15,7 @@ Gradient = Callable[[Tensor], Tensor]
 
 
 def pieces(points: Iterable[Tensor], gradient: Gradient, *, rule: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The pieces of a path one after another: `G_j, X_j, X_{j+1}`. Arguments, errors and cost as `integrate`."""
+    """The pieces of a path, one after another: `G_j, X_j, X_{j+1}`. For arguments and cost see `integrate`."""
     if rule not in RULES:
         raise InvalidValue(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
     start: Tensor | None = None
@@ -39,16 +39,19 @@ def pieces(points: Iterable[Tensor], gradient: Gradient, *, rule: str) -> Iterat
 def integrate(points: Iterable[Tensor], gradient: Gradient, *, rule: str = "midpoint") -> Tensor:
     """Integrate a gradient along a path, elementwise.
 
-    For a linear function every rule is exact with any number of points; on a straight path `midpoint` and `trapezoid`
-    are exact for a quadratic one as well. The sum over an image approaches `f(X_N) - f(X_0)`.
+    For a linear function every rule is exact with any number of points. On a straight path `midpoint` and `trapezoid`
+    are exact for a quadratic function too. The sum over an image approaches `f(X_N) - f(X_0)`.
 
     Args:
         points: `X_0 .. X_N`, each `(B, C, H, W)`; at least two. They are taken one after another, never all at once.
-        gradient: of the function, at `(B, C, H, W)`.
-        rule: where `G_j` is taken: at the `left` or `right` end of a piece, the mean of both (`trapezoid`), or
-            `midpoint`.
+        gradient: the gradient of the function, at points `(B, C, H, W)`.
+        rule: where `G_j` is taken: at the `left` or `right` end of a piece, as the mean of both (`trapezoid`), or at
+            the `midpoint`.
 
-    Costs N gradients an image, N + 1 for `trapezoid`.
+    Raises:
+        ValueError: there is no such rule, or there are fewer than two points.
+
+    An image costs N gradients, and N + 1 with `trapezoid`.
     """
     total: Tensor | float = 0.0
     for slope, start, end in pieces(points, gradient, rule=rule):
@@ -62,7 +65,7 @@ def straight_line(start: Tensor, end: Tensor, steps: int) -> Iterable[Tensor]:
 
 
 def remembering(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The function, which answers a second question about the very same tensor, in a row, without work."""
+    """The same function, which keeps its last value and returns it if the next call is for the very same tensor."""
     last: list[Tensor] = []
 
     def ask(points: Tensor) -> Tensor:

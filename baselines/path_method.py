@@ -1,4 +1,4 @@
-"""What every path method shares: points to follow, attributions along them, and what the steps left out."""
+"""What every path method shares: the points of a path, attributions along them, and what the steps left out."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Scalar = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class PathAttribution:
-    """What a path method answers.
+    """The result of a path method.
 
     Attributes:
         values: the attributions, of the shape of the images.
-        residual: `f(X_N) - f(X_0) - sum(values)`, `(N,)`: what the steps left out. Where a method averages over
-            base-points, so does this.
+        residual: `f(X_N) - f(X_0) - sum(values)`, `(N,)`: what the steps left out. A method that averages over
+            base-points averages this too.
     """
 
     values: Tensor
@@ -41,13 +41,13 @@ class PathMethod(WhiteBoxMethod):
 
     @abstractmethod
     def paths(self, images: Tensor, targets: Tensor, gradient: Gradient) -> Iterable[Iterable[Tensor]]:
-        """The paths followed, each its points `X_0 .. X_N` from the base end to the end at the images.
+        """The paths to follow, each as its points `X_0 .. X_N`, from the base to the images.
 
         Args:
             images: `(B, C, H, W)`; each point has this shape.
             targets: `(B,)`.
-            gradient: of the scalar explained. A path that chooses its next point by it at the last one pays nothing:
-                the engine asks for the same.
+            gradient: the gradient of the scalar explained. A path may choose its next point by the gradient at the
+                last one at no cost, since the engine needs the same gradient.
         """
 
     def explain(self, images: Tensor, target: Target = None) -> PathAttribution:
@@ -81,15 +81,15 @@ class PathMethod(WhiteBoxMethod):
         return PathAttribution(torch.as_tensor(values) / share, torch.as_tensor(residual) / share)
 
     def _credit(self, slope: Tensor, before: Tensor, after: Tensor, value: Scalar) -> Tensor:
-        """The share that the piece of a path from `before` to `after` has in `f(X_N) - f(X_0)`."""
+        """What the piece of a path from `before` to `after` contributes to `f(X_N) - f(X_0)`."""
         return slope * (after - before)
 
     def _value(self, slope: Tensor, credit: Tensor) -> Tensor:
-        """What one piece adds to the attributions: its share, unless a method says otherwise."""
+        """What one piece adds to the attributions: its credit, unless a method overrides this."""
         return credit
 
 
 def joined(parts: list[Answer]) -> Answer:
-    """One answer from those of several batches: every field has one row an image."""
+    """One result from those of several batches. Every field has one row per image."""
     names = [field.name for field in fields(parts[0])]
     return type(parts[0])(*(torch.cat([getattr(part, name) for part in parts]) for name in names))

@@ -1,6 +1,7 @@
-"""Zeroth-order search in pixel space under a query budget: what asking alone finds, with no model of the images.
+"""Zeroth-order search in pixel space under a query budget: what queries alone find, without a model of the images.
 
-Antithetic natural evolution strategies (Wierstra et al. 2014; as an attack: Ilyas et al. 2018, arXiv:1804.08598).
+The method is antithetic natural evolution strategies (Wierstra et al. 2014). Ilyas et al. 2018 (arXiv:1804.08598) use
+it as an attack.
 """
 
 from __future__ import annotations
@@ -24,22 +25,22 @@ from freemcg.tasks.candidates import Candidates
 class PixelSearch(CounterfactualMethod):
     """Counterfactuals by black-box ascent on pixels.
 
-    An iteration estimates the gradient from `directions` pairs of images, `x + smoothing * u` and `x - smoothing * u`
-    clipped to [0, 1], steps along it by the length `step` (L2, over all pixels and channels), clips, and asks about the
-    image reached as an 8-bit file. It ends where that is decided as the target with the wanted confidence. The answer
-    is the image reached with the largest target probability.
+    An iteration estimates the gradient from `directions` pairs of images, `x + smoothing * u` and `x - smoothing * u`,
+    clipped to [0, 1]. It takes a step of length `step` along it (L2, over all pixels and channels), clips, and queries
+    the image reached as an 8-bit file. The search ends once that image is decided as the target with the wanted
+    confidence. The answer is the image reached with the largest target probability.
 
     Args:
-        queries: the most that a counterfactual may cost, all told.
-        directions: pairs an iteration.
-        smoothing: standard deviation of the noise `u` in pixels, > 0.
+        queries: the most that a counterfactual may cost, all queries included.
+        directions: the number of pairs in an iteration.
+        smoothing: standard deviation of the noise `u`, in pixel values, > 0.
         step: length of a step, > 0.
         black_box, denoiser, objective, confidence, seed: as `CounterfactualMethod`. The denoiser guides nothing.
 
-    Costs `2 + iterations * (2 * directions + 1)` queries: one for the image, those of the iterations, and one at the
-    end. There are at most `(queries - 2) // (2 * directions + 1)` iterations, fewer where the budget of the black box
-    holds fewer. The defaults are choices of ours: what most often changed the decision on 32x32 digits with 105
-    queries (so long a step shows as noise; with more queries, a shorter one does).
+    The cost is `2 + iterations * (2 * directions + 1)` queries: one for the image, those of the iterations, and one at
+    the end. There are at most `(queries - 2) // (2 * directions + 1)` iterations, or fewer if the budget of the black
+    box holds fewer. The defaults are our choice: on 32x32 digits with 105 queries they changed the decision most often.
+    A step of that length shows as noise; with more queries, a shorter one suffices.
     """
 
     needs_weights = False
@@ -97,7 +98,7 @@ class PixelSearch(CounterfactualMethod):
         )
 
     def _iterations(self) -> tuple[int, bool]:
-        """How many iterations are paid for, and whether the black box's budget holds fewer than the settings."""
+        """The number of iterations that can be paid for, and whether the budget cuts those of the settings."""
         each, wanted = 2 * self.directions + 1, (self.queries - 2) // (2 * self.directions + 1)
         remaining = self.black_box.remaining
         affordable = wanted if remaining is None else min(wanted, remaining // each)
@@ -106,7 +107,8 @@ class PixelSearch(CounterfactualMethod):
     def _gradient(self, image: Tensor, noise: Tensor, target: int) -> Tensor:
         """`mean_i (f(x + s u_i) - f(x - s u_i)) u_i / (2 s)`.
 
-        A pixel that can only half move counts half; to undo that, as in `baselines.antithetic`, makes the search worse.
+        A black or white pixel moves half as far, and counts half. To undo that, as `baselines.antithetic` does, makes
+        the search worse.
         """
         pairs = torch.cat([image + self.smoothing * noise, image - self.smoothing * noise]).clamp(0, 1)
         above, below = self.objective(self.black_box(pairs), target).chunk(2)

@@ -1,4 +1,4 @@
-"""What every attribution method that only asks shares: the checks, the budget, the call."""
+"""What every attribution method that only queries shares: the checks, the budget, the call."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Target = int | str | Tensor | Sequence[int | str] | None
 
 
 class QueryMethod(ABC):
-    """An attribution method that only asks the classifier, as `freemcg.FreeMCG` does.
+    """An attribution method that only queries the classifier, as `freemcg.FreeMCG` does.
 
     Args:
-        black_box: the classifier; what is not a `BlackBox` is wrapped in one, as `BlackBox(classifier)`.
-        queries: the most that an attribution of one image costs. One of them is for the decision, where `target` does
-            not name the class, so that a map does not depend on whether it does.
+        black_box: the classifier. Anything but a `BlackBox` is wrapped in one, as `BlackBox(classifier)`.
+        queries: the most that an attribution of one image costs. One query is kept for the decision, in case `target`
+            does not name the class. So the map is the same whether it does or not.
         objective: the scalar explained: `"log_odds"`, `"log_probability"`, `"logit"`, `"margin"`, `"probability"`, or a
-            callable from log-probabilities `(N, num_classes)` and the target to values `(N,)`.
-        seed: of all random numbers; every image meets the same ones.
+            callable that maps log-probabilities `(N, num_classes)` and the target to values `(N,)`.
+        seed: the seed of all random numbers, which are the same for every image.
         progress: show a bar over the images.
 
     Attributes:
         needs_weights, needs_manifold: whether the method differentiates the classifier, or needs a model of the images.
-        cost: queries an image, as a formula of the settings.
+        cost: queries per image, as a formula of the settings.
 
     Raises:
         ValueError: a setting is out of range; the message names it.
@@ -64,10 +64,10 @@ class QueryMethod(ABC):
         """Signed attributions of images `(N, C, H, W)` in [0, 1], same shape.
 
         Args:
-            target: class index or name, for all or one an image; `None` explains each decision made.
+            target: a class index or name, for all images or one per image; `None` explains each image's decision.
 
         Raises:
-            QueryBudgetExceeded: the budget of the black box does not hold all images; nothing was asked.
+            QueryBudgetExceeded: the budget of the black box does not hold all images. No query was spent.
         """
         check_images(images)
         targets = self._targets(target, len(images))
@@ -85,14 +85,14 @@ class QueryMethod(ABC):
 
     @abstractmethod
     def _attribute(self, image: Tensor, target: int) -> Tensor:
-        """Attribution of one image `(C, H, W)`, for `_price(image.shape)` queries."""
+        """The attribution of one image `(C, H, W)`. It costs `_price(image.shape)` queries."""
 
     @abstractmethod
     def _price(self, shape: tuple[int, ...]) -> int:
-        """Queries for an image `(C, H, W)`, at most `queries - 1`: the decision is not among them."""
+        """Queries for an image `(C, H, W)`, without the one for the decision; at most `queries - 1`."""
 
     def _ask(self, images: Tensor, target: int) -> Tensor:
-        """The scalar explained, `(N,)`. Costs N queries."""
+        """The scalar explained, `(N,)`. It costs N queries."""
         return self.objective(self.black_box(images), target)
 
     def _targets(self, target: Target, count: int) -> list[int | str | None]:

@@ -1,4 +1,4 @@
-"""Every method by its name."""
+"""Every attribution method by its name."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ METHODS: dict[str, type[Any]] = {
 
 
 def available() -> tuple[str, ...]:
-    """The names of all methods.
+    """The names of all attribution methods.
 
-    Their classes, `METHODS[name]`, say whether a method `needs_weights` or `needs_manifold`, and its `cost`.
+    The class `METHODS[name]` says whether the method `needs_weights` or `needs_manifold`, and what its `cost` is.
     """
     return tuple(METHODS)
 
@@ -64,11 +64,11 @@ def create(name: str, model: Any, **settings: Any) -> Any:
 
     Args:
         name: one of `available()`.
-        model: a `torch.nn.Module` where the method needs weights, else a black box.
-        settings: as the method's constructor takes them.
+        model: a `torch.nn.Module` if the method needs weights, else a black box.
+        settings: the keyword arguments of the method's constructor.
 
     Raises:
-        ValueError: there is no such method, it has no such setting, or it needs one that is not given.
+        ValueError: there is no such method, it has no such setting, or a setting that it needs is missing.
     """
     if name not in METHODS:
         raise unknown("method", name, METHODS)

@@ -1,4 +1,4 @@
-"""RISE: how the answer goes with what random masks leave of the image (Petsiuk, Das, Saenko 2018, arXiv:1806.07421)."""
+"""RISE: how the answer depends on what random masks keep of the image (Petsiuk, Das, Saenko 2018, arXiv:1806.07421)."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from freemcg.messages.errors import InvalidValue
 class RISE(QueryMethod):
     """`S(u) = sum_i (f(x * M_i) - c) M_i(u) / (n p)` over `n` smooth random masks; one map, the same in every channel.
 
-    A mask is a `cells` x `cells` grid that is 1 with probability `keep`, enlarged bilinearly to one cell more than the
-    image and cropped at random; beyond the centres of its outermost cells the grid is reflected, as in the authors'
-    code. Masked pixels go to black. Masks are made as they are needed and not kept.
+    A mask is a `cells` x `cells` grid, each cell 1 with probability `keep`. It is enlarged bilinearly to one cell more
+    than the image, and cropped at random. Beyond the centres of its outermost cells the grid is reflected, as in the
+    authors' code. Masked pixels become black. Masks are made as they are needed and not kept.
 
     Args:
         queries: `n = queries - 1`. The paper uses 4,000 to 8,000.
-        cells: cells a side of the grid; `keep`: `p`, in (0, 1).
-        centred: whether `c` is the mean answer, which makes the map signed, and 0 for a constant `f`; else it is 0, as
-            published, and with few masks the map mostly tells how often each pixel was kept. With independent masks on
-            a linear `f`, the expectation is `(1 - p) w x`, and as published `p f(x)` more, at every pixel.
+        cells: the number of cells along a side of the grid.
+        keep: `p`, in (0, 1).
+        centred: `True` takes the mean answer as `c`. The map is then signed, and 0 for a constant `f`. `False` takes 0,
+            as published; with few masks, the map then mostly shows how often each pixel was kept. With independent
+            masks and a linear `f`, the expectation at every pixel is `(1 - p) w x`, and `p f(x)` more as published.
         objective: the probability by default, as published.
         black_box, seed, progress: as `QueryMethod`.
 
-    Costs `queries - 1` queries an image, and one more without `target`.
+    An image costs `queries - 1` queries, and one more without `target`.
     """
 
     cost = "queries - 1"
@@ -79,18 +80,18 @@ class RISE(QueryMethod):
         return values.to(image).expand_as(image)
 
     def mask(self, index: int, height: int, width: int) -> Tensor:
-        """The mask `index`, `(height, width)` in [0, 1]."""
+        """The mask number `index`, `(height, width)` in [0, 1]."""
         generator = generator_for(self.seed, "rise", index)
         grid = (torch.rand(self.cells, self.cells, generator=generator) < self.keep).float()
         sizes = math.ceil(height / self.cells), math.ceil(width / self.cells)
         top, left = (int(torch.randint(size, (), generator=generator)) for size in sizes)
         rows, columns = (_stretched(self.cells, (self.cells + 1) * size) for size in sizes)
         mask = rows[top : top + height] @ grid @ columns[left : left + width].T
-        return mask.clamp(0, 1)  # sums round past 1
+        return mask.clamp(0, 1)  # rounding can bring sums past 1
 
 
 def _stretched(cells: int, size: int) -> Tensor:
-    """The weights `(size, cells)` of a row of cells stretched linearly, reflected about its outermost centres."""
+    """Weights `(size, cells)` that stretch a row of cells linearly, reflected about its outermost centres."""
     places = torch.arange(cells)
     at = (torch.arange(size) + 0.5) * cells / size - 0.5
     at = (cells - 1 - (cells - 1 - at.abs()).abs()).clamp(min=0)

@@ -1,4 +1,4 @@
-"""SmoothGrad (Smilkov et al. 2017, arXiv:1706.03825) and the two other moments of the same noisy gradients."""
+"""SmoothGrad (Smilkov et al. 2017, arXiv:1706.03825) and two other moments of the same noisy gradients."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class NoisyGradients(WhiteBoxMethod):
     """A moment of `grad f(x + s e)` over standard normal `e`.
 
     Args:
-        noise: `s`: a fraction of the range `max(x) - min(x)` of each image where `relative`, else in pixel values.
-            Noisy images are not clipped to [0, 1]: that would bias the mean.
-        samples: noisy copies.
-        seed: of the noise, which belongs to the number of the sample and is the same for every image.
+        noise: `s`. It is a fraction of each image's range `max(x) - min(x)` if `relative`, else in pixel values. Noisy
+            images are not clipped to [0, 1], since that would bias the mean.
+        samples: the number of noisy copies.
+        seed: the seed of the noise. It depends on the number of the sample, and is the same for every image.
         model, output, batch_size, progress: as `WhiteBoxMethod`.
 
-    The defaults are those of the `saliency` package; Bordt et al. 2023 use `noise=0.02, relative=False` on MNIST.
+    The defaults are those of the `saliency` package. Bordt et al. 2023 use `noise=0.02, relative=False` on MNIST.
     """
 
     cost = "samples"
@@ -67,16 +67,16 @@ class NoisyGradients(WhiteBoxMethod):
 
 
 class SmoothGrad(NoisyGradients):
-    """The mean of noisy gradients: signed. Arguments as `NoisyGradients`."""
+    """The mean of noisy gradients. It is signed. Its arguments are those of `NoisyGradients`."""
 
     def _moment(self, mean: Tensor, variance: Tensor) -> Tensor:
         return mean
 
 
 class SmoothGradSquared(NoisyGradients):
-    """The mean of their squares (Hooker et al. 2019, arXiv:1806.10758): never negative.
+    """The mean of the squares of noisy gradients (Hooker et al. 2019, arXiv:1806.10758).
 
-    Arguments as `NoisyGradients`.
+    It is never negative. Its arguments are those of `NoisyGradients`.
     """
 
     def _moment(self, mean: Tensor, variance: Tensor) -> Tensor:
@@ -84,9 +84,9 @@ class SmoothGradSquared(NoisyGradients):
 
 
 class VarGrad(NoisyGradients):
-    """Their variance (Adebayo et al. 2018, arXiv:1810.03307), that of the samples at hand: never negative.
+    """The variance of noisy gradients over the samples drawn (Adebayo et al. 2018, arXiv:1810.03307).
 
-    Arguments as `NoisyGradients`.
+    It is never negative. Its arguments are those of `NoisyGradients`.
     """
 
     def _moment(self, mean: Tensor, variance: Tensor) -> Tensor:

@@ -20,14 +20,14 @@ Start = float | str | BasePoint
 
 @dataclass(frozen=True)
 class AlignedAttribution(PathAttribution):
-    """What Tangentially Aligned IG answers.
+    """The result of Tangentially Aligned IG.
 
     Attributes:
         values, residual: as `PathAttribution`.
-        base_points: those found, of the shape of the images.
-        alignments: the best so far, at each start and after each iteration from it, `(N, starts * (iterations + 1))`;
-            the last is that of `values`. Optimised directly, it measures the search and not the method. 0 where the
-            attribution is zero.
+        base_points: the base-points found, of the shape of the images.
+        alignments: the best alignment so far, at each start and after each iteration from it,
+            `(N, starts * (iterations + 1))`. The last is that of `values`. It is what the search optimises, so it
+            measures the search and not the method. It is 0 if the attribution is zero.
     """
 
     base_points: Tensor
@@ -37,21 +37,21 @@ class AlignedAttribution(PathAttribution):
 class TangentiallyAlignedIG(PathMethod):
     """Integrated Gradients from the base-point whose attribution lies most in the tangent space.
 
-    The base-point `a` maximises `mu(a) = |P IG(x; a)| / |IG(x; a)|` in [0, 1]^D, by Adam; the best met is kept, so the
-    result is never less aligned than any of the starts. The paper does not say how it searches: optimiser, rate, number
-    of iterations and stop are ours.
+    The base-point `a` maximises `mu(a) = |P IG(x; a)| / |IG(x; a)|` in [0, 1]^D, by Adam. The best one met is kept, so
+    the result is never less aligned than any of the starts. The paper does not say how it searches: optimiser, rate,
+    number of iterations and stop are ours.
 
     Args:
-        tangent_spaces: from images `(N, C, H, W)` to a list of `manifolds.TangentSpace`, one an image, such as
+        tangent_spaces: maps images `(N, C, H, W)` to a list of `manifolds.TangentSpace`, one per image, such as
             `lambda images: decoder_tangent_space(vae.decode, vae.encode(images))`.
-        starts: base-points from which to search, each a brightness, a name or one of `baselines.base_points`.
-        steps: pieces of the straight line; a gradient each, at its middle.
-        iterations: of Adam, from each start.
-        learning_rate: of Adam, in pixel values.
+        starts: the base-points where a search starts, each a brightness, a name or one of `baselines.base_points`.
+        steps: pieces of the straight line. Each costs a gradient, at its middle.
+        iterations: iterations of Adam from each start.
+        learning_rate: the rate of Adam, in pixel values.
         enough: the alignment at which an image's search stops.
         model, output, batch_size, progress: as `WhiteBoxMethod`.
 
-    The cost is the most, without an early stop; a Hessian-vector product counts as two gradients.
+    `cost` is the upper bound: it holds without an early stop. A Hessian-vector product counts as two gradients.
     """
 
     cost = "steps * (3 * len(starts) * (iterations + 1) + 1)"
@@ -132,10 +132,10 @@ class TangentiallyAlignedIG(PathMethod):
     def _alignment(
         self, base: Tensor, images: Tensor, targets: Tensor, spaces: list[TangentSpace]
     ) -> tuple[Tensor, Tensor]:
-        """`mu` `(N,)`, and its gradient by the base-points.
+        """`mu` `(N,)`, and its gradient with respect to the base-points.
 
-        With `v = d mu / d IG`, `G` the mean gradient along the line and `H_j` the Hessian at `X_j = a + t_j (x - a)`,
-        the gradient is `-v G + mean_j (1 - t_j) H_j [(x - a) v]`, elementwise products.
+        Let `v = d mu / d IG`, let `G` be the mean gradient along the line, and `H_j` the Hessian at
+        `X_j = a + t_j (x - a)`. The gradient is `-v G + mean_j (1 - t_j) H_j [(x - a) v]`, with elementwise products.
         """
         across = images - base
         line = [(step + 0.5) / self.steps for step in range(self.steps)]

@@ -27,16 +27,16 @@ class WhiteBoxMethod(ABC):
     """An attribution method that differentiates a classifier.
 
     Args:
-        model: from images `(N, C, H, W)` in [0, 1] to logits `(N, classes)`, in eval mode. It is left as it was
+        model: maps images `(N, C, H, W)` in [0, 1] to logits `(N, classes)`, in eval mode. It is left as it was
             found: no gradient is stored in its parameters.
         output: the scalar explained for class `t`: `"logit"`, `"log_probability"` or `"probability"`.
-        batch_size: images worked on at a time. Changes memory, not results.
+        batch_size: the images worked on at a time. It changes memory, not results.
         progress: show a bar over the images.
 
     Attributes:
-        needs_weights: whether the model must be differentiable; so for every method here.
-        needs_manifold: whether a model of the images is needed besides, such as a VAE.
-        cost: gradients of the classifier an image, as a formula of the settings.
+        needs_weights: whether the model must be differentiable. It must for every method here.
+        needs_manifold: whether the method also needs a model of the images, such as a VAE.
+        cost: gradients of the classifier per image, as a formula of the settings.
 
     Raises:
         TypeError: `model` can only be queried.
@@ -68,7 +68,7 @@ class WhiteBoxMethod(ABC):
         """Signed attributions of images `(N, C, H, W)` in [0, 1], same shape.
 
         Args:
-            target: a class for all, or one an image; `None` explains each decision made.
+            target: a class for all images, or one per image; `None` explains each image's decision.
         """
         return torch.cat(self._in_batches(self._attribute, images, target))
 
@@ -82,7 +82,7 @@ class WhiteBoxMethod(ABC):
             return torch.cat([self.scalar(*each) for each in self._batches(images, targets)])
 
     def gradient(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Its gradient with respect to each image, of the shape of `images`."""
+        """The gradient of the scalar explained with respect to each image, of the shape of `images`."""
         parts = []
         for batch, wanted in self._batches(images, targets):
             leaf = batch.detach().requires_grad_(True)
@@ -102,10 +102,10 @@ class WhiteBoxMethod(ABC):
             return torch.cat([self.model(batch) for batch in images.split(self.batch_size)])
 
     def _check(self, images: Tensor) -> None:  # noqa: B027  (most methods take any images)
-        """Refuse images that do not fit the settings, before the model is asked anything."""
+        """Refuse images that do not fit the settings, before the model is called."""
 
     def _in_batches(self, work: Callable[[Tensor, Tensor], Result], images: Tensor, target: Target) -> list[Result]:
-        """Check the input, then do `work(images, targets)` a batch at a time."""
+        """Check the input, then call `work(images, targets)` on one batch at a time."""
         check_images(images)
         self._check(images)
         refuse_training(self.model, "model")
@@ -122,7 +122,7 @@ class WhiteBoxMethod(ABC):
         return list(zip(images.split(self.batch_size), targets.split(self.batch_size), strict=True))
 
     def _targets(self, images: Tensor, target: Target) -> Tensor:
-        """Classes `(N,)`; asks the model once about each image."""
+        """Classes `(N,)`. This evaluates the model once on each image."""
         targets = None
         if target is not None:
             targets = torch.as_tensor(target, device=images.device).reshape(-1)

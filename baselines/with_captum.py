@@ -1,4 +1,4 @@
-"""The door to captum (Kokhlikyan et al. 2020, arXiv:2009.07896), an optional dependency."""
+"""The import of captum (Kokhlikyan et al. 2020, arXiv:2009.07896), an optional dependency."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from freemcg.messages.errors import MissingExtra
 
 
 def captum_module(name: str, method: str) -> ModuleType:
-    """A module of captum, with scikit-learn, which its surrogates are fitted by.
+    """A module of captum. It needs scikit-learn too, which fits captum's surrogates.
 
     Raises:
         ModuleNotFoundError: captum or scikit-learn is not installed.
@@ -29,7 +29,7 @@ def captum_module(name: str, method: str) -> ModuleType:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Within the block the global CPU generator, from which captum draws, starts at `seed`; then it is as before."""
+    """A block in which the global CPU generator starts at `seed`. Captum draws from it. It is restored afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

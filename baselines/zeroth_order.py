@@ -31,7 +31,7 @@ def rademacher(count: int, shape: Shape, seed: int) -> Iterator[Tensor]:
 
 
 def orthonormal(count: int, shape: Shape, seed: int) -> Iterator[Tensor]:
-    """Random orthogonal directions of norm `sqrt(D)`, in frames of at most `D = C * H * W`; one frame is held."""
+    """Random orthogonal directions of norm `sqrt(D)`, in frames of at most `D = C * H * W`, held one at a time."""
     size = math.prod(shape)
     for frame, first in enumerate(range(0, count, size)):
         drawn = torch.randn(size, min(size, count - first), generator=generator_for(seed, "zeroth order", frame))
@@ -39,7 +39,7 @@ def orthonormal(count: int, shape: Shape, seed: int) -> Iterator[Tensor]:
 
 
 def coordinates(count: int, shape: Shape, seed: int) -> Iterator[Tensor]:
-    """One pixel of one channel after another, by `sqrt(D)`: no random numbers."""
+    """One pixel of one channel after another, with norm `sqrt(D)`. It draws no random numbers."""
     size = math.prod(shape)
     for index in range(count):
         direction = torch.zeros(size)
@@ -58,18 +58,19 @@ DIRECTIONS: dict[str, Callable[[int, Shape, int], Iterator[Tensor]]] = {
 class ZerothOrder(QueryMethod):
     """`mean_i (f(x + s u_i) - f(x - s u_i)) u_i / (2 s)`: the gradient, from `n` pairs of answers.
 
-    In expectation the gradient of a linear or quadratic `f`; the cosine to it is about `sqrt(n / (n + D + 1))` with
-    Gaussian directions and `sqrt(n / (n + D - 1))` with Rademacher ones, in `D = C * H * W` dimensions. Exact with all
-    coordinates, or with `n = D` orthonormal directions. Near black and white see `baselines.antithetic`.
+    In expectation it is the gradient of a linear or quadratic `f`. Its cosine to the gradient is about
+    `sqrt(n / (n + D + 1))` with Gaussian directions and `sqrt(n / (n + D - 1))` with Rademacher ones, in
+    `D = C * H * W` dimensions. It is exact with all coordinates, or with `n = D` orthonormal directions. For pixels
+    near black and white see `baselines.antithetic`.
 
     Args:
-        queries: `n = (queries - 1) // 2`; the 512 pairs of the default are a choice of ours.
-        directions: `"gaussian"`, `"rademacher"`, `"orthonormal"` or `"coordinates"`; the last needs `2 * D + 1` queries
+        queries: gives `n = (queries - 1) // 2` pairs. The 512 pairs of the default are our choice.
+        directions: `"gaussian"`, `"rademacher"`, `"orthonormal"` or `"coordinates"`. The last needs `2 * D + 1` queries
             and uses no more.
-        smoothing: `s`, standard deviation of a pixel's move (the move itself, for `"coordinates"`), > 0.
+        smoothing: `s`, the standard deviation of a pixel's move, > 0. For `"coordinates"` it is the move itself.
         black_box, objective, seed, progress: as `QueryMethod`.
 
-    Costs `2 * n` queries an image, and one more without `target`.
+    An image costs `2 * n` queries, and one more without `target`.
     """
 
     cost = "2 * ((queries - 1) // 2)"
