@@ -6,7 +6,6 @@ takes up further images and methods, and does not depend on the number of proces
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -29,8 +28,7 @@ from freemcg.comparison.report import csv_row, print_report, write_grid
 from freemcg.comparison.tangents import EnsembleTangents, Tangents, VaeTangents
 from freemcg.evaluation.insertion_deletion import insertion_deletion
 from freemcg.explainer import FreeMCG
-from freemcg.files.whole import write_text
-from freemcg.jobs.made_with import SETTINGS, check_made_with, job_settings
+from freemcg.jobs.made_with import check_made_with, job_settings, write_made_with
 from freemcg.jobs.plan import most_queries
 from freemcg.jobs.run import check_one_counts, together
 from freemcg.jobs.spending import Spending, price_text
@@ -116,7 +114,7 @@ def compare(
             if (then := _oldest_answer(out, kept, images)) is not None:
                 check_unchanged(black_box, then, out)
             out.mkdir(parents=True, exist_ok=True)
-            write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
+            write_made_with(out, made_with)
             _announce(images, contestants, pending, steps, price_per_1000)
 
     targets = {image: cell.target for (image, _), cell in kept.items() if cell is not None}

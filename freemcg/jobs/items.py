@@ -27,16 +27,27 @@ OWN_NAMES = {
 
 @dataclass(frozen=True)
 class Item:
-    """An image to explain, and the folder that its result goes to. `name` is its path below the folder of images."""
+    """An image to explain, and the folder that its result goes to.
+
+    Attributes:
+        name: its path below the folder of images.
+        made_with: a digest of the settings that count, see `freemcg.jobs.made_with`; `None` where any do.
+    """
 
     name: str
     image: Path
     folder: Path
+    made_with: str | None = None
 
     @property
     def explained(self) -> bool:
-        """Whether a result and its receipt are there, whole, and for this very picture."""
-        return self._whole and self._record()["picture"] == self.picture
+        """Whether a result and its receipt are there, whole, for this very picture, and made with these settings."""
+        return self._whole and self._record()["picture"] == self.picture and not self.of_others
+
+    @property
+    def of_others(self) -> bool:
+        """Whether the result that is there was made with other settings."""
+        return self._whole and self.made_with not in (None, self._record().get("made with", self.made_with))
 
     @property
     def done(self) -> bool:
@@ -106,7 +117,7 @@ def _below(out: Path, folder: Path) -> Path:
     return out.joinpath(*(f"{part}_" if _is_taken(part) else part for part in folder.parts))
 
 
-def list_items(images: Path, out: Path) -> list[Item]:
+def list_items(images: Path, out: Path, made_with: str | None = None) -> list[Item]:
     """The images of a job in order, each with a folder of its own: two that differ only in suffix keep theirs.
 
     Raises:
@@ -134,4 +145,7 @@ def list_items(images: Path, out: Path) -> list[Item]:
         if not clashing:
             break
         full |= clashing
-    return [Item(str(path.relative_to(root)), path, _below(out, folders[path].relative_to(root))) for path in paths]
+    return [
+        Item(str(path.relative_to(root)), path, _below(out, folders[path].relative_to(root)), made_with)
+        for path in paths
+    ]

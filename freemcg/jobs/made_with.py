@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from freemcg.explainer import FreeMCG
+from freemcg.files.whole import write_text
 from freemcg.jobs.plan import Task
 from freemcg.messages.errors import InvalidValue
+from freemcg.messages.terminal import say
 from freemcg.networks.source import source
 
 SETTINGS = "settings.json"
+CHECKSUM = "checksum"
+BEGINNING = b'{\n  "task": '
 SHOWN = 80
 
 
@@ -35,15 +41,45 @@ def job_settings(explainer: FreeMCG, task: Task, target: int | str | None) -> di
     }
 
 
-def check_made_with(out: Path, now: dict[str, Any]) -> None:
-    """Refuse a folder whose results were made with other settings than `now`, which has the form of `job_settings`."""
+def digest_of_settings(now: dict[str, Any]) -> str:
+    """What each result notes of the settings that it was made with."""
+    return hashlib.sha256(json.dumps(now, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write_made_with(out: Path, now: dict[str, Any]) -> None:
+    """Write the settings into the folder of results, with a checksum."""
+    write_text(out / SETTINGS, json.dumps({**now, CHECKSUM: digest_of_settings(now)}, indent=2) + "\n")
+
+
+def check_made_with(out: Path, now: dict[str, Any], others: Sequence[Path] | None = None) -> None:
+    """Refuse a folder whose results were made with other settings than `now`, which has the form of `job_settings`.
+
+    The file of settings tells which differ. Where it is lost or damaged, the results tell that some do: `others` are
+    the folders of those that were made with other settings; without it, they cannot tell.
+    """
+    if (out / SETTINGS).is_file():
+        _check_settings_file(out, now, may_be_damaged=others is not None)
+    if others:
+        raise InvalidValue(
+            f"{others[0]} holds a result made with other settings; give another --out, or delete {out} to start anew"
+        )
+
+
+def _check_settings_file(out: Path, now: dict[str, Any], *, may_be_damaged: bool) -> None:
     path = out / SETTINGS
-    if not path.is_file():
+    content = path.read_bytes()
+    try:
+        then = json.loads(content)
+        checksum = then.pop(CHECKSUM, None)
+    except (ValueError, AttributeError, TypeError):
+        then, checksum = None, None
+    cut = then is None and (not content.strip() or content.startswith(BEGINNING))
+    if may_be_damaged and (cut or checksum not in (None, digest_of_settings(then))):
+        say(f"{path} was damaged, and is written anew", err=True)
         return
     try:
-        then = json.loads(path.read_text())
         then, now = ({**each, **each["settings"]} for each in (then, json.loads(json.dumps(now))))
-    except (ValueError, TypeError, KeyError):
+    except (TypeError, KeyError):
         raise InvalidValue(f"{path} is not what a job writes; give another --out, or delete it") from None
     for key in now:
         if key != "settings" and then.get(key) != now[key]:

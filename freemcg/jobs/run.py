@@ -27,7 +27,7 @@ from freemcg.explainer import FreeMCG
 from freemcg.files.images import decode, is_whole, read_for, write_image
 from freemcg.files.whole import naming, write_text
 from freemcg.jobs.items import CHANGED, FIGURE, RECEIPT, RECORD, RESULT, Item, digest_of, list_items
-from freemcg.jobs.made_with import SETTINGS, check_made_with, job_settings
+from freemcg.jobs.made_with import check_made_with, digest_of_settings, job_settings, write_made_with
 from freemcg.jobs.plan import Task, most_queries
 from freemcg.jobs.spending import Spending, price_text
 from freemcg.jobs.unchanged import check_unchanged, oldest_answer
@@ -49,7 +49,7 @@ from freemcg.show.tables import print_table, write_csv
 SUMMARY = "summary.csv"
 PICTURES: dict[Task, tuple[str, ...]] = {"attribution": (FIGURE,), "counterfactual": (FIGURE, CHANGED)}
 SHOWN_ROWS = 20
-UNSHOWN = ("record", "spent", "picture", "unfinished")
+UNSHOWN = ("record", "spent", "picture", "made with", "unfinished")
 LONGEST_WAIT = timedelta(days=30)
 
 
@@ -138,15 +138,15 @@ def run_job(
     state, spending = PartialState(), Spending(explainer.black_box, price_per_1000)
     check_one_counts(explainer.black_box, state)
     wanted = explainer.known_target(target, task)
-    items = list_items(images, out)
+    made_with = job_settings(explainer, task, wanted)
+    items = list_items(images, out, digest_of_settings(made_with))
     pending = [item for item in items if not item.done]
     share = pending[state.process_index :: state.num_processes]
-    made_with = job_settings(explainer, task, wanted)
     looks = [Look()]
 
     def check() -> None:
         if state.is_main_process:
-            check_made_with(out, made_with)
+            check_made_with(out, made_with, [item.folder for item in items if item.of_others])
         looks[0] = _look_at(explainer, share, alone=images.is_file())
 
     together(state, check)
@@ -163,7 +163,7 @@ def run_job(
             check_unchanged(explainer.black_box, replace(then, image=then.image.to(explainer.denoiser.device)), out)
         with naming(out):
             out.mkdir(parents=True, exist_ok=True)
-        write_text(out / SETTINGS, json.dumps(made_with, indent=2) + "\n")
+        write_made_with(out, made_with)
         _announce(explainer, task, len(items), len(pending), looks, price_per_1000)
         if damaged := sum(item.damaged for item in pending):
             say(f"made again, since they are cut short or damaged: {damaged} of them", err=True)
@@ -276,7 +276,8 @@ def _explain(explainer: FreeMCG, item: Item, task: Task, target: int | str | Non
         result = (explainer.explain if task == "attribution" else explainer.counterfactual)(image, target)
     row = _attribution_row(result) if isinstance(result, Attribution) else _counterfactual_row(result)
     spent = {name: count - before[name] for name, count in explainer.black_box.spent.items()}
-    row = {"image": item.name, **row, "record": result.record, "spent": spent, "picture": picture}
+    row = {"image": item.name, **row, "record": result.record, "spent": spent}
+    row |= {"picture": picture, "made with": item.made_with}
     row["unfinished"] = result.status == BUDGET_EXHAUSTED and _fell_short(explainer, task, result.queries)
     for path in (item.folder / RESULT, item.folder / FIGURE):
         if not path.is_dir():

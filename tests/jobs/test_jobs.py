@@ -322,6 +322,32 @@ def test_a_settings_file_of_something_else_is_refused(make_explainer, tmp_path):
             run_job(make_explainer(), images, out, task="attribution")
 
 
+@pytest.mark.parametrize("damage", ["emptied", "halved", "flipped", "removed", "folder"])
+def test_damaged_settings_stop_no_start_and_mix_no_results(make_explainer, tmp_path, capsys, damage):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "out"
+    run_job(make_explainer(), images, out, task="attribution")
+    path = out / "settings.json"
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    elif damage != "removed":
+        flipped = content.replace(b'"seed": 0', b'"seed": 1')
+        path.write_bytes({"emptied": b"", "halved": content[: len(content) // 2], "flipped": flipped}[damage])
+    with pytest.raises(ValueError) as caught:
+        run_job(make_explainer(seed=1), images, out, task="attribution")
+    assert str(caught.value) == (
+        f"{out / 'a'} holds a result made with other settings; give another --out, or delete {out} to start anew"
+    )
+    again = make_explainer()
+    capsys.readouterr()
+    run_job(again, images, out, task="attribution")
+    assert again.black_box.queries <= 1
+    assert path.read_bytes() == content
+    said = capsys.readouterr().err
+    assert (f"{path} was damaged, and is written anew" in said) == (damage in ("emptied", "halved", "flipped"))
+
+
 def halve(path):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])

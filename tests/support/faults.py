@@ -114,7 +114,7 @@ def damage(path: Path, kind: str, where: float = 0.5, mask: int = 1) -> None:
 
 
 def answers_in(path: Path, folder: str | None) -> set[bytes]:
-    """The image of each answer that a cache holds as it was written, read past the cache, from a copy in `folder`."""
+    """The model and image of each answer that a cache holds as it was written, read from a copy in `folder`."""
     found = set()
     with tempfile.TemporaryDirectory(dir=folder) as copies:
         for end in ("", "-wal"):
@@ -123,5 +123,5 @@ def answers_in(path: Path, folder: str | None) -> set[bytes]:
         with closing(sqlite3.connect(Path(copies, path.name))) as file, suppress(sqlite3.DatabaseError):
             for model, scores, image, answer in file.execute("SELECT model, scores, image, answer FROM answers"):
                 if isinstance(image, bytes) and _unpacked(model, scores, image, answer) is not None:
-                    found.add(image)
+                    found.add(model.encode() + image)
     return found

@@ -39,10 +39,10 @@ class Model:
         self.batches: list[list[bytes]] = []
 
     def __call__(self, images: Tensor) -> Tensor:
-        self.batches.append([image_key(image) for image in images])
+        self.batches.append([self.identity.encode() + image_key(image) for image in images])
         self.faults.at()
-        weights = torch.arange(1, SIDE**2 + 1) * (1.0 if self.identity == "one" else -2.0)
-        light = (images.flatten(1).double() * weights).sum(dim=1).mul(2**10).round() / 2**10
+        weights = torch.arange(1, SIDE**2 + 1) * (0.2 if self.identity == "one" else -0.3)
+        light = (images.flatten(1).double() * weights).sum(dim=1).mul(2**20).round() / 2**20
         return torch.stack([light, -light], dim=1)
 
 
