@@ -1,7 +1,7 @@
-"""What a tangent space is, and where one can be had; geodesics.
+"""What a tangent space is, and how to get one; geodesics.
 
-From a decoder's Jacobian (`vae`), from particles (`ensemble`), from a denoiser's Jacobian (`denoiser`), or exactly,
-from a renderer whose factors are known (`renderer`).
+A tangent space comes from a decoder's Jacobian (`vae`), from particles (`ensemble`) or from a denoiser's Jacobian
+(`denoiser`). A renderer whose factors are known (`renderer`) gives it exactly.
 """
 
 from manifolds.denoiser import denoiser_tangent_space, jacobian_svd

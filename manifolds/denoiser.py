@@ -1,7 +1,7 @@
 """Tangent spaces from a denoiser's Jacobian.
 
-The Jacobian of `x_t -> E[x_0 | x_t]` is `Cov[x_0 | x_t]` up to a factor (Tweedie), and near a data manifold that
-covariance lives in its tangent space: the leading singular vectors span it. The whole matrix, `D x D`, is never made.
+The Jacobian of `x_t -> E[x_0 | x_t]` is `Cov[x_0 | x_t]` up to a factor (Tweedie). Near a data manifold that covariance
+lies in the tangent space, which the leading singular vectors span. The whole matrix, `D x D`, is never formed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def denoiser_tangent_space(
     batch_size: int = 16,
     generator: torch.Generator | None = None,
 ) -> TangentSpace:
-    """The `rank` leading directions in which the denoised image moves, as its noisy image does.
+    """The `rank` leading directions in which the denoised image moves when its noisy image does.
 
-    Arguments, errors and cost as `jacobian_svd`.
+    Arguments, errors and cost are those of `jacobian_svd`.
     """
     found = jacobian_svd(denoise, point, rank=rank, iterations=iterations, batch_size=batch_size, generator=generator)
     return TangentSpace(found.left)
@@ -48,23 +48,24 @@ def jacobian_svd(
     """Leading singular values and vectors of the Jacobian of a denoiser at one noisy image.
 
     Args:
-        denoise: from noisy images `(N, C, H, W)` to denoised ones, differentiable, each from its own alone, such as
-            `denoiser.differentiable(t)` of a `freemcg.Denoiser`.
+        denoise: maps noisy images `(N, C, H, W)` to denoised ones, differentiably, each image from its own alone. An
+            example is `denoiser.differentiable(t)` of a `freemcg.Denoiser`.
         point: the noisy image `(C, H, W)`: `denoiser.add_noise(image, t, noise)` with a draw of noise. A network has
-            seen no image of timestep `t` without noise, and there its Jacobian says nothing of the manifold: on two of
-            the bundled digits (`t = 200`, rank 16) the exact directions had alignment 0.08 without noise, 0.87 with it.
-        rank: how many singular vectors.
-        iterations: of `randomised_svd`.
-        batch_size: products at once. Changes memory, not results.
-        generator: of the random start, on the CPU.
+            seen no image of timestep `t` without noise, and there its Jacobian says nothing about the manifold. On two
+            of the bundled digits (`t = 200`, rank 16) the exact directions had alignment 0.08 without noise, and 0.87
+            with it.
+        rank: the number of singular vectors.
+        iterations: the iterations of `randomised_svd`.
+        batch_size: the products computed at once. It changes memory, not results.
+        generator: the generator of the random start, on the CPU.
 
     Raises:
         ValueError: a number is out of range, `point` is no single image, or `denoise` does not depend on it
             differentiably.
 
-    Costs `(iterations + 1) (rank + 8)` Jacobian-vector and as many vector-Jacobian products. The former are two of the
-    latter, nested (the product is the derivative of `u -> J^T u`), as forward-mode differentiation does not know every
-    layer of a diffusion network.
+    The cost is `(iterations + 1) (rank + 8)` Jacobian-vector products and as many vector-Jacobian products. Each of the
+    former is two nested ones of the latter: the product is the derivative of `u -> J^T u`. Forward-mode differentiation
+    does not support every layer of a diffusion network.
     """
     if point.ndim != 3:
         raise InvalidValue(f"one noisy image at a time, (C, H, W), got {tuple(point.shape)}")
@@ -92,7 +93,7 @@ def jacobian_svd(
 
 
 def _batched(vectors: Tensor, answers: Tensor, points: Tensor) -> Tensor:
-    """`v^T d answers / d points` of rows `(l, D)`, each in a row of the batch; the graph is used again and again."""
+    """`v^T d answers / d points` for rows `v` `(l, D)`, each in a row of the batch. The graph is kept and reused."""
     parts = []
     for part in vectors.split(len(points)):
         seeds = torch.zeros_like(answers)

@@ -1,4 +1,4 @@
-"""The tangent space that particles span: what an ensemble knows of the manifold, without any derivative."""
+"""The tangent space that particles span: what an ensemble knows about the manifold, without any derivative."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from freemcg.messages.errors import InvalidValue
 from manifolds.tangent import TangentSpace
 
-FLOOR = 1e-10  # of the largest singular value; what is smaller is rounding
+FLOOR = 1e-10  # of the largest singular value; smaller ones are rounding
 
 
 def ensemble_tangent_space(
@@ -18,14 +18,15 @@ def ensemble_tangent_space(
 
     Args:
         particles: `(M, C, H, W)` or `(M, D)`, such as denoised noisy copies of an image (`freemcg.gradient.estimator`).
-        rank: how many directions.
-        explained: in place of `rank`, the share of the variance, in (0, 1], that the fewest leading directions hold.
+        rank: the number of directions.
+        explained: instead of `rank`, a share of the variance, in (0, 1]. The fewest leading directions that hold it are
+            taken.
 
-    Computed in float64, `O(M^2 D)`.
+    The computation is in float64 and takes `O(M^2 D)`.
 
     Raises:
-        ValueError: not exactly one of `rank` and `explained`, one out of range, fewer than two particles, or particles
-            that are all alike.
+        ValueError: not exactly one of `rank` and `explained` is given, it is out of range, there are fewer than two
+            particles, or all particles are alike.
     """
     if (rank is None) == (explained is None):
         raise InvalidValue("give either the rank of the tangent space or the share of the variance that it explains")

@@ -1,8 +1,8 @@
 """Geodesics of the images that a decoder makes, in its latent space (Arvanitidis, Hansen, Hauberg 2018).
 
-Under the metric `J' J` that the decoder `g` pulls back from image space (`J` its Jacobian), a curve is as long as its
-decoded images are. A curve of `N` pieces, `dt = 1 / N`, has the energy `E = 1/2 sum_j |g(z_{j+1}) - g(z_j)|^2 / dt`;
-the geodesic has the least between its ends.
+The decoder `g`, with Jacobian `J`, pulls the metric `J' J` back from image space. Under it, a curve in latent space is
+as long as the curve of its decoded images. A curve of `N` pieces, `dt = 1 / N`, has the energy
+`E = 1/2 sum_j |g(z_{j+1}) - g(z_j)|^2 / dt`. The geodesic has the least energy between its ends.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from torch import Tensor
 from freemcg.messages.errors import InvalidValue
 
 Decode = Callable[[Tensor], Tensor]
-ARMIJO = 1e-3  # of the decrease that the slope promises
-HALVINGS = 30  # of the step, before a curve is left alone
+ARMIJO = 1e-3  # share of the decrease that the slope promises
+HALVINGS = 30  # of the step, before a curve is given up
 
 
 @dataclass(frozen=True)
 class Geodesic:
-    """Curves in latent space, one a pair of ends.
+    """Curves in latent space, one for each pair of ends.
 
     Attributes:
         latents: the points `z_0 .. z_N`, `(B, N + 1, k)`.
-        images: what they decode to, `(B, N + 1, C, H, W)`.
-        energy, length: of the decoded curve, `(B,)`; `length` is the sum of `|g(z_{j+1}) - g(z_j)|`, and
-            `energy >= length^2 / 2`, equal where the pieces are equally long.
-        straight_energy, straight_length: of the straight line between the same ends, `(B,)`.
+        images: the decoded points, `(B, N + 1, C, H, W)`.
+        energy, length: energy and length of the decoded curve, `(B,)`. `length` is the sum of `|g(z_{j+1}) - g(z_j)|`,
+            and `energy >= length^2 / 2`, with equality if the pieces are equally long.
+        straight_energy, straight_length: the same of the straight line between the same ends, `(B,)`.
     """
 
     latents: Tensor
@@ -50,26 +50,26 @@ def geodesic(
     tolerance: float = 1e-3,
     batch_size: int = 1024,
 ) -> Geodesic:
-    """Bend the straight line from `start` to `end`, until its decoded images are as short a curve as can be found.
+    """Bend the straight line from `start` to `end`, until its decoded images form as short a curve as can be found.
 
-    Each sweep takes the gradient of the energy, one vector-Jacobian product of the decoder a point,
-    `eta_j = -J(z_j)' [g(z_{j+1}) - 2 g(z_j) + g(z_{j-1})] / dt`, and moves all points against it with a backtracking
-    line search (Armijo). The gradient is first smoothed along the curve, by the inverse of its second difference
-    (a Sobolev gradient; ours), so that the sweeps needed do not grow with the number of points. What is answered is
-    the curve of least energy among those met that are no longer than the straight line.
+    Each sweep takes the gradient of the energy, `eta_j = -J(z_j)' [g(z_{j+1}) - 2 g(z_j) + g(z_{j-1})] / dt`. It needs
+    one vector-Jacobian product of the decoder per point. The sweep moves all points against the gradient with a
+    backtracking line search (Armijo). The gradient is first smoothed along the curve, by the inverse of its second
+    difference (a Sobolev gradient; ours). So the number of sweeps does not grow with the number of points. The result
+    is the curve of least energy among those met that are no longer than the straight line.
 
     Args:
-        decode: from latents `(N, k)` to images `(N, C, H, W)`, differentiable, each image from its own latent alone.
+        decode: maps latents `(N, k)` to images `(N, C, H, W)`, differentiably, each image from its own latent alone.
         start, end: latents `(B, k)`.
         pieces: `N`.
-        sweeps: the most sweeps; 0 is the straight line.
-        tolerance: a curve is left alone once a sweep lowers its energy by less than this part of it.
-        batch_size: latents a call of `decode`. Changes memory, not results.
+        sweeps: the most sweeps; 0 gives the straight line.
+        tolerance: a curve is finished once a sweep lowers its energy by less than this share of it.
+        batch_size: the latents in one call of `decode`. It changes memory, not results.
 
     Raises:
         ValueError: an argument is out of range, or the ends differ in shape.
 
-    Costs `N - 1` vector-Jacobian products a sweep, and `N - 1` decoded latents for each step tried.
+    Each sweep costs `N - 1` vector-Jacobian products, and `N - 1` decoded latents for each step tried.
     """
     if start.ndim != 2 or start.shape != end.shape:
         raise InvalidValue(f"start and end must be latents (B, k), got {tuple(start.shape)} and {tuple(end.shape)}")
@@ -122,19 +122,22 @@ def geodesic(
 
 
 def _energy(images: Tensor) -> Tensor:
-    """`(B,)`, of curves of images `(B, N + 1, C, H, W)`."""
+    """The energy `(B,)` of curves of images `(B, N + 1, C, H, W)`."""
     moves = images.diff(dim=1).flatten(1)
     return 0.5 * (images.shape[1] - 1) * moves.square().sum(dim=1)
 
 
 def _length(images: Tensor) -> Tensor:
-    """`(B,)`, as `_energy`."""
+    """The length `(B,)` of curves of images `(B, N + 1, C, H, W)`."""
     lengths: Tensor = images.diff(dim=1).flatten(2).norm(dim=2).sum(dim=1)
     return lengths
 
 
 def _energy_gradient(decode: Decode, latents: Tensor, images: Tensor, batch_size: int) -> Tensor:
-    """Of the energy by the latents between the ends, `(B, N - 1, k)`; one vector-Jacobian product each."""
+    """The gradient of the energy with respect to the latents between the ends, `(B, N - 1, k)`.
+
+    Each latent costs one vector-Jacobian product.
+    """
     bends = (images.shape[1] - 1) * (2 * images[:, 1:-1] - images[:, :-2] - images[:, 2:])
     parts = []
     for some, bend in zip(
@@ -148,7 +151,7 @@ def _energy_gradient(decode: Decode, latents: Tensor, images: Tensor, batch_size
 
 
 def _smoothed(slope: Tensor) -> Tensor:
-    """The gradient `(B, N - 1, k)` times the inverse of the Hessian that an identity decoder would have."""
+    """The gradient `(B, N - 1, k)` times the inverse of the energy's Hessian for an identity decoder."""
     count = slope.shape[1]
     ones = torch.ones(count, count, dtype=slope.dtype, device=slope.device)
     hessian = (count + 1) * (3 * ones.tril().triu() - ones.tril(1).triu(-1))

@@ -1,4 +1,4 @@
-"""The true gradient on a manifold that is known exactly: the truth that estimates of it are held against."""
+"""The true gradient on a manifold that is known exactly. Estimates of the gradient are compared with it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ def on_manifold_gradient(
 ) -> Tensor:
     """`P grad f(x)` at the images `x = decode(z)`: the gradient of `f` restricted to the manifold of such images.
 
-    By the chain rule it holds the same as the gradient with respect to the latents, `J^T grad f`, but not their
-    units: `P grad f = J (J^T J)^-1 J^T grad f`, whatever coordinates `z` the manifold was given.
+    By the chain rule it tells the same as the gradient with respect to the latents, `J^T grad f`, but it does not
+    depend on their units: `P grad f = J (J^T J)^-1 J^T grad f` for any coordinates `z` of the manifold.
 
     Args:
-        function: from images `(N, C, H, W)` to values `(N,)`, differentiable, each from its own image alone.
-        decode: from latents `(N, k)` to images, such as `manifolds.renderer.render` or a VAE's decoder.
+        function: maps images `(N, C, H, W)` to values `(N,)`, differentiably, each from its own image alone.
+        decode: maps latents `(N, k)` to images, such as `manifolds.renderer.render` or a VAE's decoder.
         latents: `(N, k)`.
-        tolerance: of `tangent_space_of`.
+        tolerance: the tolerance of `tangent_space_of`.
 
     Returns:
         `(N, C, H, W)`, in the dtype of the images.
 
-    Costs one gradient of `function` and `k` products of the decoder an image.
+    Each image costs one gradient of `function` and `k` products of the decoder.
     """
     spaces = decoder_tangent_space(decode, latents, tolerance=tolerance)
     with torch.no_grad():

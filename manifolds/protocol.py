@@ -1,7 +1,7 @@
 """Labelled images whose tangent spaces are known exactly (Bordt et al. 2023, arXiv:2206.07387).
 
-Both routes end at images that a decoder made, so that its Jacobian spans the tangent space of each: drawn from the
-prior and labelled by a classifier, or real images replaced by what an autoencoder makes of them.
+There are two kinds: images drawn from the prior and labelled by a classifier, and real images as an autoencoder
+reconstructs them. A decoder made both, so its Jacobian spans the tangent space of each image.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from freemcg.messages.errors import InvalidValue
 from manifolds.tangent import TangentSpace
 from manifolds.vae import Decode, decoder_tangent_space
 
-ROUND = 64  # latents drawn at once; fixed, as another number would draw others
-PATIENCE = 1000  # draws an accepted image, before the labeller is given up
+ROUND = 64  # latents drawn at once; fixed, since another number would draw other latents
+PATIENCE = 1000  # draws per accepted image, before the labeller is given up
 
 
 @dataclass(frozen=True)
 class KnownManifold:
-    """Images with labels, on a manifold that is known.
+    """Images with labels, on a known manifold.
 
     Attributes:
         images: `(N, C, H, W)`, each `decode(latent)`.
         latents: `(N, k)`.
         labels: `(N,)`.
-        tangent_spaces: one an image, exact up to the rounding of the decoder's own float.
+        tangent_spaces: one per image, exact up to the rounding of the decoder's dtype.
     """
 
     images: Tensor
@@ -40,7 +40,7 @@ class KnownManifold:
 def generated(
     decode: Decode, labeller: Callable[[Tensor], Tensor], *, latent: int, count: int, seed: int = 0
 ) -> KnownManifold:
-    """Images drawn from the prior, and labelled by what a classifier decides: those of `drawn_latents`."""
+    """Images drawn from the prior and labelled by a classifier's decision. The latents are from `drawn_latents`."""
     return _known(decode, *drawn_latents(decode, labeller, latent=latent, count=count, seed=seed))
 
 
@@ -50,15 +50,15 @@ def drawn_latents(
 ) -> tuple[Tensor, Tensor]:
     """Latents drawn from the prior `z ~ N(0, I)`, and the class that `labeller` decides for the image of each.
 
-    One is kept with probability `p^2`, where `p` is the largest class probability, so that few are kept of which the
-    labeller is unsure. Number `n` is the same whatever `count` is.
+    A latent is kept with probability `p^2`, where `p` is the largest class probability. So few images remain about
+    which the labeller is unsure. Latent number `n` is the same for any `count`.
 
     Args:
-        decode: from latents `(N, latent)`, float32 on the CPU, to images.
-        labeller: from images to logits `(N, classes)`, in eval mode.
-        latent: dimensions of the prior.
-        count: how many.
-        seed: of the latents and of the acceptance.
+        decode: maps latents `(N, latent)`, float32 on the CPU, to images.
+        labeller: maps images to logits `(N, classes)`, in eval mode.
+        latent: the dimensions of the prior.
+        count: the number of latents.
+        seed: the seed of the latents and of the acceptance.
 
     Returns:
         Latents `(count, latent)` and labels `(count,)`.
@@ -92,7 +92,7 @@ def reconstructed(encode: Callable[[Tensor], Tensor], decode: Decode, images: Te
     The tangent spaces are exact for the reconstructions, and approximate for the originals.
 
     Raises:
-        ValueError: there are not as many labels as images.
+        ValueError: the numbers of labels and images differ.
     """
     if len(images) != len(labels):
         raise InvalidValue(f"there are {len(images)} images but {len(labels)} labels")

@@ -18,7 +18,7 @@ class LeadingSVD:
     """`A ~ sum_i values_i left_i right_i^T`.
 
     Attributes:
-        values: falling, `(r,)`, float64.
+        values: the singular values, largest first, `(r,)`, float64.
         left, right: orthonormal rows `(r, rows of A)` and `(r, columns of A)`, float64.
     """
 
@@ -37,21 +37,21 @@ def randomised_svd(
     iterations: int = 2,
     generator: torch.Generator | None = None,
 ) -> LeadingSVD:
-    """Randomised subspace iteration (algorithms 4.4 and 5.1 there).
+    """Randomised subspace iteration (algorithms 4.4 and 5.1 of Halko, Martinsson, Tropp 2011).
 
     Args:
-        product: `A v` of vectors `(l, columns)`, as `(l, rows)`, float64.
-        adjoint: `A^T u` of vectors `(l, rows)`, as `(l, columns)`, float64.
-        columns: of `A`.
-        rank: how many singular vectors.
-        oversampling: further vectors that are carried along and dropped at the end.
-        iterations: of the power iteration. The error of the subspace falls with `(s_{l+1} / s_r)^(2 iterations + 1)`.
-        generator: of the random start.
+        product: maps vectors `v` `(l, columns)` to `A v` `(l, rows)`, float64.
+        adjoint: maps vectors `u` `(l, rows)` to `A^T u` `(l, columns)`, float64.
+        columns: the number of columns of `A`.
+        rank: the number of singular vectors.
+        oversampling: the number of further vectors that are carried along and dropped at the end.
+        iterations: the power iterations. The error of the subspace falls with `(s_{l+1} / s_r)^(2 iterations + 1)`.
+        generator: the generator of the random start.
 
     Raises:
         ValueError: `rank` or another number is out of range.
 
-    Costs `(iterations + 1) (rank + oversampling)` products, and as many of the adjoint.
+    The cost is `(iterations + 1) (rank + oversampling)` products, and as many of the adjoint.
     """
     if not 1 <= rank <= columns:
         raise InvalidValue(f"rank must be in 1..{columns}, got {rank}")

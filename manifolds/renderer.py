@@ -2,9 +2,9 @@
 
     python -m manifolds.renderer --images 4000 --out shapes
 
-A shape with three, four or five lobes lies on a coloured ground, lit from the upper left, with a shadow. Every pixel is
-an infinitely differentiable function of the factors, so the tangent space of an image is exact, and so is the gradient
-on the manifold of anything that reads the image. Which shape it is, is a function of the factors too.
+A shape with three, four or five lobes lies on a coloured ground. It is lit from the upper left and has a shadow. Every
+pixel is an infinitely differentiable function of the factors, so the tangent space of an image is exact. So is the
+gradient, on the manifold, of any function of the image. The class is a function of the factors too.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from manifolds.tangent import TangentSpace
 from manifolds.vae import decoder_tangent_space
 
 FACTORS = ("x", "y", "size", "rotation", "hue", "ground", "clover", "square", "star")
-CLASS_NAMES = ("clover", "square", "star")  # in alphabetical order, as those of class folders
+CLASS_NAMES = ("clover", "square", "star")  # in alphabetical order, like class folders
 LOWEST = (-0.3, -0.3, 0.38, 0.0, 0.0, 0.0)
 HIGHEST = (0.3, 0.3, 0.55, math.tau, math.tau, math.tau)
-REACH = (0.24, 0.17, 0.32)  # of the three, four and five lobes, of the radius
+REACH = (0.24, 0.17, 0.32)  # of three, four and five lobes, as a share of the radius
 EDGE = 0.05  # half-width of an edge, in half sides of the image
 PHASES = (0.0, math.tau / 3, 2 * math.tau / 3)  # of red, green, blue on the circle of hues
 
@@ -50,12 +50,12 @@ class Shapes:
 
 
 def render(factors: Tensor, *, size: int = 32) -> Tensor:
-    """Draw the pictures `(N, 3, size, size)` in [0, 1] of factors `(N, 9)`, in their dtype; differentiable.
+    """Draw the pictures `(N, 3, size, size)` in [0, 1] of factors `(N, 9)`, in their dtype, differentiably.
 
     The factors are, in the order of `FACTORS`: the centre, right and down from the middle, in half sides; the radius,
     likewise; the rotation; the hues of the shape and of the ground, in radians; and how much of a clover, a square
-    and a star the shape is. In the direction `w` from the centre, a complex number of modulus 1, its boundary is
-    `size (1 + sum_n REACH_n lobe_n Re w^n)` away, `n = 3, 4, 5`, and the edge is a sigmoid.
+    and a star the shape is. A direction from the centre is a complex number `w` of modulus 1. The boundary in that
+    direction is `size (1 + sum_n REACH_n lobe_n Re w^n)` away, `n = 3, 4, 5`, and the edge is a sigmoid.
 
     Raises:
         ValueError: `factors` is not `(N, 9)`, or `size` is less than 8.
@@ -69,7 +69,7 @@ def render(factors: Tensor, *, size: int = 32) -> Tensor:
     across, down = axis[None, None, :], axis[None, :, None]
 
     def inside(right: Tensor, below: Tensor, edge: float) -> Tensor:
-        """1 inside the shape centred there and 0 outside."""
+        """1 inside the shape and 0 outside, at places `right` and `below` of its centre."""
         cos, sin = rotation.cos(), rotation.sin()
         u, v = cos * right + sin * below, cos * below - sin * right
         distance = (u.square() + v.square() + 1e-3).sqrt()
@@ -93,15 +93,15 @@ def render(factors: Tensor, *, size: int = 32) -> Tensor:
 
 
 def labels_of(factors: Tensor) -> Tensor:
-    """Which shape each is most of, `(N,)`, of factors `(N, 9)`."""
+    """The shape with the largest lobe factor, `(N,)`, for factors `(N, 9)`."""
     return factors[:, -len(CLASS_NAMES) :].argmax(dim=1)
 
 
 def sample(count: int, seed: int = 0, *, size: int = 32) -> Shapes:
     """Draw pictures: all three shapes, everywhere near the middle, of any hue, on any ground.
 
-    One lobe factor is uniform in [0.6, 1], the other two in [0, 0.25]; the rest is uniform between `LOWEST` and
-    `HIGHEST`. Picture `k` is the same whatever `count` is.
+    One lobe factor is uniform in [0.6, 1], the other two in [0, 0.25]. The other factors are uniform between `LOWEST`
+    and `HIGHEST`. Picture `k` is the same for any `count`.
 
     Raises:
         ValueError: `count` is less than 1.
@@ -120,14 +120,14 @@ def sample(count: int, seed: int = 0, *, size: int = 32) -> Shapes:
 
 
 def renderer_tangent_space(factors: Tensor, *, size: int = 32) -> list[TangentSpace]:
-    """The exact tangent space at the picture of each of `factors` `(N, 9)`; nine dimensions."""
+    """The exact tangent space at the picture of each of `factors` `(N, 9)`. It has nine dimensions."""
     return decoder_tangent_space(lambda each: render(each, size=size), factors.double())
 
 
 def write_folder(out: Path, count: int, *, seed: int = 0, size: int = 32, progress: bool = False) -> None:
-    """Write `sample(count, seed)` as PNGs in one folder a class, as `freemcg train` reads them.
+    """Write `sample(count, seed)` as PNGs in one folder per class, as `freemcg train` reads them.
 
-    What is there is written again, alike; a larger `count` adds to it.
+    Pictures already there are written again, unchanged; a larger `count` adds to them.
     """
     shapes = sample(count, seed, size=size)
     for name in CLASS_NAMES:
@@ -144,7 +144,7 @@ def main(
     size: Annotated[int, typer.Option(min=8, help="Side in pixels.")] = 32,
     seed: Annotated[int, typer.Option(help="Seed of the factors.")] = 0,
 ) -> None:
-    """Write pictures of shapes, to train a denoiser and a classifier on."""
+    """Write pictures of shapes, on which to train a denoiser and a classifier."""
     write_folder(out, images, seed=seed, size=size, progress=True)
 
 

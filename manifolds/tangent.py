@@ -1,4 +1,4 @@
-"""Tangent spaces, projection and alignment: defined once, here."""
+"""Tangent spaces, projection and alignment."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class TangentSpace:
 
     @property
     def rank(self) -> int:
-        """Its dimension."""
+        """The dimension of the space."""
         return len(self.basis)
 
     def project(self, vectors: Tensor) -> Tensor:
-        """`P v` of vectors whose trailing axes hold `D` numbers, such as `(N, C, H, W)`: the same shape and dtype."""
+        """`P v` for vectors whose trailing axes hold `D` numbers, such as `(N, C, H, W)`. Shape and dtype stay."""
         flat = vectors.reshape(-1, self.basis.shape[1]).to(self.basis)
         return ((flat @ self.basis.T) @ self.basis).reshape(vectors.shape).to(vectors)
 
     def alignment(self, vectors: Tensor) -> Tensor:
-        """`|P v| / |v|` (Bordt et al. 2023), a ratio of norms, not of squares: `(N,)`, NaN for a zero vector."""
+        """`|P v| / |v|` `(N,)`, NaN for a zero vector. It is a ratio of norms, not of squares (Bordt et al. 2023)."""
         flat = vectors.reshape(-1, self.basis.shape[1]).to(self.basis)
         ratio: Tensor = (flat @ self.basis.T).norm(dim=1) / flat.norm(dim=1)
         return ratio
@@ -37,8 +37,8 @@ class TangentSpace:
 def tangent_space_of(spanning: Tensor, *, tolerance: float = 1e-6) -> TangentSpace:
     """The space spanned by the rows of `spanning` `(k, D)`: columns of a Jacobian, or anomalies of particles.
 
-    Computed in float64 by a singular value decomposition; directions below `tolerance` of the largest singular value
-    are not counted.
+    The singular value decomposition is computed in float64. Directions below `tolerance` of the largest singular value
+    are left out.
 
     Raises:
         ValueError: all rows are zero, so there is no direction.
@@ -50,9 +50,10 @@ def tangent_space_of(spanning: Tensor, *, tolerance: float = 1e-6) -> TangentSpa
 
 
 def random_alignment(rank: int, dimension: int) -> float:
-    """Expected alignment of a Gaussian vector with a space of `rank` in `dimension`; near `sqrt(rank / dimension)`.
+    """The expected alignment of a Gaussian vector in `dimension` dimensions with a space of `rank`.
 
-    `Gamma((k + 1) / 2) Gamma(d / 2) / (Gamma(k / 2) Gamma((d + 1) / 2))`, exactly.
+    It is near `sqrt(rank / dimension)`; exactly, it is
+    `Gamma((k + 1) / 2) Gamma(d / 2) / (Gamma(k / 2) Gamma((d + 1) / 2))`.
     """
     k, d = rank / 2, dimension / 2
     return math.exp(math.lgamma(k + 0.5) + math.lgamma(d) - math.lgamma(k) - math.lgamma(d + 0.5))

@@ -18,17 +18,17 @@ def decoder_jacobian(decode: Decode, latents: Tensor, *, batch_size: int = 512) 
     """The derivative of each image with respect to its latent, by forward-mode differentiation.
 
     Args:
-        decode: from latents `(N, k)` to images `(N, C, H, W)`, differentiable, each image from its own latent alone.
+        decode: maps latents `(N, k)` to images `(N, C, H, W)`, differentiably, each image from its own latent alone.
         latents: `(N, k)`.
-        batch_size: Jacobian columns computed at once, over all images. Changes memory, not results.
+        batch_size: the Jacobian columns computed at once, over all images. It changes memory, not results.
 
     Returns:
-        `(N, C, H, W, k)`, of the decoder's dtype.
+        `(N, C, H, W, k)`, in the decoder's dtype.
 
     Raises:
         ValueError: `latents` is no batch of vectors, or `batch_size` is out of range.
 
-    Costs `k` forward-mode products an image; a backward pass per pixel would cost `C H W`.
+    Each image costs `k` forward-mode products; one backward pass per pixel would cost `C H W`.
     """
     if latents.ndim != 2 or not len(latents):
         raise InvalidValue(f"latents must be (N, k) with N >= 1, got {tuple(latents.shape)}")
@@ -56,10 +56,10 @@ def decoder_tangent_space(
 
     Args:
         decode, latents, batch_size: as `decoder_jacobian`, which is most of the cost.
-        tolerance: of `tangent_space_of`, in singular values.
+        tolerance: the tolerance of `tangent_space_of`, in singular values.
 
     Raises:
-        ValueError: as `decoder_jacobian`; or some image does not depend on its latent at all.
+        ValueError: as `decoder_jacobian`, or an image does not depend on its latent at all.
     """
     parts = latents.split(max(1, batch_size // max(1, latents.shape[-1])))
     return [

@@ -1,6 +1,6 @@
 """A pretrained diffusion model seen as the map `(x_t, t) -> E[x_0 | x_t]`.
 
-Images are in [0, 1]; noisy images `x_t = sqrt(abar_t) (2 x - 1) + sqrt(1 - abar_t) eps` are in the model's own range.
+Images are in [0, 1]. Noisy images `x_t = sqrt(abar_t) (2 x - 1) + sqrt(1 - abar_t) eps` are in the model's own range.
 The schedule `abar_t` is read from the scheduler.
 """
 
@@ -28,21 +28,21 @@ class Denoiser:
     """An unconditional pixel-space diffusion model as a denoiser.
 
     Args:
-        unet: called as `unet(x_t, t)`; answers a tensor, or an object with `.sample`, as `diffusers.UNet2DModel`
-            does. Where it has twice the channels of its input (a learned variance), the second half is dropped.
-        scheduler: anything with `alphas_cumprod`; `config.prediction_type` says what the network predicts
-            (`epsilon` where it is silent).
-        batch_size: noisy images a call. Changes memory, not results.
-        name: what a result records of it.
+        unet: called as `unet(x_t, t)`. It returns a tensor, or an object with `.sample` as `diffusers.UNet2DModel`
+            does. If its output has twice the channels of its input (a learned variance), the second half is dropped.
+        scheduler: anything with `alphas_cumprod`. Its `config.prediction_type` says what the network predicts;
+            the default is `epsilon`.
+        batch_size: the noisy images in one call. It changes memory, not results.
+        name: the name that a result records.
 
     Attributes:
-        channels, image_size: what the network was made for; `None` where it does not say.
+        channels, image_size: the channels and the size that the network was made for; `None` if it does not say.
         timesteps: the length `T` of the schedule.
 
     Raises:
         TypeError: the scheduler has no `alphas_cumprod`.
-        ValueError: an unknown prediction type, or a network that wants a class or a text beside the image; from every
-            use of it, a network of which a part is in training mode.
+        ValueError: the prediction type is unknown, or the network needs a class or a text beside the image. Every use
+            raises it if a part of the network is in training mode.
     """
 
     def __init__(self, unet: nn.Module, scheduler: Any, *, batch_size: int = 64, name: str | None = None) -> None:
@@ -82,15 +82,15 @@ class Denoiser:
         dtype: torch.dtype | None = None,
         batch_size: int = 64,
     ) -> Denoiser:
-        """Load what `save_pretrained` of an unconditional pipeline wrote (`DDPMPipeline`, `DDIMPipeline`, ...).
+        """Load an unconditional pipeline that `save_pretrained` wrote (`DDPMPipeline`, `DDIMPipeline`, ...).
 
         Args:
             path_or_hub_id: a folder with `model_index.json`, or the name of a repository on the Hugging Face hub.
-                Where it holds one variant of the weights only (`*.fp16.safetensors`), that is read.
-            dtype: the kind of float the network computes in; float32 where `None`, whatever the files hold.
+                If it holds only a variant of the weights (`*.fp16.safetensors`), that is read.
+            dtype: the dtype in which the network computes. `None` means float32, whatever the files hold.
 
         Raises:
-            FileNotFoundError: a folder that is no pipeline, or lacks a file of weights.
+            FileNotFoundError: the folder is no pipeline, or lacks a file of weights.
             ValueError: the pipeline is latent or conditional, could not be loaded, or holds another network's weights.
         """
         unet, scheduler = load_pipeline(str(path_or_hub_id))
@@ -103,30 +103,30 @@ class Denoiser:
 
     @cached_property
     def identity(self) -> str:
-        """What a result records of it: the network's (`freemcg.networks.identity`), what it predicts, the schedule."""
+        """The identity that a result records: the network's (`freemcg.networks.identity`), prediction and schedule."""
         schedule = hashlib.blake2b(self.alphas_cumprod.numpy().tobytes(), digest_size=4).hexdigest()
         return f"{identity(self.unet)}:{self.prediction_type}:{schedule}"
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The device that holds the network."""
         first = next(self.unet.parameters(), None)
         return torch.device("cpu") if first is None else first.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The network's kind of float; noisy images are converted to it and answers back to float32 or better."""
+        """The network's dtype. Noisy images are converted to it, and answers back to float32 or better."""
         first = next(self.unet.parameters(), None)
         return torch.float32 if first is None else first.dtype
 
     def check_size(self, images: Tensor) -> None:
         """Refuse images `(N, C, H, W)` that the network does not take, and a network that cannot be used as it is.
 
-        Costs one pass of one image through the network for each new size.
+        Each new size costs one pass of one image through the network.
 
         Raises:
-            ValueError: they have other channels or another size than it was made for, or a size that it fails at; the
-                network answers what no denoiser does; or a part of it is in training mode.
+            ValueError: the images have other channels or another size than the network was made for, or a size at which
+                it fails; the network's answer is not that of a denoiser; or a part of it is in training mode.
         """
         refuse_training(self.unet, "denoiser", "denoiser.unet")
         if self.channels is not None and images.shape[1] != self.channels:
@@ -144,7 +144,7 @@ class Denoiser:
             self._tried.add(tuple(images.shape[1:]))
 
     def _try(self, image: Tensor) -> None:
-        """Denoise one image, so that what the network cannot do shows before anything is asked."""
+        """Denoise one image, so that a network that fails on it shows this before the first query."""
         try:
             self.denoise(image.to(self.device), self.timesteps // 2)
         except (RuntimeError, ValueError) as error:
@@ -154,7 +154,7 @@ class Denoiser:
             ) from error
 
     def _sizes_that_fit(self, image: Tensor) -> str:
-        """For a refusal: the sizes around an image's that a network takes that halves it several times."""
+        """The end of a refusal: the nearest sizes that a network takes that halves its input several times."""
         for multiple in (2**halvings for halvings in range(1, 9)):
             below = [max(side // multiple, 1) * multiple for side in image.shape[2:]]
             above = [side + multiple for side in below]
@@ -180,7 +180,7 @@ class Denoiser:
         """The timestep of a noise level, given as a fraction of the schedule in (0, 1], or as `sigma`.
 
         Raises:
-            ValueError: not exactly one of the two, or one that is out of range.
+            ValueError: not exactly one of the two is given, or it is out of range.
         """
         if (fraction is None) == (sigma is None):
             raise InvalidValue("give the noise level either as a fraction of the schedule or as sigma")
@@ -204,9 +204,9 @@ class Denoiser:
         return self.separate(x_t, t)[0]
 
     def differentiable(self, t: int) -> Callable[[Tensor], Tensor]:
-        """The function `x_t -> E[x_0 | x_t]` at timestep `t`, from `(N, C, H, W)` to images, for differentiating.
+        """The differentiable function `x_t -> E[x_0 | x_t]` at timestep `t`, from `(N, C, H, W)` to images.
 
-        Unlike `denoise` it does not clip to [0, 1], where gradients would stop.
+        Unlike `denoise` it does not clip to [0, 1], since that would stop gradients.
         """
         return lambda x_t: torch.cat([self._predict_clean(part, t) for part in x_t.split(self.batch_size)]) / 2 + 0.5
 
@@ -214,11 +214,11 @@ class Denoiser:
     def separate(self, x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """Noisy images `(N, C, H, W)` as images clipped to [0, 1], and the noise that the network sees in them.
 
-        The noise is the network's own, from before the clipping: `x_t` is `add_noise` of the two only where nothing was
-        clipped. What was pushed out of the range of an image is so forgotten by the next step of a reverse diffusion.
+        The noise is the network's own, from before the clipping. So `add_noise` of the two gives `x_t` only where
+        nothing was clipped. The next step of a reverse diffusion thus forgets what left the range of an image.
 
         Raises:
-            ValueError: the network answered with another shape, or with NaN.
+            ValueError: the network answered with another shape, or with NaN or infinity.
         """
         abar = self.alphas_cumprod[t].item()
         clean = torch.cat([self._predict_clean(part, t) for part in x_t.split(self.batch_size)])
@@ -226,10 +226,10 @@ class Denoiser:
         return (clean / 2 + 0.5).clamp(0, 1), noise
 
     def pull_back(self, x_t: Tensor, t: int, slopes: Tensor) -> Tensor:
-        """What slopes with respect to the denoised images, `(N, C, H, W)`, are with respect to `x_t`.
+        """The gradient with respect to `x_t`, from `slopes` `(N, C, H, W)` with respect to the denoised images.
 
-        The vector-Jacobian product through the denoiser, before clipping. For the exact denoiser of the data it is
-        `2 sqrt(abar) / (1 - abar) Cov[image | x_t] slopes`. Costs a forward and a backward pass for each image.
+        It is the vector-Jacobian product through the denoiser, before clipping. For the exact denoiser of the data it
+        is `2 sqrt(abar) / (1 - abar) Cov[image | x_t] slopes`. Each image costs a forward and a backward pass.
         """
         parts = []
         for noisy, wanted in zip(x_t.split(self.batch_size), slopes.split(self.batch_size), strict=True):
@@ -260,7 +260,7 @@ class Denoiser:
 
 
 def _image_size(declared: Any) -> tuple[int, int] | None:
-    """Height and width of the images of a network, from the `sample_size` of its configuration."""
+    """Height and width of a network's images, from the `sample_size` of its configuration."""
     if declared is None:
         return None
     sides = declared if isinstance(declared, list | tuple) else [declared, declared]

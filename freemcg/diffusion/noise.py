@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for, and on nothing else.
+"""Random numbers that depend on their purpose and on nothing else.
 
 A generator is made from the user's seed and the name and number of the draw. So no draw depends on how many were made
 before it, on the batch size, on the number of processes, or on the device.
@@ -20,9 +20,9 @@ def generator_for(seed: int, *purpose: int | str) -> torch.Generator:
 
 
 def particle_noise(seed: int, purpose: str, step: int, count: int, shape: tuple[int, ...], *, first: int = 0) -> Tensor:
-    """Standard normal noise `(count, *shape)` of the particles from number `first` on, float32 on the CPU.
+    """Standard normal noise `(count, *shape)` for the particles from number `first` on, float32 on the CPU.
 
-    Particle `k` has the same noise, whatever else is drawn.
+    Particle `k` has the same noise whatever else is drawn.
     """
     numbers = range(first, first + count)
     rows = [torch.randn(shape, generator=generator_for(seed, purpose, step, index)) for index in numbers]

@@ -1,7 +1,7 @@
 """Read the network and the scheduler of a pretrained diffusion pipeline, from a folder or from the Hugging Face hub.
 
-What is wrong with a folder is said in one sentence before any use of it: what its `model_index.json` holds, weights
-that do not fit the network, and whatever `diffusers` cannot read.
+A fault of a folder is refused in one sentence before its first use. Faults are a wrong `model_index.json`, weights that
+do not fit the network, and files that `diffusers` cannot read.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Any
 from freemcg.messages.errors import InvalidValue
 
 INDEX = "model_index.json"
-UNUSABLE = ("vae", "vqvae", "movq", "text_encoder", "image_encoder")  # of pipelines that are latent or conditional
-VARIANT = "fp16"  # the one that the hub's repositories offer
+UNUSABLE = ("vae", "vqvae", "movq", "text_encoder", "image_encoder")  # parts of latent or conditional pipelines
+VARIANT = "fp16"  # the variant that repositories on the hub offer
 _WEIGHTS = re.compile(
     r"diffusion_pytorch_model(-\d{5}-of-\d{5})?(\.(?P<variant>[^.]+?))?(-\d{5}-of-\d{5})?\.(safetensors|bin)"
 )
 
 
 def load_pipeline(source: str) -> tuple[Any, Any]:
-    """The network and the scheduler of an unconditional pipeline; `source` is a folder, or a name on the hub.
+    """The network and the scheduler of an unconditional pipeline. `source` is a folder, or a name on the hub.
 
-    Where only a variant of the weights is there (`*.fp16.safetensors`), that is read.
+    If it holds only a variant of the weights (`*.fp16.safetensors`), that is read.
 
     Raises:
-        FileNotFoundError: a folder that is no pipeline, or lacks a file of weights.
+        FileNotFoundError: the folder is no pipeline, or lacks a file of weights.
         ValueError: the pipeline is latent, conditional, unknown or damaged, or cannot be reached.
     """
     import diffusers  # noqa: PLC0415  (takes seconds to import)
@@ -44,7 +44,7 @@ def load_pipeline(source: str) -> tuple[Any, Any]:
 
 
 def _folder(source: str) -> Path:
-    """The folder itself; of a name on the hub, where its files are kept after they were fetched."""
+    """The folder itself. For a name on the hub, its files are fetched and their folder is returned."""
     if Path(source).exists():
         return Path(source)
     from diffusers import DiffusionPipeline  # noqa: PLC0415
@@ -69,12 +69,12 @@ def _reached(source: str, fetch: Callable[[], Any]) -> Path:
 
 
 def _part(folder: Path, part: str) -> Path:
-    """Where the files of a part lie: a folder of its own, or beside the index, as in the oldest pipelines."""
+    """The folder with the files of a part: its own, or that of the index, as in the oldest pipelines."""
     return folder / part if (folder / part).is_dir() else folder
 
 
 def _index(source: str, path: Path) -> dict[str, Any]:
-    """What `model_index.json` says of a pipeline that can be a denoiser."""
+    """The contents of a `model_index.json`, after a check that its pipeline can be a denoiser."""
     import diffusers  # noqa: PLC0415
 
     if not path.is_file():
@@ -92,7 +92,7 @@ def _index(source: str, path: Path) -> dict[str, Any]:
     if not _is_kind(pipeline, diffusers.DiffusionPipeline):
         raise InvalidValue(
             f"{path} names the pipeline class {named_class!r:.60}, which is none of diffusers {diffusers.__version__}; "
-            "where its network is unconditional and works on pixels, write DDPMPipeline"
+            "if its network is unconditional and works on pixels, write DDPMPipeline"
         )
     arguments = list(inspect.signature(pipeline.__init__).parameters.values())[1:]
     needed = [each.name for each in arguments if each.default is each.empty and each.kind is not each.VAR_KEYWORD]
@@ -151,7 +151,7 @@ def _network(source: str, where: Path, unet_class: Any) -> Any:
         unet_class.from_pretrained,
         variant=None if "" in variants else variants.pop(),
         output_loading_info=True,
-        low_cpu_mem_usage=False,  # else a shape that does not fit is an error in words of diffusers' own
+        low_cpu_mem_usage=False,  # else diffusers itself raises an error for a shape that does not fit
         ignore_mismatched_sizes=True,
     )
     _refuse_unfit(where, report)
@@ -162,13 +162,13 @@ def _network(source: str, where: Path, unet_class: Any) -> Any:
 
 
 def _variants(where: Path) -> set[str]:
-    """Which variants of the weights a folder holds; the empty name is the plain one."""
+    """The variants of the weights that a folder holds. The empty name stands for the plain weights."""
     matches = [_WEIGHTS.fullmatch(path.name) for path in where.iterdir()]
     return {match["variant"] or "" for match in matches if match}
 
 
 def _read(source: str, where: Path, config: str, load: Callable[..., Any], **options: Any) -> Any:
-    """What `load` makes of the folder `where`, which must hold the file `config`."""
+    """The object that `load` makes from the folder `where`, which must hold the JSON file `config`."""
     if (where / config).is_file():
         _mapping(where / config)
     try:
@@ -180,7 +180,7 @@ def _read(source: str, where: Path, config: str, load: Callable[..., Any], **opt
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the warnings of diffusers, which list every name of a weight."""
+    """A block without the warnings of diffusers, which list the name of every weight."""
     from diffusers.utils import logging  # noqa: PLC0415
 
     before = logging.get_verbosity()
@@ -192,7 +192,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _refuse_unfit(where: Path, report: dict[str, Any]) -> None:
-    """Refuse weights of which some are missing, unknown to the network, or of another shape."""
+    """Refuse weights if some are missing, unknown to the network, or of another shape."""
     missing, unexpected = report["missing_keys"], report["unexpected_keys"]
     shapes = [f"{name} {tuple(found)} for {tuple(wanted)}" for name, found, wanted in report["mismatched_keys"]]
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
@@ -210,6 +210,6 @@ def _some(names: Iterable[str], most: int = 3) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message; its class where there is none."""
+    """The first line of an error's message, or its class if there is no message."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

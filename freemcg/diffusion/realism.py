@@ -1,4 +1,4 @@
-"""How realistic an image is to a diffusion model: the error it makes in denoising it."""
+"""How realistic an image is to a diffusion model: the model's error in denoising it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ DRAWS = 8
 def denoising_error(denoiser: Denoiser, images: Tensor, *, seed: int = 0) -> Tensor:
     """`mean_{t, eps} |eps - eps_theta(x_t, t)|^2 / D` of images `(N, C, H, W)`, as `(N,)`.
 
-    Every image meets the same 4 noise levels and the same 8 draws of noise at each, so two images can be compared;
-    near 0 where the denoiser restores an image exactly, 1 where it learns nothing from `x_t`. Asks the black box
-    nothing. Costs 32 denoisings an image.
+    Every image gets the same 4 noise levels and the same 8 draws of noise at each, so two images can be compared. The
+    error is near 0 if the denoiser restores an image exactly, and 1 if it learns nothing from `x_t`. An image costs 32
+    denoisings and no query.
     """
     total = torch.zeros(len(images), device=images.device)
     for level in NOISE_LEVELS:

@@ -1,4 +1,4 @@
-"""Reverse diffusion of guided particles: the one loop of all counterfactual searches, which differ in what guides."""
+"""Reverse diffusion of guided particles. All counterfactual searches share this loop and differ in the guidance."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ HUBER_WIDTH = 5 / 255
 
 @dataclass(frozen=True)
 class Particles:
-    """Where the particles are at one step.
+    """The particles at one step.
 
     Attributes:
-        step: its number, from 0.
-        t: its timestep.
+        step: the number of the step, from 0.
+        t: the timestep of the step.
         noisy: the particles, `(N, C, H, W)` in the model's range.
         images: the particles denoised, `(N, C, H, W)` in [0, 1].
         noise: the noise in them, in the model's range.
@@ -37,7 +37,7 @@ class Particles:
 
 
 class ReverseSettings(Protocol):
-    """What a search says of its reverse diffusion; see `freemcg.settings`."""
+    """The settings of a search that its reverse diffusion needs; see `freemcg.settings`."""
 
     @property
     def particles(self) -> int: ...  # noqa: D102
@@ -57,13 +57,13 @@ def guided_reverse(
     *,
     seed: int,
 ) -> Iterator[Tensor]:
-    """The denoised particles of each step, `(N, C, H, W)` in [0, 1], from noisy copies of `image` `(C, H, W)` onwards.
+    """The denoised particles of each step, `(N, C, H, W)` in [0, 1], starting at noisy copies of `image` `(C, H, W)`.
 
     Args:
-        push: what guides the particles from one step to the next, `(N, C, H, W)` in the model's range. It is asked at
-            every step but the last.
+        push: gives the guidance from one step to the next, `(N, C, H, W)` in the model's range. It is called at every
+            step but the last.
 
-    Costs `particles * steps` denoisings, and what `push` costs.
+    The cost is `particles * steps` denoisings, and that of `push`.
     """
     schedule = reverse_schedule(denoiser, search.strength, search.steps)
     start = particle_noise(seed, "start", 0, search.particles, tuple(image.shape)).to(image)
@@ -77,9 +77,9 @@ def guided_reverse(
 
 
 def pull_to(image: Tensor, now: Particles, size: float) -> Tensor:
-    """Back to the input: the gradient of the Huber distance, `size` times as large as the noise.
+    """The pull back to the input: the gradient of the Huber distance, `size` times as large as the noise.
 
-    An L1 distance that is smooth within 5 of 255 grey levels, so that rounding cannot turn its sign.
+    The Huber distance is an L1 distance that is smooth within 5 of 255 grey levels, so rounding cannot flip its sign.
     """
     return -scaled_like(((now.images - image) / HUBER_WIDTH).clamp(-1, 1), now.noise, size)
 
@@ -87,11 +87,11 @@ def pull_to(image: Tensor, now: Particles, size: float) -> Tensor:
 def reverse_schedule(denoiser: Denoiser, strength: float, steps: int) -> list[int]:
     """Timesteps from `strength` of the schedule down to the last before 0, evenly spaced.
 
-    The particles are made at the first of them, and the image denoised at the last is the answer: no step is taken
-    twice and none is skipped.
+    The particles are made at the first timestep, and the image denoised at the last is the answer. Every step is taken
+    exactly once.
 
     Raises:
-        ValueError: more steps than timesteps.
+        ValueError: there are more steps than timesteps.
     """
     start = denoiser.timestep(strength)
     if steps > start:
@@ -102,7 +102,7 @@ def reverse_schedule(denoiser: Denoiser, strength: float, steps: int) -> list[in
 def scaled_like(direction: Tensor, noise: Tensor, size: float) -> Tensor:
     """`direction` `(N or 1, C, H, W)`, each rescaled to `size` times the norm of the corresponding row of `noise`.
 
-    However small a direction is: it is divided by its largest entry first, so that no square is rounded to 0. A
+    This works for directions of any size: each is first divided by its largest entry, so no square is rounded to 0. A
     direction of zeros stays as it is.
     """
     largest = direction.abs().amax(dim=(1, 2, 3), keepdim=True)
@@ -124,15 +124,15 @@ def reverse_step(
     seed: int,
     step: int,
 ) -> Tensor:
-    """From timestep `t` to `t_next`: `sqrt(abar') x0 + c1 z + c2 eps + sqrt(abar abar') push` (DDIM, Song et al. 2021).
+    """The step from `t` to `t_next`: `sqrt(abar') x0 + c1 z + c2 eps + sqrt(abar abar') push` (DDIM, Song et al. 2021).
 
     Args:
         images: the particles denoised at `t`, `(N, C, H, W)` in [0, 1].
         noise: the noise in them, `eps`.
         push: guidance, in the model's range.
-        eta: share of fresh noise: `c1 = eta sqrt((1 - abar/abar') (1 - abar') / (1 - abar))`, `c2 = sqrt(1 - abar' -
-            c1^2)`.
-        seed, step: name the fresh noise.
+        eta: the share of fresh noise: `c1 = eta sqrt((1 - abar/abar') (1 - abar') / (1 - abar))`,
+            `c2 = sqrt(1 - abar' - c1^2)`.
+        seed, step: determine the fresh noise.
     """
     abar, abar_next = denoiser.alphas_cumprod[t].item(), denoiser.alphas_cumprod[t_next].item()
     c1 = eta * math.sqrt((1 - abar / abar_next) * (1 - abar_next) / (1 - abar))

@@ -1,6 +1,6 @@
 """From particles and scores to a gradient: pure linear algebra on `(M, D)` particles and `(K, S)` scores.
 
-Nothing here knows an image, a diffusion model or a classifier, and nothing draws a random number.
+Nothing here knows about images, diffusion models or classifiers, and nothing draws random numbers.
 
 | symbol in the paper | name here | shape |
 | --- | --- | --- |

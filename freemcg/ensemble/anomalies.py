@@ -11,10 +11,10 @@ from freemcg.messages.errors import InvalidValue
 
 
 def anomalies(rows: Tensor) -> Tensor:
-    """`(rows - mean) / sqrt(K - 1)` for rows `(K, D)`, so that `A.T @ A` is the sample covariance.
+    """`A = (rows - mean) / sqrt(K - 1)` for rows `(K, D)`, so that `A.T @ A` is the sample covariance.
 
     Raises:
-        ValueError: fewer than two rows, which have no covariance.
+        ValueError: there are fewer than two rows, which have no covariance.
     """
     count = len(rows)
     if count < 2:

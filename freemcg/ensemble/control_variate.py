@@ -1,8 +1,8 @@
-"""The default estimate: many unpaid particles carry a linear model, few paid ones correct it and say how sure it is.
+"""The default estimate: many unpaid particles carry a linear model; few paid ones correct it and give its error.
 
-The linear model comes from the answers at the sigma points and costs nothing to apply to every particle. What it
-misses is measured on the paid particles. Methods with this shape are known as control variates, difference estimators
-in survey sampling (Cassel, Saerndal, Wretman 1976) and prediction-powered inference (Angelopoulos et al. 2023).
+The linear model comes from the answers at the sigma points, and costs nothing to apply to every particle. The paid
+particles measure what it misses. Methods of this form are known as control variates, as difference estimators in survey
+sampling (Cassel, Saerndal, Wretman 1976), and as prediction-powered inference (Angelopoulos et al. 2023).
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from freemcg.ensemble.estimate import ErrorParts, Estimate
 def control_variate(particles: Tensor, predicted: Tensor, values: Tensor) -> Estimate:
     """`g = Cov_M(x, f_lin) + a Cov_K(x, y - f_lin)`, an estimate of the population's `Cov(x, y)`.
 
-    With `a = 1` it is unbiased whatever the linear model is. But a correction that is no larger than its own noise does
-    harm, so it is shrunk, with one factor for the whole map (James, Stein 1961): `a = b / (b + s)`, where `s` sums its
-    squared standard errors and `b` is what the model misses, squared; see `_misfit`.
+    With `a = 1` it is unbiased for any linear model. But a correction that is no larger than its own noise does harm.
+    So it is shrunk, with one factor for the whole map (James, Stein 1961): `a = b / (b + s)`. Here `s` is the sum of
+    its squared standard errors, and `b` is the square of what the model misses; see `_misfit`.
 
     Args:
-        particles: all of them, `(M, D)`, independent draws. The first `K` were asked about.
-        predicted: `f_lin` of each, `(M,)`; from other answers than `values`.
-        values: `y` of the first `K`, `(K,)`.
+        particles: all particles, `(M, D)`, drawn independently. The first `K` were queried.
+        predicted: `f_lin` of each particle, `(M,)`, from other answers than `values`.
+        values: `y` of the first `K` particles, `(K,)`.
 
     Returns:
         The estimate in units of `score * x`. Its standard error is that of the two means over particles, with their
-        covariance, since the first `K` enter both, and `a (1 - a)` of the correction's variance for what shrinking
-        left out (the posterior's, under a normal prior of variance `b`: Morris 1983). The correction's variance is the
-        delete-one jackknife's, as in `cross_covariance`. Infinite for `K < 3`.
+        covariance, since the first `K` enter both. To it comes `a (1 - a)` of the correction's variance, for what
+        shrinking left out (the posterior's, under a normal prior of variance `b`: Morris 1983). The correction's
+        variance is the delete-one jackknife's, as in `cross_covariance`. The error is infinite for `K < 3`.
     """
     everyone, asked = len(particles), len(values)
     deviations = particles - particles.mean(dim=0)
@@ -43,7 +43,7 @@ def control_variate(particles: Tensor, predicted: Tensor, values: Tensor) -> Est
     terms = (missed - missed.mean())[:, None] * (particles[:asked] - particles[:asked].mean(dim=0))
     correction = terms.sum(dim=0) / (asked - 1)
 
-    # Variances of the two means and their covariance, pixel by pixel, from what each particle adds to them.
+    # The variances of the two means and their covariance, pixel by pixel, from what each particle adds to them.
     terms = (terms - terms.mean(dim=0)) * (asked / (asked - 2))
     own = guess.square() @ deviations.square() - (guess @ deviations).square() / everyone
     sampling = own.clamp(min=0) / (everyone * (everyone - 1))
@@ -58,11 +58,11 @@ def control_variate(particles: Tensor, predicted: Tensor, values: Tensor) -> Est
 
 
 def _misfit(correction: Tensor, terms: Tensor) -> float:
-    """What the linear model misses, `|Cov(x, y - f_lin)|^2`, in the light of the correction and its noise.
+    """What the linear model misses, `|Cov(x, y - f_lin)|^2`, estimated from the correction and its noise.
 
-    `|correction|^2` exceeds it by the noise `s`, with a standard deviation near `s sqrt(2 / nu)`, where `nu` counts the
-    independent directions of the noise (Satterthwaite 1946). The difference can be negative; the answer is the mean of
-    the normal distribution around it, cut off below zero, which never is.
+    `|correction|^2` exceeds it by the noise `s`, with a standard deviation near `s sqrt(2 / nu)`. Here `nu` counts the
+    independent directions of the noise (Satterthwaite 1946). The difference can be negative. So the estimate is the
+    mean of the normal distribution around it, cut off below zero, which is never negative.
 
     Args:
         terms: what each paid particle adds to the correction, centred, by the jackknife, `(K, D)`.

@@ -1,4 +1,4 @@
-"""What every estimator of this package answers, and what more queries would make of its error."""
+"""The result of every estimator of this package, and a forecast of its error with more queries."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ErrorParts:
-    """Where the squared error of a map comes from, each summed over the pixels.
+    """The parts of the squared error of a map, each summed over the pixels.
 
     Attributes:
-        sampling: of the unpaid particles; falls with their number, and not with queries.
-        residual: the variance of what the `asked` particles say; falls as one over their number.
-        misfit: the square of what there is to correct. A correction is worth no more than this, so where `residual` is
-            larger, this is the error.
-        asked: paid particles.
+        sampling: the part of the unpaid particles. It falls with their number, and not with queries.
+        residual: the variance of the correction from the `asked` particles. It falls as one over their number.
+        misfit: the square of what there is to correct. A correction gains no more than this. So if `residual` is much
+            larger, this is the error that remains.
+        asked: the number of paid particles.
     """
 
     sampling: float
@@ -26,7 +26,7 @@ class ErrorParts:
     asked: int
 
     def error(self, asked: float) -> float:
-        """The squared error of the map, were `asked` particles paid for."""
+        """The squared error that the map would have with `asked` paid particles."""
         residual = math.inf if asked <= 0 else self.residual * self.asked / asked
         if self.misfit == math.inf:
             return self.sampling + residual
@@ -36,7 +36,7 @@ class ErrorParts:
         return self.sampling + (residual * self.misfit / total if total > 0 else 0.0)
 
     def asked_for(self, error: float) -> float:
-        """Paid particles that bring the squared error down to `error`: 0 where none is needed, infinite if none can."""
+        """Paid particles that bring the squared error to `error`: 0 if none is needed, infinite if none suffice."""
         room = error - self.sampling
         if room >= self.misfit:
             return 0.0
@@ -48,9 +48,9 @@ class ErrorParts:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A gradient `(D,)` and the standard error of each of its entries `(D,)`: `score * x`, or `score / x`.
+    """A gradient `(D,)` and the standard error of each of its entries `(D,)`, in `score * x` or `score / x`.
 
-    The standard error is infinite where the estimator cannot tell it; `parts` is `None` where it has no forecast.
+    The standard error is infinite if the estimator cannot tell it. `parts` is `None` if there is no forecast.
     """
 
     gradient: Tensor

@@ -1,4 +1,4 @@
-"""How much wider the error bars of bare labels are than those of scores: a label seldom seen is an uncertain count."""
+"""The factor that widens error bars of bare labels. The count of a seldom seen label is uncertain."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ PSEUDO = 2
 
 
 def label_widening(values: Tensor) -> float:
-    """The factor for a standard error that was estimated from `values` `(K,)` of which many are the same.
+    """The factor for a standard error that was estimated from `values` `(K,)`, many of which are the same.
 
-    Of K labels n differ from the most common one. A variance estimated from them is proportional to `p (1 - p)` with
-    `p = n / K`, which is too small more often than too large where n is small, so that an interval of normal width
-    covers too seldom. Two more of either kind, `p = (n + 2) / (K + 4)`, mend that for a binomial share (Agresti, Coull
-    1998), and here. (That it may be used here is a choice of ours, tested on a Gaussian ensemble, whose covariance with
-    a label is known.) Infinite where all are alike: a change was not seen, which does not mean that there is none.
+    Of K labels, n differ from the most common one. A variance estimated from them is proportional to `p (1 - p)` with
+    `p = n / K`. For small n that is too small more often than too large, so an interval of normal width covers too
+    seldom. Two more of either kind, `p = (n + 2) / (K + 4)`, mend that for a binomial share (Agresti, Coull 1998), and
+    here too. (Its use here is our choice, tested on a Gaussian ensemble, whose covariance with a label is known.) The
+    factor is infinite if all are alike: no change was seen, but there may be one.
     """
     count = len(values)
     others = int((values != values.mode().values).sum()) if count else 0

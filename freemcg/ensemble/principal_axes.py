@@ -1,4 +1,4 @@
-"""The local covariance of the manifold, read off particles that nobody has asked the black box about."""
+"""The local covariance of the manifold, from particles that cost no query."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class PrincipalAxes:
     """`C_xx = U diag(lam) U^T`.
 
     Attributes:
-        mean: of the particles, `(D,)`.
+        mean: the mean of the particles, `(D,)`.
         directions: `U^T`, orthonormal rows `(R, D)`.
-        variances: `lam`, falling, `(R,)`.
+        variances: `lam`, largest first, `(R,)`.
     """
 
     mean: Tensor
@@ -30,11 +30,11 @@ class PrincipalAxes:
 
 
 def principal_axes(particles: Tensor, *, tolerance: float = 1e-10) -> PrincipalAxes:
-    """All principal axes of particles `(M, D)` whose variance exceeds `tolerance` of the largest.
+    """All principal axes of particles `(M, D)` whose variance exceeds `tolerance` times the largest.
 
-    The eigenvectors of the `M x M` Gram matrix are turned into axes (the snapshot method of Sirovich 1987), in
-    float64, so the cost is that of `M`, whatever the size of the image. Identical particles have no axis: `R = 0`. An
-    axis is signed so that its entry of largest magnitude is positive.
+    The eigenvectors of the `M x M` Gram matrix are turned into axes (the snapshot method of Sirovich 1987), in float64.
+    So the eigenproblem has size `M`, for images of any size. Identical particles have no axis: `R = 0`. The sign of an
+    axis makes its entry of largest magnitude positive.
     """
     deviations = anomalies(particles.double())
     variances, vectors = torch.linalg.eigh(deviations @ deviations.T)

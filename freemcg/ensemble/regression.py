@@ -1,4 +1,4 @@
-"""Ridge regression of the scores on the particles: the gradient on their span, not reshaped by the covariance."""
+"""Ridge regression of the scores on the particles: the gradient on their span, without the covariance as a factor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from freemcg.messages.errors import InvalidValue
 def regression(particles: Tensor, scores: Tensor, weights: Tensor, *, ridge: float = 1e-6) -> Estimate:
     """`g = X (X^T X + lam I)^-1 Y^T v`, an estimate of `P J^T v`: the gradient projected on the span of the particles.
 
-    A `K x K` solve, never `D x D`. For a linear score and `lam -> 0` it is exactly that projection.
+    It solves a `K x K` system, never a `D x D` one. For a linear score and `lam -> 0` it is exactly that projection.
 
     Args:
         particles: `(K, D)`.
@@ -24,16 +24,16 @@ def regression(particles: Tensor, scores: Tensor, weights: Tensor, *, ridge: flo
     Returns:
         The estimate in units of `score / x`. Its standard error is the delete-one jackknife's, exact and without a
         second solve. Ridge regression with an intercept is the bordered system `[[G, 1], [1^T, 0]] [a; b] = [y; 0]`
-        with `G = X^T X + lam I`; deleting row and column `i` changes `a` by `-(a_i / H_ii) H_i` where `H` is the
-        inverse of the bordered matrix (Cawley 2006), and the gradient is `X a`.
+        with `G = X^T X + lam I`. Let `H` be the inverse of the bordered matrix. Deleting row and column `i` changes `a`
+        by `-(a_i / H_ii) H_i` (Cawley 2006), and the gradient is `X a`.
 
     Raises:
-        ValueError: fewer than two particles, or a ridge that is not positive.
+        ValueError: there are fewer than two particles, or the ridge is not positive.
     """
     if ridge <= 0:
         raise InvalidValue(f"ridge must be > 0, got {ridge}")
     count = len(particles)
-    kind = particles.dtype  # the Gram matrix is near singular where particles outnumber dimensions, so solve in float64
+    kind = particles.dtype  # the Gram matrix is near singular if particles outnumber dimensions, so solve in float64
     deviations, along = anomalies(particles.double()), weighted_anomalies(scores.double(), weights.double())
     gram = deviations @ deviations.T
     scale = gram.diagonal().mean()

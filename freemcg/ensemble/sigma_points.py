@@ -1,8 +1,8 @@
-"""Few questions, well placed: the mean of many unpaid particles, and one point along each of their leading axes.
+"""Few query points, well placed: the mean of many unpaid particles, and one point along each of their leading axes.
 
-As in the unscented Kalman filter (Julier, Uhlmann 1997), but only along the leading axes, where the score can change
-most, and on one side of the mean: with as many queries as pairs would take, twice as many axes are asked about. The
-sides alternate, so that the points stay around the mean.
+They are those of the unscented Kalman filter (Julier, Uhlmann 1997), with two changes. Only the leading axes get a
+point, since the score can change most there. And each gets one on one side of the mean only: the queries that pairs
+would take then cover twice as many axes. The sides alternate, so the points stay around the mean.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from freemcg.ensemble.principal_axes import PrincipalAxes
 def sigma_points(axes: PrincipalAxes, count: int, *, reach: float = 1.0) -> Tensor:
     """`xb`, then `xb + c sqrt(lam_i) u_i` with the sign of `c` alternating from axis to axis, as `(1 + h, D)`.
 
-    `h` is `count - 1`, or the number of axes where there are fewer. `reach` is `|c|`, in standard deviations of the
+    `h` is `count - 1`, or the number of axes if there are fewer. `reach` is `|c|`, in standard deviations of the
     manifold.
     """
     variances, directions = axes.variances[: max(0, count - 1)], axes.directions[: max(0, count - 1)]
@@ -29,23 +29,23 @@ def sigma_points(axes: PrincipalAxes, count: int, *, reach: float = 1.0) -> Tens
 
 @dataclass(frozen=True)
 class LinearModel:
-    """A score seen as linear around the particles: `value` at `center` `(D,)`, rising by `slope` `(D,)`."""
+    """A linear model of a score around the particles, with `value` at `center` `(D,)` and gradient `slope` `(D,)`."""
 
     center: Tensor
     value: Tensor
     slope: Tensor
 
     def __call__(self, points: Tensor) -> Tensor:
-        """The score of points `(N, D)` by this model, `(N,)`."""
+        """The score `(N,)` that this model gives points `(N, D)`."""
         return self.value + (points - self.center) @ self.slope
 
 
 def linear_model(axes: PrincipalAxes, points: Tensor, values: Tensor) -> LinearModel:
     """The linear model through the `values` `(1 + h,)` of the sigma points `(1 + h, D)`: `<grad f, u_i>` on `h` axes.
 
-    For a linear score it is exact along those axes, where no point was clipped. Where the caller had to clip points to
-    the range of an image, the distance that was left along the axis is what the difference is divided by; a point
-    clipped to the mean tells nothing, and its axis gets a slope of 0.
+    For a linear score it is exact along those axes, if no point was clipped. The caller may have clipped points to the
+    range of an image. Each difference is therefore divided by the distance that is left along its axis. A point clipped
+    to the mean tells nothing, and its axis gets slope 0.
     """
     directions = axes.directions[: len(points) - 1]
     steps = ((points[1:] - points[0]) * directions).sum(dim=1)

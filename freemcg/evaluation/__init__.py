@@ -1,4 +1,4 @@
-"""Measuring explanations: intervals, what makes a counterfactual good, properties an explanation must have."""
+"""Measures of explanations: intervals, the quality of counterfactuals, properties that an explanation must have."""
 
 from freemcg.evaluation.correlation import spearman
 from freemcg.evaluation.counterfactuals import CounterfactualSummary, summarise

@@ -1,4 +1,4 @@
-"""Gaussian blur of images, as a product with one small matrix a side."""
+"""Gaussian blur of images, as a product with one small matrix per axis."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def gaussian_blur(images: Tensor, sigma: float, *, border: str = "reflect") -> T
     """Images `(..., H, W)` convolved with a Gaussian of standard deviation `sigma` pixels; 0 changes nothing.
 
     Args:
-        border: what lies outside: `"reflect"`, the image mirrored at its edges (`d c b a | a b c d | d c b a`), which
-            keeps the mean; or `"zero"`, which darkens the edges.
+        border: what lies outside the image. `"reflect"` mirrors it at its edges (`d c b a | a b c d | d c b a`), which
+            keeps the mean. `"zero"` darkens the edges.
 
     The Gaussian is cut at 4 sigma and sums to 1, as in `scipy.ndimage.gaussian_filter`.
     """
@@ -30,7 +30,7 @@ def gaussian_blur(images: Tensor, sigma: float, *, border: str = "reflect") -> T
 
 
 def _matrix(side: int, sigma: float, border: str) -> Tensor:
-    """`(side, side)`: row `i` holds the weights of the pixels that make pixel `i`."""
+    """The matrix `(side, side)` of the blur. Row `i` holds the weights of the pixels that make pixel `i`."""
     reach = int(4 * sigma + 0.5)
     offsets = torch.arange(-reach, reach + 1)
     weights = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)

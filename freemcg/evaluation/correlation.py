@@ -11,8 +11,8 @@ from freemcg.messages.errors import InvalidValue
 def spearman(maps: Tensor, others: Tensor) -> Tensor:
     """Spearman's correlation (1904) of each of `maps` `(N, ...)` with its counterpart, `(N,)` in [-1, 1].
 
-    Pearson's correlation of the ranks; equal values share the mean of their ranks. A map of one value has no order: by
-    our choice it correlates with nothing, 0.
+    It is Pearson's correlation of the ranks; equal values share the mean of their ranks. A map of equal values has no
+    order. By our choice its correlation is 0.
 
     Raises:
         ValueError: the shapes differ.
@@ -26,7 +26,7 @@ def spearman(maps: Tensor, others: Tensor) -> Tensor:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """Ranks of each row of `(N, D)` less their mean, float64: how many are smaller, halfway through the equal ones."""
+    """Ranks within each row of `(N, D)`, minus their mean, float64. Equal values share the mean of their ranks."""
     ordered = values.contiguous().sort(dim=1).values
     smaller = torch.searchsorted(ordered, values.contiguous())
     not_larger = torch.searchsorted(ordered, values.contiguous(), right=True)

@@ -1,4 +1,4 @@
-"""How good a set of counterfactuals is: decided as asked, not merely a trick, close, realistic, cheap."""
+"""How good a set of counterfactuals is: decided as the target, no mere trick, close, realistic, cheap."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ class CounterfactualSummary:
     """Means over images, with 95 % intervals.
 
     Attributes:
-        flipped: share that the black box decides as the target.
-        judged: share that an independent classifier decides as the target too; a trick on one network does not
-            survive it. l1: mean absolute change of a pixel, in [0, 1].
-        realism: denoising error over that of the input.
-        queries, most_queries: mean and maximum.
-        seconds: mean.
+        images: the number of images.
+        flipped: the share that the black box decides as the target.
+        judged: the share that an independent classifier decides as the target too. A trick on one network does not
+            pass it.
+        l1: the mean absolute change of a pixel, in [0, 1].
+        realism: the denoising error divided by that of the input.
+        queries, most_queries: the mean and the maximum of the queries.
+        seconds: the mean time.
     """
 
     images: int
@@ -36,7 +38,7 @@ class CounterfactualSummary:
 
 
 def summarise(results: Sequence[Counterfactual], judge: Callable[[Tensor], Tensor]) -> CounterfactualSummary:
-    """Summarise counterfactuals; `judge` answers scores `(N, num_classes)` for images `(N, C, H, W)` in [0, 1]."""
+    """Summarise counterfactuals. `judge` maps images `(N, C, H, W)` in [0, 1] to scores `(N, num_classes)`."""
     with torch.no_grad():
         verdicts = judge(torch.stack([result.image for result in results])).argmax(dim=1).tolist()
     return CounterfactualSummary(

@@ -1,4 +1,4 @@
-"""Can an attribution be bent while the answers stay? The attack of Dombrowski et al. 2019 (arXiv:1906.07983)."""
+"""Can an attribution be changed while the answers stay? The attack of Dombrowski et al. 2019 (arXiv:1906.07983)."""
 
 from __future__ import annotations
 
@@ -23,27 +23,29 @@ def fool_gradient(
     keep: float = 1.0,
     softness: float = 30.0,
 ) -> Tensor:
-    """Images that `model` answers as it answers `images`, but whose gradient map is like `wanted`.
+    """Images with the same answers of `model` as `images`, but with a gradient map like `wanted`.
 
-    Adam minimises `|h - h_wanted|^2 / |h_wanted|^2 + keep * mean (f - f_0)^2`, with `f` the logits and `h` the absolute
-    gradient of the target's logit, summed over channels and divided by its sum. After each step an image is
-    clipped to [0, 1] and to `reach` around where it began. An `nn.ReLU` has no second derivative to follow, so the
-    attack goes through a copy of the model in which it is `softplus(softness x) / softness`, as in the paper. The bound
-    `reach` is ours, in the place of the paper's small learning rate. Of the images met on the way, the answer is the
-    one with the least loss.
+    Adam minimises `|h - h_wanted|^2 / |h_wanted|^2 + keep * mean (f - f_0)^2`. Here `f` are the logits, and `h` is the
+    absolute gradient of the target's logit, summed over channels and divided by its sum. After each step an image is
+    clipped to [0, 1] and to `reach` around its start. An `nn.ReLU` has no useful second derivative, so the attack uses
+    a copy of the model with `softplus(softness x) / softness` in its place, as in the paper. The bound `reach` is
+    ours; it replaces the paper's small learning rate. The result is the image with the least loss among those met.
 
     Args:
-        model: from images `(N, C, H, W)` in [0, 1] to logits, in eval mode; it is left as it was found.
+        model: maps images `(N, C, H, W)` in [0, 1] to logits, in eval mode; it is left as it was found.
         images: `(N, C, H, W)`.
-        targets: the classes whose gradients are bent, `(N,)`.
-        wanted: attributions `(N, C, H, W)`, in any scale; each is taken as `h` is.
+        targets: the classes whose gradients are changed, `(N,)`.
+        wanted: attributions `(N, C, H, W)`, in any scale. Each is summed and divided as `h` is.
         reach: the largest change of a pixel, in [0, 1].
-        steps: 0 answers `images`.
+        steps: the number of steps; 0 returns `images`.
+        learning_rate: the rate of Adam.
+        keep: the weight of the change of the logits.
+        softness: the sharpness of the softplus: the larger, the nearer to a ReLU.
 
-    Costs `steps + 1` second derivatives an image.
+    An image costs `steps + 1` second derivatives.
 
     Raises:
-        ValueError: a part of the model is in training mode, or there are not as many targets and wanted maps as images.
+        ValueError: a part of the model is in training mode, or the numbers of targets, wanted maps and images differ.
     """
     refuse_training(model, "model")
     if wanted.shape != images.shape or targets.shape != images.shape[:1]:
@@ -78,13 +80,13 @@ def fool_gradient(
 
 
 def gradient_shares(maps: Tensor) -> Tensor:
-    """Absolute values of `(N, C, H, W)` summed over channels and divided by the sum of all, `(N, H, W)`."""
+    """Absolute values of `(N, C, H, W)`, summed over channels and divided by their sum, `(N, H, W)`."""
     magnitude = maps.abs().sum(dim=1)
     return magnitude / magnitude.sum(dim=(1, 2), keepdim=True).clamp(min=1e-12)
 
 
 def softened(model: nn.Module, softness: float) -> nn.Module:
-    """A copy of `model` in which each `nn.ReLU` is a softplus: it differs by at most `ln 2 / softness`."""
+    """A copy of `model` in which each `nn.ReLU` is a softplus, which differs by at most `ln 2 / softness`."""
     copied = copy.deepcopy(model).requires_grad_(False)
     for name, module in list(copied.named_modules(remove_duplicate=False)):
         if isinstance(module, nn.ReLU):

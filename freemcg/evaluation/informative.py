@@ -11,10 +11,10 @@ from freemcg.results import Counterfactual
 
 
 def informative_changes(results: Sequence[Counterfactual], judge: Callable[[Tensor], Tensor]) -> Tensor:
-    """Which counterfactuals change the mind of a classifier that was trained apart, bool `(N,)`.
+    """Which counterfactuals change the decision of a classifier that was trained apart, bool `(N,)`.
 
-    It must decide the counterfactual as the target and the input otherwise: an input that looked to it like the target
-    from the start shows nothing. `judge` answers scores `(N, num_classes)` for images `(N, C, H, W)` in [0, 1].
+    It must decide the counterfactual as the target and the input otherwise. An input that it decided as the target from
+    the start shows nothing. `judge` maps images `(N, C, H, W)` in [0, 1] to scores `(N, num_classes)`.
     """
     targets = torch.tensor([result.target for result in results])
     with torch.no_grad():

@@ -23,12 +23,12 @@ REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class InsertionDeletion:
-    """What insertion and deletion answer, float64.
+    """The result of insertion and deletion, float64.
 
     Attributes:
         insertion, deletion: areas under the curves, `(N,)` in [0, 1]. Higher insertion and lower deletion are better.
-        insertion_curves, deletion_curves: probability of the target after each step, `(N, steps + 1)`, both ends
-            included.
+        insertion_curves, deletion_curves: the probability of the target after each step, `(N, steps + 1)`, with both
+            ends.
     """
 
     insertion: Tensor
@@ -59,27 +59,30 @@ def insertion_deletion(
     start: Callable[[Tensor], Tensor] = blurred,
     seed: int = 0,
 ) -> InsertionDeletion:
-    """Areas under the probability of the target, as pixels go or come in the order of an attribution.
+    """Areas under the probability of the target, as pixels are deleted or inserted in the order of an attribution.
 
-    Deletion puts the pixels of `fill(images)` in the place of the image's, insertion the image's in the place of those
-    of `start(images)`, most salient first, all channels of a pixel at once. After step `k` of `n`, `round(k P / n)` of
-    the `P` pixels are exchanged. The area is that of the trapezoids over the `n + 1` points, divided by `n`.
+    Deletion replaces pixels of the image by those of `fill(images)`. Insertion replaces pixels of `start(images)` by
+    the image's. Both take the most salient pixels first, with all their channels at once. After step `k` of `n`,
+    `round(k P / n)` of the `P` pixels are replaced. The area is that of the trapezoids over the `n + 1` points, divided
+    by `n`.
 
     Args:
-        black_box: its probabilities are read. Give one of its own, so that no method is charged for being measured.
+        black_box: its probabilities are read. Give a separate one, so that no method is charged for being measured.
         images: `(N, C, H, W)` in [0, 1].
-        attributions: of the same shape.
+        attributions: attributions of the same shape.
         targets: the class of each image, `(N,)`.
-        steps: `n`, at most `H * W`. One row of pixels a step, as published, where it is the height of the image.
-        reduction: a pixel's saliency from its channels: `"sum"`, `"abs_sum"`, `"sum_abs"` or `"max_abs"`. The sum
-            keeps the sign, so that what speaks against the target comes last; our choice, for signed attributions.
-        fill: from images to what deletion leaves. The published mean colour is that of the classifier's training data;
-            a black box does not tell it, so by our choice it is that of the image.
-        start: from images to what insertion begins with. The published blur, 5 pixels cut to 11x11, is for images of
-            224x224 and leaves a 32x32 digit readable; that of the default grows with the image, by our choice.
-        seed: of the order of pixels that are equally salient: a random one, the same for every image.
+        steps: `n`, at most `H * W`. With the height of the image, each step takes as many pixels as a row has, as
+            published.
+        reduction: how a pixel's saliency comes from its channels: `"sum"`, `"abs_sum"`, `"sum_abs"` or `"max_abs"`. The
+            sum keeps the sign, so pixels that speak against the target come last. This is our choice, for signed
+            attributions.
+        fill: maps images to what deletion leaves. The published fill is the mean colour of the classifier's training
+            data. A black box does not tell it, so by our choice it is the image's own.
+        start: maps images to what insertion begins with. The published blur, 5 pixels cut to 11x11, is for images of
+            224x224 and leaves a 32x32 digit readable. By our choice the default's blur grows with the image.
+        seed: the seed of the order of equally salient pixels. It is random, and the same for every image.
 
-    Costs `2 * steps + 1` queries an image: the image itself is in both curves.
+    An image costs `2 * steps + 1` queries, since the image itself is in both curves.
 
     Raises:
         ValueError: the shapes differ, an attribution is NaN or infinite, or an argument is out of range.
@@ -112,7 +115,7 @@ def insertion_deletion(
 
 
 def saliency_ranks(saliency: Tensor, *, seed: int) -> Tensor:
-    """The place of each pixel of `(N, H, W)`, 0 for the most salient, on the CPU; equal ones in random order."""
+    """The rank of each pixel of `(N, H, W)`, 0 for the most salient, on the CPU. Ties are in random order."""
     flat = saliency.detach().cpu().flatten(1)
     shuffled = torch.randperm(flat.shape[1], generator=generator_for(seed, "equally salient"))
     order = shuffled[flat[:, shuffled].argsort(dim=1, descending=True, stable=True)]
@@ -120,5 +123,5 @@ def saliency_ranks(saliency: Tensor, *, seed: int) -> Tensor:
 
 
 def area(curves: Tensor) -> Tensor:
-    """The area under each of `(N, n + 1)`, of trapezoids on [0, 1]: a constant curve answers its value."""
+    """The area under each curve of `(N, n + 1)`, by trapezoids on [0, 1]. A constant curve gives its value."""
     return (curves.sum(dim=1) - curves[:, 0] / 2 - curves[:, -1] / 2) / (curves.shape[1] - 1)

@@ -1,7 +1,7 @@
 """95 % intervals of a mean, of a share and of a ratio.
 
-What was measured on one image with several seeds is one cluster. Images are the unit that is drawn again: the seeds of
-an image tell about that image, not about others.
+Measurements of one image with several seeds are one cluster. The bootstrap draws whole images: the seeds of an image
+tell about that image, not about others.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def share_interval(hits: Tensor, *, clusters: Tensor | None = None) -> Interval:
     """Share of true entries in `(N,)`, with Wilson's score interval (1927), which holds near 0 and 1.
 
     Args:
-        clusters: which image an entry belongs to, `(N,)` integers; `None`: each to its own. The interval is then that
-            of the effective number of entries, `p (1 - p)` over the variance of the share between clusters (Kish 1965):
-            the number of images where their seeds agree, N where they do not. A share of 0 or 1 says nothing of that,
-            and counts the images.
+        clusters: the image that each entry belongs to, `(N,)` integers. With `None`, each entry is an image. Clusters
+            give the interval of the effective number of entries: `p (1 - p)` over the variance of the share between
+            clusters (Kish 1965). It is the number of images if their seeds agree, and N if they do not. A share of 0
+            or 1 cannot tell this, so there the images are counted.
     """
     count = len(hits) if clusters is None else _effective_count(hits, clusters)
     share = hits.double().mean().item()
@@ -47,17 +47,17 @@ def mean_interval(values: Tensor, *, clusters: Tensor | None = None, seed: int =
     """Mean of `(N,)`, with the percentile bootstrap over the entries (Efron 1979).
 
     Args:
-        clusters: which image an entry belongs to, `(N,)` integers; `None`: each to its own. Whole clusters are drawn
-            (Davison, Hinkley 1997, section 3.8).
+        clusters: the image that each entry belongs to, `(N,)` integers. With `None`, each entry is an image. Whole
+            clusters are drawn (Davison, Hinkley 1997, section 3.8).
     """
     sums, sizes = _per_cluster(values, torch.arange(len(values)) if clusters is None else clusters)
     return _ratio_of_sums(sums, sizes, seed=seed, draws=draws)
 
 
 def ratio_interval(values: Tensor, reference: Tensor, *, seed: int = 0, draws: int = 2000) -> Interval:
-    """Mean of `values` `(N,)` over the mean of `reference` `(N,)`, entry for entry of the same image.
+    """Mean of `values` `(N,)` divided by the mean of `reference` `(N,)`; entry `i` of both is of the same image.
 
-    The percentile bootstrap draws both of an image at once, so that what is hard for both does not widen the interval.
+    The percentile bootstrap draws both entries of an image at once, so an image hard for both widens nothing.
     """
     return _ratio_of_sums(values.double(), reference.double(), seed=seed, draws=draws)
 
@@ -78,7 +78,7 @@ def _per_cluster(values: Tensor, clusters: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _effective_count(hits: Tensor, clusters: Tensor) -> float:
-    """Independent entries that would leave the share as uncertain as the clusters do, at most N."""
+    """The number of independent entries that would make the share as uncertain as the clusters do, at most N."""
     sums, sizes = _per_cluster(hits, clusters)
     share = sums.sum() / sizes.sum()
     if share in (0, 1):

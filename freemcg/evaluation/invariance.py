@@ -14,20 +14,20 @@ from freemcg.diffusion.noise import generator_for
 def implementation_difference(model: nn.Module, attribute: Callable[[nn.Module], Tensor], *, seed: int = 0) -> Tensor:
     """Largest difference between attributions of `model` and of a rewritten copy that computes the same, `(N,)`.
 
-    Relative to the largest absolute value of the map; 0 but for rounding where a method is invariant.
+    It is relative to the largest absolute value of the map. For an invariant method it is 0 up to rounding.
 
     Args:
-        attribute: from a model to attributions `(N, C, H, W)` of the same images, for the same classes.
+        attribute: maps a model to attributions `(N, C, H, W)` of the same images, for the same classes.
     """
     before, after = attribute(model), attribute(rewritten(model, seed=seed))
     return (after - before).flatten(1).abs().amax(dim=1) / before.flatten(1).abs().amax(dim=1)
 
 
 def rewritten(model: nn.Module, *, seed: int = 0) -> nn.Module:
-    """A copy of `model` that computes the same function with other layers: each linear one becomes two.
+    """A copy of `model` that computes the same function with other layers: each linear layer becomes two.
 
-    The first answers `Q (W x + b)` with a random rotation `Q` of its outputs, the second turns them back. So for
-    `nn.Linear` and for `nn.Conv2d` of one group; other layers stay as they are.
+    The first computes `Q (W x + b)` with a random rotation `Q` of its outputs, and the second rotates them back. This
+    is done to `nn.Linear` and to `nn.Conv2d` of one group. Other layers stay as they are.
     """
     holder = nn.ModuleDict({"model": copy.deepcopy(model)})
     for name, layer in list(holder.named_modules(remove_duplicate=False)):

@@ -15,10 +15,10 @@ from freemcg.evaluation.correlation import spearman
 
 @dataclass(frozen=True)
 class RandomisationStage:
-    """How like the attributions are to those of the trained model, once its last layers are random.
+    """How similar the attributions are to those of the trained model, once its last layers are random.
 
     Attributes:
-        layer: the last layer that was made random, and with it all that come after; `""` for the model as trained.
+        layer: the first of the random layers; all layers after it are random too. `""` is the model as trained.
         signed, absolute: Spearman's correlation of the values and of their absolute values, `(N,)`.
     """
 
@@ -32,14 +32,14 @@ def cascading_randomisation(
 ) -> list[RandomisationStage]:
     """Compare attributions before and after the layers of `model` are made random, from the output down.
 
-    The first stage repeats the attribution of the trained model: 1, if the method repeats itself. What does not depend
-    on the model stays at 1 to the end. See arXiv:1810.03292.
+    The first stage repeats the attribution of the trained model. Its correlation is 1 if the method is deterministic. A
+    method that does not depend on the model stays at 1 to the end. See arXiv:1810.03292.
 
     Args:
         model: the trained model. It is copied, and left as it was found.
-        attribute: from a model to attributions `(N, C, H, W)` of the same images, for the same classes.
+        attribute: maps a model to attributions `(N, C, H, W)` of the same images, for the same classes.
 
-    Costs two attributions, and one more for each layer.
+    The cost is two attributions, and one more for each layer.
     """
     trained = attribute(model)
     stages = [("", model), *randomised(model, seed=seed)]
@@ -50,10 +50,10 @@ def cascading_randomisation(
 
 
 def randomised(model: nn.Module, *, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
-    """Copies of `model` whose last layer, last two layers, ... are initialised anew, and the first of these by name.
+    """Copies of `model` whose last layer, last two layers, ... are initialised anew, each with the first one's name.
 
-    A layer is a module with `reset_parameters`, which draws as when it was built; last is what was registered last.
-    The global generator of random numbers is left where it was.
+    A layer is a module with `reset_parameters`, which draws as it did when the layer was built. The last layer is the
+    one registered last. The global generator of random numbers is left as it was.
     """
     names = [name for name, module in model.named_modules() if hasattr(module, "reset_parameters")]
     current = copy.deepcopy(model)

@@ -263,7 +263,7 @@ def test_an_unknown_pipeline_class_is_named(name, folder):
     refused(
         folder,
         f"{index} names the pipeline class {name!r}, which is none of diffusers {diffusers.__version__}; "
-        "where its network is unconditional and works on pixels, write DDPMPipeline",
+        "if its network is unconditional and works on pixels, write DDPMPipeline",
     )
 
 
