@@ -1,7 +1,7 @@
-"""What an explanation answers: frozen results that can be saved, loaded without any model, and drawn.
+"""The results of explanations. They are frozen, and can be saved, loaded without any model, and drawn.
 
-A result is one `.safetensors` file: the tensors, and everything else as JSON in its header under `"result"`. It is
-written whole or not at all.
+A result is one `.safetensors` file. It holds the tensors, and everything else as JSON in its header under `"result"`.
+It is written whole or not at all.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ Result = TypeVar("Result", bound="Stored")
 
 @dataclass(frozen=True)
 class Stored:
-    """A frozen dataclass of tensors and plain values that is kept in one `.safetensors` file."""
+    """A frozen dataclass of tensors and plain values that is stored in one `.safetensors` file."""
 
     def save(self, path: str | Path, beside: Mapping[str, str] | None = None) -> Path:
         """Write the result to `path`, whole or not at all.
 
         Args:
-            beside: digests of files that belong to it, by name, to be kept in the header.
+            beside: digests of the files that belong to it, by name. They are written into the header.
         """
         path = Path(path)
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -66,11 +66,11 @@ class Stored:
 
     @classmethod
     def load(cls: type[Result], path: str | Path) -> Result:
-        """Read what `save` wrote. Needs neither the black box nor the denoiser.
+        """Read a result that `save` wrote. This needs neither the black box nor the denoiser.
 
         Raises:
-            FileNotFoundError: nothing at `path`.
-            ValueError: the file is no result, was damaged, or is one of another kind.
+            FileNotFoundError: there is nothing at `path`.
+            ValueError: the file is no result, was damaged, or holds a result of another kind.
         """
         return cls._made_of(*load_tensors(Path(path), "result"), path)
 
@@ -86,19 +86,20 @@ class Attribution(Stored):
     """Where the black box looks.
 
     Attributes:
-        values: signed, `(C, H, W)`: positive where more light raises the objective.
-        standard_error: of each value, `(C, H, W)`: how far another seed, with any number of queries, would be from it.
-            Infinite where the estimate cannot tell it.
-        image: what was explained, `(C, H, W)` in [0, 1].
-        log_probabilities: what the black box answers for it, `(num_classes,)`.
+        values: the signed map, `(C, H, W)`: positive where more light raises the objective.
+        standard_error: the error of each value, `(C, H, W)`: how far another seed, with any number of queries, would be
+            from it. It is infinite if the estimate cannot tell it.
+        image: the image explained, `(C, H, W)` in [0, 1].
+        log_probabilities: the black box's answer for the image, `(num_classes,)`.
         target: the class explained.
-        decision: the class the black box decides.
-        status: `complete`, `no_signal` (it answered alike for every query point), `budget_exhausted`, or
-            `model_changed` (asked about the image again, it answered otherwise).
-        queries: images that it asked about, those with an answer in the cache too; `seconds`, what it took.
+        decision: the class that the black box decides.
+        status: `complete`, `no_signal` (every query point got the same answer), `budget_exhausted`, or `model_changed`
+            (the image, queried again, got another answer).
+        queries: the images that it queried, including those answered from the cache.
+        seconds: the time that it took.
         record: what made it: settings, seed, identities, versions.
-        error_parts: where the squared error comes from, the fields of `freemcg.ensemble.ErrorParts`; `None` where the
-            estimate cannot tell.
+        error_parts: the parts of the squared error, the fields of `freemcg.ensemble.ErrorParts`; `None` if the estimate
+            cannot tell them.
     """
 
     values: Tensor
@@ -115,13 +116,13 @@ class Attribution(Stored):
 
     @property
     def signal_to_noise(self) -> float:
-        """`|values| / |standard_error|` over the whole map; 0 for a map of zeros, infinite for one without error."""
+        """`|values| / |standard_error|` over the whole map: 0 for a map of zeros, infinite for a map without error."""
         signal, noise = self.values.norm().item(), self.standard_error.norm().item()
         return signal / noise if noise > 0 else math.inf if signal > 0 else 0.0
 
     @property
     def relative_error(self) -> float:
-        """`|standard_error| / |values|` over the whole map: what `tolerance` bounds."""
+        """`|standard_error| / |values|` over the whole map, which `tolerance` bounds."""
         ratio = self.signal_to_noise
         return math.inf if ratio == 0 else 1 / ratio
 
@@ -129,15 +130,15 @@ class Attribution(Stored):
     def reliability(self) -> float:
         """The squared cosine, in [0, 1], with the map of any number of queries, as the error bars predict it.
 
-        `1 - |standard_error|^2 / |values|^2`: the share of the map's square that is not error. Split halves of the
-        answers say the same without a formula.
+        It is `1 - |standard_error|^2 / |values|^2`, the share of the map's square that is not error. Split halves of
+        the answers give the same without a formula.
         """
         return max(0.0, 1 - self.relative_error**2)
 
     def queries_for(self, reliability: float) -> float:
-        """A forecast of the queries that a `reliability` in (0, 1) needs, all in all, asked as this map was.
+        """A forecast of all queries that a `reliability` in (0, 1) needs, with the settings of this map.
 
-        Infinite where the particles are too few for it however many are asked about: raise `particles`.
+        It is infinite if the particles are too few, however many of them are queried. Raise `particles` then.
 
         Raises:
             ValueError: `reliability` is out of range, the estimate has no forecast, or this map is all noise.
@@ -145,17 +146,17 @@ class Attribution(Stored):
         if not 0 < reliability < 1:
             raise InvalidValue(f"reliability must be in (0, 1), got {reliability}")
         if self.error_parts is None or self.reliability == 0:
-            raise InvalidValue("this map cannot forecast: ask more queries, by estimate control_variate")
+            raise InvalidValue("this map gives no forecast; explain with more queries and estimate='control_variate'")
         parts = ErrorParts(**self.error_parts)
         signal = self.values.square().sum().item() * self.reliability
         needed = parts.asked_for(signal * (1 / reliability - 1))
         return needed if needed == math.inf else max(1, math.ceil((self.queries - 1) * needed / parts.asked)) + 1
 
     def significant(self, rate: float = 0.05) -> Tensor:
-        """Where the value is told from zero, bool `(C, H, W)`, with at most `rate` of it false on average.
+        """Where the value differs from zero, bool `(C, H, W)`. On average, at most `rate` of these places are false.
 
-        Two-sided normal tests of each value, by the step-up procedure of Benjamini and Hochberg (1995), which also
-        holds for values that err together in one direction (Benjamini, Yekutieli 2001).
+        Each value gets a two-sided normal test, by the step-up procedure of Benjamini and Hochberg (1995). It also
+        holds if the values err together in one direction (Benjamini, Yekutieli 2001).
         """
         ratio = torch.where(self.values == 0, 0.0, self.values.abs() / self.standard_error)
         chance = torch.special.erfc(ratio.double() / math.sqrt(2)).flatten()
@@ -167,7 +168,7 @@ class Attribution(Stored):
         return told.reshape(self.values.shape)
 
     def plot(self) -> Figure:
-        """A figure: the image, and the attribution laid over it."""
+        """A figure of the image and the attribution over it."""
         from freemcg.show.figures import plot_attribution  # noqa: PLC0415  (matplotlib only where something is drawn)
 
         return plot_attribution(self)
@@ -180,14 +181,18 @@ class Counterfactual(Stored):
     Attributes:
         image: the answer, `(C, H, W)` in [0, 1], exactly as an 8-bit file holds it.
         original: the input.
-        path: `(S, C, H, W)`, what the answer's particle looked like from the noisiest step to the last.
-        log_probabilities: the black box's answer for `image` itself, `(num_classes,)`; `original_log_probabilities`
-            for the input.
-        target: the class wanted; `decision`, that of `image`; `original_decision`, that of the input.
-        l1: mean absolute change of a pixel; `l2`: Euclidean norm of the change.
-        realism: denoising error of `image` over that of the input: at most 1 is as realistic as the input.
+        path: the answer's particle at each step, from the noisiest to the last, `(S, C, H, W)`.
+        log_probabilities: the black box's answer for `image` itself, `(num_classes,)`.
+        original_log_probabilities: the black box's answer for the input.
+        target: the class wanted.
+        decision: the class that the black box decides for `image`.
+        original_decision: the class that it decides for the input.
+        l1: the mean absolute change of a pixel.
+        l2: the Euclidean norm of the change.
+        realism: the denoising error of `image` divided by that of the input. At most 1 is as realistic as the input.
         status: `complete`, `not_flipped`, `no_signal`, `budget_exhausted`, `already_target` or `model_changed`.
-        queries: images that it asked about, those with an answer in the cache too; `seconds`, what it took.
+        queries: the images that it queried, including those answered from the cache.
+        seconds: the time that it took.
         record: what made it: settings, seed, identities, versions.
     """
 
@@ -214,11 +219,11 @@ class Counterfactual(Stored):
 
     @property
     def target_probability(self) -> float:
-        """The black box's probability of the target for the answer."""
+        """The probability of the target that the black box gives the answer."""
         return self.log_probabilities[self.target].exp().item()
 
     def plot(self) -> Figure:
-        """A figure: the input, the counterfactual, their signed difference."""
+        """A figure of the input, the counterfactual and their signed difference."""
         from freemcg.show.figures import plot_counterfactual  # noqa: PLC0415
 
         return plot_counterfactual(self)
@@ -228,14 +233,14 @@ def load_result(path: str | Path) -> Attribution | Counterfactual:
     """Read a saved result of either kind.
 
     Raises:
-        FileNotFoundError: nothing at `path`.
+        FileNotFoundError: there is nothing at `path`.
         ValueError: the file is no result, or was damaged.
     """
     return load_with_digests(path)[0]
 
 
 def load_with_digests(path: str | Path) -> tuple[Attribution | Counterfactual, dict[str, str]]:
-    """Read a saved result, and the digests of the files beside it; raises as `load_result` does."""
+    """Read a saved result, and the digests of the files beside it. It raises the errors of `load_result`."""
     tensors, header = load_tensors(Path(path), "result")
     kind = Counterfactual if header.get("kind") == Counterfactual.__name__ else Attribution
     return kind._made_of(tensors, header, path), json.loads(header.get("beside", "{}"))

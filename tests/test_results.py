@@ -134,7 +134,8 @@ def test_a_reliability_that_cannot_be_is_refused(attribution, wanted):
 def test_a_map_without_a_forecast_is_refused(attribution, changes):
     with pytest.raises(ValueError) as caught:
         replace(attribution, **changes).queries_for(0.9)
-    assert str(caught.value) == "this map cannot forecast: ask more queries, by estimate control_variate"
+    expected = "this map gives no forecast; explain with more queries and estimate='control_variate'"
+    assert str(caught.value) == expected
 
 
 def test_significant_is_the_step_up_procedure(attribution, rng):

@@ -1,4 +1,4 @@
-"""One method on one image: what a comparison is made of, each in a file of its own, written whole."""
+"""The cells of a comparison: one method on one image each, in one file that is written whole."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from freemcg.results import Stored
 
 @dataclass(frozen=True)
 class Cell(Stored):
-    """What a method answered for an image, and how good it was.
+    """The map of a method for an image, and the measures of its quality.
 
     Attributes:
-        method, image: names; `picture`, a digest of the image's pixels.
+        method, image: the names of both.
         target: the class explained.
-        values: the map, `(C, H, W)`; `None` where the method failed.
-        alignment: the share of its norm in the tangent space; `None` where there is no map, or it is zero.
-        rank: dimension of that tangent space.
+        values: the map, `(C, H, W)`; `None` if the method failed.
+        alignment: the share of the map's norm in the tangent space; `None` without a map, or for a map of zeros.
+        rank: the dimension of that tangent space.
         insertion, deletion: see `freemcg.evaluation.insertion_deletion`.
-        cost, unit: what the map cost, in `"queries"` or `"gradients"`, without what it cost to measure it.
-        seconds: what it took, likewise.
-        error: why it failed, in one line; `None` where it did not.
-        scores: what the model answered for the image itself when the map was measured, as received, `(S,)`.
+        cost, unit: the cost of the map, in `"queries"` or `"gradients"`, without the cost of measuring it.
+        seconds: the time of the map, likewise.
+        error: the reason for a failure, in one line; `None` without one.
+        picture: a digest of the image's pixels.
+        scores: the model's answer for the image itself when the map was measured, as received, `(S,)`.
     """
 
     method: str
@@ -44,11 +45,11 @@ class Cell(Stored):
 
 
 def cell_path(out: Path, image: str, method: str) -> Path:
-    """Where a cell is kept: image `a/b.png` has the folder `out/cells/a/b.png`."""
+    """The file of a cell. Image `a/b.png` has the folder `out/cells/a/b.png`."""
     return out / "cells" / image / f"{method}.safetensors"
 
 
 def load_cell(out: Path, image: str, method: str) -> Cell | None:
-    """The cell that is kept; `None` where there is none yet."""
+    """The cell that is saved; `None` if there is none yet."""
     path = cell_path(out, image, method)
     return Cell.load(path) if path.is_file() else None

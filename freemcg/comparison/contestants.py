@@ -35,12 +35,12 @@ class Contestant:
     """A method, ready to be called.
 
     Attributes:
-        name: as it was named.
-        model: what it asks, or differentiates; others may share it.
-        unit: of its cost, `"queries"` or `"gradients"`.
+        name: the name of the method.
+        model: the model that it queries or differentiates. Other methods may share it.
+        unit: the unit of its cost, `"queries"` or `"gradients"`.
         most: the most that an image costs, for a given target.
-        attribute: from images `(N, C, H, W)` and a target to maps; `None` where it cannot be had here.
-        missing: why not, in one sentence.
+        attribute: maps images `(N, C, H, W)` and a target to maps; `None` if a package that it needs is missing.
+        missing: says what is missing then, in one sentence.
     """
 
     name: str
@@ -52,15 +52,15 @@ class Contestant:
 
     @property
     def spent(self) -> int:
-        """What was spent so far, by whatever shares the model; an answer from a cache counts as if it were asked."""
+        """The cost so far, of all methods that share the model. An answer from a cache counts like a query."""
         return self.model.gradients if isinstance(self.model, WhiteBox) else self.model.known
 
 
 def method_names(methods: Sequence[str] | None, black_box: BlackBox) -> tuple[str, ...]:
-    """The methods that are named, each once; by default a short list of what the model allows.
+    """The named methods, each once. The default is a short list of methods that the model allows.
 
     Raises:
-        ValueError: one does not exist, or differentiates a model that can only be asked.
+        ValueError: a method does not exist, or it differentiates and the model can only be queried.
     """
     from baselines.names import unknown  # noqa: PLC0415  (only a comparison needs the baselines)
     from baselines.registry import METHODS  # noqa: PLC0415
@@ -77,22 +77,22 @@ def method_names(methods: Sequence[str] | None, black_box: BlackBox) -> tuple[st
     if closed and not open_:
         asking = [FREEMCG, *(name for name, method in METHODS.items() if not method.needs_weights)]
         raise InvalidValue(
-            f"{', '.join(closed)} must differentiate a torch.nn.Module that answers logits, and this model can only be "
-            f"asked; methods that ask are {', '.join(asking)}"
+            f"{', '.join(closed)} must differentiate a torch.nn.Module that answers logits, but this model can only be "
+            f"queried; methods that only query are {', '.join(asking)}"
         )
     return tuple(dict.fromkeys(methods))
 
 
 def make_contestants(names: Sequence[str], explainer: FreeMCG, given: dict[str, Any]) -> list[Contestant]:
-    """Methods that all cost what an attribution of `explainer` may cost.
+    """Methods that may each cost as much as an attribution of `explainer`.
 
     Args:
         names: see `method_names`.
-        explainer: takes part as `freemcg`; the others ask its black box, or differentiate the network in it.
-        given: arguments that some of the constructors take, such as `vae`; `None` is none.
+        explainer: takes part as `freemcg`. The others query its black box, or differentiate the network in it.
+        given: arguments that some of the constructors take, such as `vae`. An argument that is `None` is left out.
 
     Raises:
-        ValueError: the budget is too small for a method, or it needs an argument that is not given.
+        ValueError: the budget is too small for a method, or a method needs an argument that is not given.
     """
     from baselines import METHODS, create, settings_within  # noqa: PLC0415
 
@@ -119,7 +119,7 @@ def make_contestants(names: Sequence[str], explainer: FreeMCG, given: dict[str, 
 
 
 def _whole_maps(explainer: FreeMCG) -> Callable[[Tensor, int], Tensor]:
-    """`explainer.attribute`, but that a map for which retries left less than the others have is refused."""
+    """`explainer.attribute`, but it refuses a map for which retries left fewer queries than the others have."""
 
     def attribute(images: Tensor, target: int) -> Tensor:
         results = [explainer.explain(image, target) for image in images]

@@ -1,4 +1,4 @@
-"""Images to compare methods on, by name."""
+"""The images of a comparison, by name."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from freemcg.models.bundle import load_bundle
 
 
 def read_pictures(images: Path, out: Path, denoiser: Denoiser) -> dict[str, Tensor]:
-    """A picture, or those of a folder and its subfolders, by path, at the size and with the channels of the denoiser.
+    """One picture, or all in a folder and its subfolders, by path, with the size and channels of the denoiser.
 
     Args:
-        out: what lies in it is left out.
+        images: the picture or the folder.
+        out: the folder of the results. Pictures in it are left out.
 
     Raises:
         FileNotFoundError, ValueError, NotADirectoryError: as `freemcg.jobs.items.list_items` and `read_image`.
@@ -26,10 +27,10 @@ def read_pictures(images: Path, out: Path, denoiser: Denoiser) -> dict[str, Tens
 
 
 def bundled_digits(count: int, denoiser: Denoiser) -> dict[str, Tensor]:
-    """The first `count` of the bundled digits, which no bundled model was trained on, on the denoiser's device.
+    """The first `count` of the bundled digits, on the denoiser's device. No bundled model was trained on them.
 
     Raises:
-        ValueError: there are not as many.
+        ValueError: `count` is less than 1, or there are fewer digits.
     """
     images = load_bundle("digits").images
     if not 1 <= count <= len(images):

@@ -1,4 +1,4 @@
-"""What is shown of a comparison: rows of a CSV, a table with intervals, the maps side by side."""
+"""The report of a comparison: rows of a CSV, a table with intervals, the maps side by side."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def print_report(cells: list[Cell], names: Sequence[str], tangents: Tangents, grid: Path, table: Path) -> None:
-    """Print a row a method, best first, and what the columns mean."""
+    """Print one row per method, best first, and what the columns mean."""
     ordered, failures = [], []
     for name in names:
         own = [cell for cell in cells if cell.method == name]
@@ -97,7 +97,7 @@ def write_grid(
     black_box: BlackBox,
     path: Path,
 ) -> None:
-    """Draw the first images."""
+    """Draw the first images with their maps, and write the figure to `path`."""
     rows = []
     for image in list(images)[:SHOWN_IMAGES]:
         own = [cells[image, name] for name in names]

@@ -1,7 +1,7 @@
-"""Many methods over many images, for one budget: alignment, insertion and deletion, cost and time of each.
+"""Many methods over many images, with one budget: alignment, insertion and deletion, cost and time of each.
 
-Every method on every image is a cell, with a file of its own; so a comparison that was stopped goes on where it was,
-takes up further images and methods, and does not depend on the number of processes.
+Every method on every image is a cell with its own file. So a stopped comparison resumes where it was. It can take more
+images and methods, and it does not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -54,38 +54,39 @@ def compare(
     steps: int = 32,
     price_per_1000: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Compare methods, or do what is missing of it; print a table and write `comparison.csv` and `grid.png`.
+    """Compare methods, or do the missing part; print a table and write `comparison.csv` and `grid.png`.
 
-    What one attribution of `explainer` may cost, `most_queries(explainer.settings, "attribution")`, is the budget of
-    every method for an image: in gradients, where the method differentiates the model. All explain the same class, and
-    are measured alike: alignment with the tangent space, insertion and deletion with their defaults. A method that
-    fails on an image is noted with its error; the others go on, and the next start tries it again.
+    The budget of every method for an image is the most that one attribution of `explainer` may cost,
+    `most_queries(explainer.settings, "attribution")`. It counts gradients if the method differentiates the model. All
+    methods explain the same class and are measured alike: alignment with the tangent space, insertion and deletion with
+    their defaults. If a method fails on an image, its error is recorded and the others go on. The next start tries it
+    again.
 
-    Where the black box has a budget, a map is begun only if that reaches for all of it; the rest is noted as failed.
+    If the black box has a budget, a map is begun only if the budget covers all of it. The rest is recorded as failed.
 
     Args:
-        explainer: takes part as `freemcg`. The others ask its black box, or differentiate the module in it.
-        images: `(C, H, W)` in [0, 1] each, by name; as the denoiser makes them. A name is a path below `out/cells`.
-        out: folder of the results.
-        methods: `"freemcg"` and names of `baselines.available()`; `None` takes a few, by what the model allows.
-        vae: whose tangent spaces are measured with; `None` takes those of particles. `manifold_ig` needs one.
+        explainer: takes part as `freemcg`. The others query its black box, or differentiate the module in it.
+        images: `(C, H, W)` in [0, 1] each, by name, of the denoiser's size. A name is a path below `out/cells`.
+        out: the folder of the results.
+        methods: `"freemcg"` and names of `baselines.available()`; `None` takes a few that the model allows.
+        vae: gives the tangent spaces of the alignment; `None` takes those of particles. `manifold_ig` needs one.
         references: `(M, C, H, W)`, for `expected_gradients`.
         target: class index or name; `None` explains each decision.
-        steps: of insertion and deletion.
-        price_per_1000: price of a thousand queries, in any currency; shown beside the queries.
+        steps: the steps of insertion and deletion.
+        price_per_1000: the price of a thousand queries, in any currency. It is shown beside the queries.
 
     Returns:
         The rows of `comparison.csv`, on every process.
 
     Raises:
-        ValueError, TypeError: before the first query: images, methods and models do not go together, or `out` holds
+        ValueError, TypeError: before the first query: images, methods and models do not fit together, or `out` holds
             results made with other settings. After it: the model does not answer as declared.
 
-        QueryBudgetExceeded: the budget does not reach for the decisions.
+        QueryBudgetExceeded: the budget does not cover the decisions.
 
-    Costs at most the budget a cell (for `freemcg`, up to four more if the black box may change), `2 * steps + 1`
-    queries to measure it, and without `target` one query an image; where cells are done before, what
-    `check_unchanged` does.
+    A cell costs at most the budget (for `freemcg`, up to four more if the black box may change), and `2 * steps + 1`
+    queries to measure it. Without `target` each image costs one query more. If some cells are already done,
+    `check_unchanged` adds its cost.
     """
     if explainer.black_box.scores in (*MULTI_LABEL, VALUE):
         raise InvalidValue(
@@ -151,7 +152,7 @@ def compare(
 
 
 def _kept(out: Path, image: str, method: str, pixels: Tensor) -> Cell | None:
-    """The cell that is there, if it is of this very picture."""
+    """The saved cell, if it is of this very picture."""
     cell = load_cell(out, image, method)
     return cell if cell is not None and cell.picture == image_key(pixels).hex() else None
 
@@ -175,12 +176,12 @@ def _tangents(explainer: FreeMCG, vae: ConvVAE | None) -> Tangents:
 
 
 def _measuring(steps: int) -> int:
-    """Queries that insertion and deletion cost."""
+    """The queries that insertion and deletion cost."""
     return 2 * steps + 1
 
 
 def _settings(explainer: FreeMCG, target: int | None, tangents: Tangents, steps: int) -> dict[str, Any]:
-    """What a second start must agree with; images and methods may be others."""
+    """The record that a second start must agree with. Its images and methods may differ."""
     record = job_settings(explainer, "attribution", target)
     record["settings"]["queries"] = most_queries(explainer.settings, "attribution")
     space = f"{tangents.name}: {tangents.identity}"
@@ -209,7 +210,7 @@ def _announce(
 
 
 def _one(contestant: Contestant, name: str, image: Tensor, target: int, black_box: BlackBox, measuring: int) -> Cell:
-    """The map of one method for one image, or why there is none; it leaves queries for measuring it."""
+    """The map of one method for one image, or the reason for its failure. It leaves the queries to measure it."""
     began, before, values, error = time.monotonic(), contestant.spent, None, None
     if contestant.attribute is None:
         error = contestant.missing
@@ -240,7 +241,7 @@ def _one(contestant: Contestant, name: str, image: Tensor, target: int, black_bo
 
 
 def _afford(black_box: BlackBox, queries: int) -> None:
-    """Refuse to begin what the budget does not reach for."""
+    """Refuse to begin a map that the budget does not cover."""
     if black_box.budget is not None and black_box.queries + queries > black_box.budget:
         raise QueryBudgetExceeded(queries, black_box.budget - black_box.queries, black_box.budget)
 
@@ -269,7 +270,7 @@ def _measured(cell: Cell, image: Tensor, tangents: Tangents, black_box: BlackBox
 def _oldest_answer(
     out: Path, kept: Mapping[tuple[str, str], Cell | None], images: Mapping[str, Tensor]
 ) -> Answered | None:
-    """What was answered for the image of the oldest cell that was measured; `None` where there is none."""
+    """The answer for the image of the oldest measured cell; `None` if there is none."""
     measured = {pair: cell.scores for pair, cell in kept.items() if cell is not None and cell.scores is not None}
     if not measured:
         return None

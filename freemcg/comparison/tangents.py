@@ -1,4 +1,4 @@
-"""Tangent spaces that a comparison measures alignment by: of a VAE where there is one, else of particles."""
+"""The tangent spaces of a comparison's alignment: those of a VAE if there is one, else those of particles."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ EXPLAINED = 0.9  # share of the particles' variance that their tangent space hol
 
 
 class Tangents(Protocol):
-    """From images to tangent spaces, with the words for a table."""
+    """A map from images to tangent spaces, with the words for a table."""
 
     name: str
     description: str
 
     @property
     def identity(self) -> str:
-        """What results are recorded with."""
+        """The identity that results record."""
 
     def __call__(self, images: Tensor) -> list[TangentSpace]:
         """One tangent space for each of `(N, C, H, W)`."""
@@ -45,7 +45,7 @@ class VaeTangents:
 
     @property
     def identity(self) -> str:
-        """The VAE's."""
+        """The identity of the VAE."""
         return identity(self.vae)
 
     def __call__(self, images: Tensor) -> list[TangentSpace]:
@@ -55,7 +55,7 @@ class VaeTangents:
         return decoder_tangent_space(self.vae.decode, latents)
 
     def check(self, images: Tensor) -> None:
-        """Refuse images of which the VAE makes none.
+        """Refuse images that the VAE does not take.
 
         Raises:
             ValueError: their channels or size are not the VAE's.
@@ -71,10 +71,9 @@ class VaeTangents:
 
 
 class EnsembleTangents:
-    """The leading principal directions of particles around the image, with 90 % of their variance (a choice of ours).
+    """The leading principal directions of particles around the image, with 90 % of their variance (our choice).
 
-    They are other particles than those that FreeMCG explains with, but from the same denoiser at the same noise level:
-    that favours it.
+    FreeMCG explains with other particles, but from the same denoiser at the same noise level. That favours FreeMCG.
     """
 
     name = "ensemble"
@@ -86,15 +85,15 @@ class EnsembleTangents:
 
     @property
     def identity(self) -> str:
-        """What the particles are, beside the denoiser."""
+        """The settings of the particles. The denoiser is recorded elsewhere."""
         return f"{self.particles} particles at noise {self.noise}, {EXPLAINED} of their variance"
 
     def __call__(self, images: Tensor) -> list[TangentSpace]:
-        """See `Tangents`; that of the last image is remembered."""
+        """See `Tangents`. The tangent space of the last image is kept."""
         return [self._one(image) for image in images]
 
     def check(self, images: Tensor) -> None:
-        """Refuse images of which the denoiser makes none."""
+        """Refuse images that the denoiser does not take."""
         self.denoiser.check_size(images)
 
     def _one(self, image: Tensor) -> TangentSpace:

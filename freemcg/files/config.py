@@ -1,4 +1,4 @@
-"""Mappings in YAML files: a user's, and those that come with the package."""
+"""Mappings in YAML files: a user's own, and those in the package."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from freemcg.messages.errors import InvalidValue
 
 
 def read_config(name_or_path: str) -> tuple[dict[str, Any], str]:
-    """Read a YAML mapping from a file, or one of the configs that come with the package by name.
+    """Read a YAML mapping from a file, or a config of the package by name.
 
     Returns:
-        The mapping, and the path it was read from.
+        The mapping, and the path of its file.
 
     Raises:
         FileNotFoundError: there is neither a file nor a config of that name.
@@ -37,6 +37,6 @@ def read_config(name_or_path: str) -> tuple[dict[str, Any], str]:
 
 
 def config_folder() -> Path:
-    """Where the configs are: inside the installed package, or beside it in a checkout."""
+    """The folder of the configs: inside the installed package, or beside it in a checkout."""
     inside = Path(__file__).parents[1] / "configs"
     return inside if inside.is_dir() else Path(__file__).parents[2] / "configs"

@@ -1,4 +1,4 @@
-"""Pictures on disk: reading them as the classifier's user sees them, writing them whole."""
+"""Pictures on disk: they are read as the classifier's user sees them, and written whole."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Every picture below `folder`, sorted by path; those that are hidden by a dot, or lie in such a folder, are not.
+    """Every picture below `folder`, sorted by path. Pictures and folders hidden by a dot are left out.
 
     Raises:
         FileNotFoundError: there is no such folder, or no picture in it.
@@ -45,8 +45,8 @@ def _is_hidden(path: Path) -> bool:
 def read_image(path: str | Path, *, channels: int, size: tuple[int, int] | None = None) -> Tensor:
     """Read one picture as `(channels, H, W)`, float in [0, 1].
 
-    It is decoded by `decode`; grey and colour are converted as asked. With `size = (H, W)` the picture is scaled to
-    cover it and cropped at the centre.
+    The picture is decoded by `decode` and converted to grey or colour. With `size = (H, W)` it is scaled to cover that
+    size and cropped at the centre.
 
     Raises:
         FileNotFoundError, IsADirectoryError, ValueError: as `decode`.
@@ -56,7 +56,7 @@ def read_image(path: str | Path, *, channels: int, size: tuple[int, int] | None 
 
 
 def prepare(picture: Image.Image, *, channels: int, size: tuple[int, int] | None = None) -> Tensor:
-    """A decoded picture as `read_image` has it, `(channels, H, W)`."""
+    """A decoded picture as `read_image` returns it, `(channels, H, W)`."""
     if picture.mode == "F":
         layers = [picture] * channels
     else:
@@ -70,11 +70,11 @@ def prepare(picture: Image.Image, *, channels: int, size: tuple[int, int] | None
 def decode(path: Path) -> tuple[Image.Image, bool]:
     """Decode the whole of one picture, and say whether some of it was transparent.
 
-    The EXIF orientation is applied, and transparency is laid on white. Grey of 16 bits or floats keeps its depth: it is
-    of mode F, in [0, 1].
+    The EXIF orientation is applied, and transparency is laid on white. Grey of 16 bits or floats keeps its depth: it
+    has mode F, in [0, 1].
 
     Raises:
-        FileNotFoundError: nothing at `path`.
+        FileNotFoundError: there is nothing at `path`.
         IsADirectoryError: `path` is a folder.
         ValueError: the file is no picture, is cut short, is too large, holds several frames, or holds numbers that do
             not say what is black, white or transparent.
@@ -87,10 +87,10 @@ def decode(path: Path) -> tuple[Image.Image, bool]:
 
 
 def decode_bytes(content: bytes, name: str) -> Image.Image:
-    """Decode a picture that is held in memory, as `decode` does that of a file.
+    """Decode a picture in memory, as `decode` does for a file.
 
     Raises:
-        ValueError: as `decode`; the message calls the picture `name`.
+        ValueError: as `decode`. The message calls the picture `name`.
     """
     return _decode(io.BytesIO(content), name)[0]
 
@@ -127,7 +127,7 @@ def _decode(source: Path | io.BytesIO, path: Path | str) -> tuple[Image.Image, b
 
 
 def _check_header(path: Path | str, opened: Image.Image) -> None:
-    """Refuse, before it is decoded, what would be read in part, otherwise than it was meant, or not at all."""
+    """Refuse, before decoding, a picture that would be read in part, wrongly, or not at all."""
     if opened.width * opened.height > MOST_PIXELS:
         raise InvalidValue(_too_large(path))
     frames = getattr(opened, "n_frames", 1)
@@ -178,7 +178,7 @@ def _no_white(path: Path | str, depth: int, sign: str = "") -> str:
 
 
 class Prior(Protocol):
-    """What a picture is read for: a denoiser, which says its channels, its size and where it is."""
+    """The denoiser that a picture is read for: its channels, its size and its device."""
 
     @property
     def channels(self) -> int | None: ...  # noqa: D102
@@ -189,18 +189,18 @@ class Prior(Protocol):
 
 
 def read_for(denoiser: Prior, path: str | Path) -> Tensor:
-    """Read one picture as every job hands it over: with the channels and the size of the denoiser, on its device."""
+    """Read one picture as every job does: with the channels and the size of the denoiser, on its device."""
     image = read_image(path, channels=denoiser.channels or 3, size=denoiser.image_size)
     return image.to(denoiser.device)
 
 
 def as_file(images: Tensor) -> Tensor:
-    """What an 8-bit file holds of images in [0, 1]."""
+    """Images in [0, 1] as an 8-bit file holds them."""
     return (images * 255).round() / 255
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a picture is there, and is what was written so far as its own checksums tell."""
+    """Whether a picture is there and undamaged, as far as its own checksums tell."""
     try:
         with Image.open(path) as picture:
             picture.verify()

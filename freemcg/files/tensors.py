@@ -1,4 +1,4 @@
-"""Tensors and a header in one `.safetensors` file, with a checksum that tells whether it was damaged."""
+"""Tensors and a header in one `.safetensors` file, with a checksum that shows damage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from freemcg.files.whole import written_whole
 from freemcg.messages.errors import InvalidValue
 
 CHECKSUM = "checksum"
-_OLDER = {"kind", "result", "receipt"}  # what headers without a checksum hold
+_OLDER = {"kind", "result", "receipt"}  # the keys of older headers, which have no checksum
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, header: dict[str, str]) -> None:
@@ -38,21 +38,21 @@ def load_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, st
     """The tensors of a `.safetensors` file, and its header.
 
     Raises:
-        FileNotFoundError: nothing at `path`.
-        ValueError: the file is of another kind than `what` says, or was damaged.
+        FileNotFoundError: there is nothing at `path`.
+        ValueError: the file is of another kind than `what`, or was damaged.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no {what} {path}")
     try:
         with safe_open(path, framework="pt") as stored:
-            names = stored.keys()  # it is no dict
-            tensors = {name: stored.get_tensor(name).clone() for name in names}  # which do not look into the file
+            names = stored.keys()  # `stored` is no dict
+            tensors = {name: stored.get_tensor(name).clone() for name in names}  # clones do not map the file
             header = dict(stored.metadata() or {})
     except (SafetensorError, UnicodeDecodeError) as error:
         raise InvalidValue(f"{path} is not a saved {what} ({error})") from error
     checksum = header.pop(CHECKSUM, None)
     altered = not header.keys() <= _OLDER if checksum is None else checksum != _checksum(tensors, header)
-    if altered and (checksum is not None or "kind" in header):  # else another program's
+    if altered and (checksum is not None or "kind" in header):  # else another program wrote it
         raise InvalidValue(f"{path} was damaged: it is not what was written; make it again")
     return tensors, header
 

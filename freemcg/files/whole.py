@@ -11,9 +11,9 @@ from freemcg.messages.terminal import say
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """The name of a file to write within the block, which then takes the place of `path`.
+    """The name of a file to write within the block. At its end this file replaces `path`.
 
-    A folder that is in the place of either is kept under another name.
+    If a folder has either name, it is kept under another one.
 
     Raises:
         OSError: as `naming` does.
@@ -34,7 +34,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Within the block, an error of the system is raised as one that names `path` and says what to do."""
+    """A block whose system errors are raised as ones that name `path` and say what to do."""
     try:
         yield
     except OSError as error:
@@ -43,14 +43,14 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def set_aside(path: Path, why: str) -> None:
-    """Keep what is damaged under another name, and say so."""
+    """Keep a damaged file or folder under another name, and say so."""
     aside = free_name(path)
     path.replace(aside)
     say(f"{path} {why}; it is kept as {aside}", err=True)
 
 
 def free_name(path: Path) -> Path:
-    """The name for what is damaged; with a number where there is one already."""
+    """The name for a damaged file or folder, with a number if the name is taken."""
     aside, number = path.with_name(path.name + ".damaged"), 2
     while aside.exists():
         aside, number = path.with_name(f"{path.name}.damaged-{number}"), number + 1

@@ -1,4 +1,4 @@
-"""Ensembles around one image at several noise levels, asked together; their gradients are averaged."""
+"""Ensembles around one image at several noise levels. They are queried together, and their gradients are averaged."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from freemcg.settings import Settings
 
 
 class Survey:
-    """What one image's particles are, at each level of `settings.noise`, and what was answered about them.
+    """The particles of one image at each level of `settings.noise`, and the answers about them.
 
-    Drawing particles asks nothing. Whatever is computed from the answers asks nothing either, so one survey serves
-    every class, every pair of classes and every objective.
+    Drawing particles costs no query. Nor does any computation from the answers, so one survey serves every class, every
+    pair of classes and every objective.
     """
 
     def __init__(self, denoiser: Denoiser, image: Tensor, settings: Settings) -> None:
@@ -38,30 +38,30 @@ class Survey:
 
     @property
     def queries(self) -> int:
-        """Images asked about so far."""
+        """The images queried so far."""
         return sum(ensemble.queries for ensemble in self.ensembles)
 
     @property
     def particles(self) -> int:
-        """Particles drawn at each level."""
+        """The number of particles drawn at each level."""
         return len(self.ensembles[0].particles)
 
     def ask(self, ask: Ask, queries: int) -> None:
-        """Ask about at most `queries` more points, as many at each level.
+        """Query at most `queries` more points, the same number at each level.
 
         Raises:
-            QueryBudgetExceeded: what was answered all the same is kept.
+            QueryBudgetExceeded: the budget ends first. The answers received until then are kept.
         """
         for ensemble in self.ensembles:
             ensemble.ask(ask, queries // len(self.ensembles), self.estimate)
 
     def grow(self) -> None:
-        """Double the particles of each level. Asks nothing."""
+        """Double the particles of each level. This costs no query."""
         for ensemble in self.ensembles:
             ensemble.grow(2 * len(ensemble.particles))
 
     def gradient(self, objective: Objective, target: int) -> ManifoldGradient:
-        """The mean over the levels that were asked about, whose errors are independent. Asks nothing."""
+        """The mean gradient over the queried levels, whose errors are independent. This costs no query."""
         asked = [ensemble for ensemble in self.ensembles if ensemble.queries] or self.ensembles
         found = [ensemble.gradient(objective, target, self.estimate) for ensemble in asked]
         levels = len(found)

@@ -1,4 +1,4 @@
-"""What a result says of what made it."""
+"""The record in a result: what made it."""
 
 from __future__ import annotations
 

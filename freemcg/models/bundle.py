@@ -1,4 +1,4 @@
-"""What ships inside the package: models and held-out images to try everything on, without a download."""
+"""The models and held-out images in the package, on which everything can be tried without a download."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Bundle:
 
     Attributes:
         denoiser: a diffusion model of the images.
-        classifier, judge: two networks of different architecture, trained apart, from images in [0, 1] to logits.
+        classifier, judge: two networks of different architecture, trained apart. They map images in [0, 1] to logits.
         vae: a variational autoencoder.
-        images: held-out images, `(N, C, H, W)` in [0, 1], which no model here was trained on.
+        images: held-out images, `(N, C, H, W)` in [0, 1]. No model here was trained on them.
         labels: `(N,)`.
-        class_names: in the order of the logits.
+        class_names: the names of the classes, in the order of the logits.
     """
 
     denoiser: Denoiser

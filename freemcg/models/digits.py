@@ -1,7 +1,7 @@
 """Handwritten digits: real scans, drawn at 32x32, with a fixed train / test split.
 
-Source: the 1,797 scans of the UCI "Optical Recognition of Handwritten Digits" data set (Alpaydin, Kaynak 1998), as
-`sklearn.datasets.load_digits` ships them. An 8x8 scan holds, per pixel, how many dots of a 4x4 block were ink (0..16).
+They are the 1,797 scans of the UCI "Optical Recognition of Handwritten Digits" data set (Alpaydin, Kaynak 1998), which
+`sklearn.datasets.load_digits` ships. Each pixel of an 8x8 scan counts the dots of a 4x4 block that were ink (0..16).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ SPLIT_SEED = 0
 def render(scans: Tensor) -> Tensor:
     """Draw 8x8 scans as 32x32 images of handwriting.
 
-    One pixel of margin, bicubic interpolation, then the soft threshold `sigmoid(10 (v - 0.45))`, rounded to 8 bits so
-    that an image is exactly what its PNG holds.
+    A scan gets one pixel of margin, bicubic interpolation, and then the soft threshold `sigmoid(10 (v - 0.45))`. It is
+    rounded to 8 bits, so an image is exactly what its PNG holds.
 
     Args:
         scans: `(N, 8, 8)`, 0..16.
@@ -35,7 +35,7 @@ def render(scans: Tensor) -> Tensor:
 
 
 def load_scans(split: str) -> tuple[Tensor, Tensor]:
-    """Read the scans of one half of the fixed, stratified split: `"train"` (1,347) or `"test"` (450).
+    """Read the scans of one part of the fixed, stratified split: `"train"` (1,347) or `"test"` (450).
 
     Returns:
         Scans `(N, 8, 8)` uint8 and labels `(N,)` int64.

@@ -1,4 +1,4 @@
-"""Models as a command line names them: what ships with the package, a trained folder, a Python file, a hub."""
+"""Models as a command line names them: those in the package, a trained folder, a Python file, a hub."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def load_black_box(
     std: float | Sequence[float] | None = None,
     device: str | torch.device = "cpu",
 ) -> BlackBox:
-    """Load the classifier under explanation. Asks it nothing.
+    """Load the classifier under explanation. This costs no query.
 
     Args:
         model: `file.py:name` of a `BlackBox`, a `torch.nn.Module` or a callable from images to scores; an ONNX file;
@@ -54,15 +54,15 @@ def load_black_box(
             `freemcg train classifier` wrote; the description of an endpoint, as `load_endpoint` takes it; the address
             of a model behind the Open Inference Protocol v2, such as `http://localhost:8080/v2/models/digits`; or the
             name of a bundled model, one of `BUNDLED_MODELS`.
-        scores, num_classes, image_size, mean, std: of a module, callable, ONNX file or address, as `BlackBox` takes
-            them. The other kinds of model know theirs, so these must then be left out.
-        output, layout: of an ONNX file or address that has several outputs, or whose layout cannot be read.
-        device: where a module is put. A callable and an ONNX file choose for themselves.
+        scores, num_classes, image_size, mean, std: for a module, callable, ONNX file or address, as `BlackBox` takes
+            them. The other kinds of model have their own, so leave these out for them.
+        output, layout: for an ONNX file or address with several outputs, or whose layout cannot be read.
+        device: the device that a module is put on. A callable and an ONNX file choose their own.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        ValueError: the file cannot be imported, lacks the name, or an option does not go with the model.
-        TypeError: what the file holds under that name cannot be asked.
+        ValueError: the file cannot be imported, lacks the name, or an option does not fit the model.
+        TypeError: the object of that name in the file cannot be called.
     """
     ends = _given(output=output, layout=layout)
     given = _given(scores=scores, num_classes=num_classes, image_size=image_size, mean=mean, std=std)
@@ -106,7 +106,7 @@ def _named(options: dict[str, Any]) -> str:
 
 
 def load_endpoint(name_or_path: str, *, budget: int | None = None) -> BlackBox:
-    """Load an endpoint's description, a YAML file or one of those in `configs/endpoints` by name. Asks it nothing.
+    """Load an endpoint's description: a YAML file, or one in `configs/endpoints` by name. This costs no query.
 
     Raises:
         FileNotFoundError: there is neither such a file nor such a description.
@@ -124,7 +124,7 @@ def load_endpoint(name_or_path: str, *, budget: int | None = None) -> BlackBox:
 
 
 def bundled_endpoints() -> list[str]:
-    """Names of the endpoint descriptions that come with the package."""
+    """The names of the endpoint descriptions in the package."""
     return sorted(path.stem for path in (config_folder() / "endpoints").glob("*.yaml"))
 
 
@@ -132,8 +132,8 @@ def load_denoiser(name: str, *, device: str | torch.device = "cpu") -> Denoiser:
     """Load a diffusion model: bundled (see `BUNDLES`), a folder made by `save_pretrained`, or a repository on the hub.
 
     Raises:
-        FileNotFoundError: `name` can only be a folder, and there is none; or it lacks weights.
-        ValueError: it cannot be loaded, or is no unconditional model of pixels.
+        FileNotFoundError: `name` can only be a folder, and there is none; or the folder lacks weights.
+        ValueError: the model cannot be loaded, or is no unconditional model of pixels.
     """
     if name in BUNDLES:
         denoiser = Denoiser.from_pretrained(bundle_folder(name) / "denoiser", device=device)
@@ -152,7 +152,7 @@ def load_vae(name: str, *, device: str | torch.device = "cpu") -> ConvVAE:
 
     Raises:
         FileNotFoundError: there is no such folder, or it lacks a file.
-        ValueError: it holds another network.
+        ValueError: the folder holds another kind of network.
     """
     folder = bundle_folder(name) / "vae" if name in BUNDLES else Path(name)
     if not folder.is_dir():
@@ -164,12 +164,12 @@ def load_vae(name: str, *, device: str | torch.device = "cpu") -> ConvVAE:
 
 
 def load_attribute(path: Path, name: str) -> Any:
-    """Run the Python file `path`, and take what it calls `name`. The file may import its neighbours.
+    """Run the Python file `path`, and return its attribute `name`. The file may import its neighbours.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: running it raised an exception, which the message names with its line; or it has no `name`.
-        TypeError: what is found cannot be called, or is a class.
+        ValueError: the file raised an exception, which the message names with its line; or it has no `name`.
+        TypeError: the attribute cannot be called, or is a class.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")

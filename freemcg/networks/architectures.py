@@ -1,6 +1,6 @@
 """The small networks that `freemcg train` makes: three kinds of classifier and a variational autoencoder.
 
-All take images `(N, C, H, W)` in [0, 1] and are stored as a folder of `model.safetensors` and `config.json`.
+All take images `(N, C, H, W)` in [0, 1]. Each is stored as a folder of `model.safetensors` and `config.json`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from freemcg.messages.errors import InvalidValue
 
 
 class ConvClassifier(nn.Module):
-    """Three stages of 3x3 convolution and pooling, then two dense layers. Takes sides divisible by 8."""
+    """Three stages of 3x3 convolution and pooling, then two dense layers. Sides must be divisible by 8."""
 
     def __init__(self, channels: int, classes: int, image_size: int, width: int = 16) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class ConvClassifier(nn.Module):
 
 
 class ShallowClassifier(nn.Module):
-    """Two 3x3 convolutions, one pooling, two dense layers: the MNIST32 classifier of Bordt et al. 2023. Even sides."""
+    """Two 3x3 convolutions, a pooling and two dense layers, as for MNIST32 in Bordt et al. 2023. Sides must be even."""
 
     def __init__(self, channels: int, classes: int, image_size: int, width: int = 32) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class ResidualClassifier(nn.Module):
 
 
 class ConvVAE(nn.Module):
-    """Convolutional VAE (Kingma, Welling 2014) with the layers of Burgess et al. 2018: sides divisible by 8."""
+    """Convolutional VAE (Kingma, Welling 2014), layers as in Burgess et al. 2018. Sides must be divisible by 8."""
 
     def __init__(self, channels: int, image_size: int, latent: int = 16, width: int = 32) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class ConvVAE(nn.Module):
         return torch.sigmoid(self.decoder(latents))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Reconstruction, in [0, 1]."""
+        """The reconstruction of the images, in [0, 1]."""
         return self.decode(self.encode(images))
 
 
@@ -167,7 +167,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
 
 
 def save_network(network: nn.Module, folder: Path, name: str, arguments: dict[str, Any], **record: Any) -> None:
-    """Write `model.safetensors` and `config.json` (how to build the network again, and any `record`)."""
+    """Write `model.safetensors` and `config.json`, which says how to build the network again and holds any `record`."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {"network": name, "arguments": arguments, **record}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
@@ -178,11 +178,11 @@ def save_network(network: nn.Module, folder: Path, name: str, arguments: dict[st
 
 
 def load_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Read what `save_network` wrote: the network in eval mode, and its `config.json`.
+    """Read the files of `save_network`: the network in eval mode, and its `config.json`.
 
     Raises:
         FileNotFoundError: the folder lacks one of the two files.
-        ValueError: the config is none, names a network that does not exist here, or the weights do not fit it.
+        ValueError: the config is not one of `save_network`, names an unknown network, or the weights do not fit it.
     """
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():

@@ -1,4 +1,4 @@
-"""What a result records of a model, so that two results can be told to come from the same one."""
+"""The identity of a model that a result records, which tells whether two results come from the same model."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def identity(model: Any) -> str:
-    """A module's class and a digest of its state; of another callable, where it was defined.
+    """A module's class and a digest of its state; for another callable, the name of its definition.
 
-    A state may hold what is no tensor: packed weights of a quantised layer, or the extra state of one. All of it counts
-    that `torch.save` would write; of what cannot be written its text counts, less an address in memory. Of a
-    `functools.partial` the arguments that it holds count too, as a digest, for one of them may be a secret.
+    A state may hold more than tensors: packed weights of a quantised layer, or a layer's extra state. All that
+    `torch.save` would write counts. If a part cannot be written, its text counts, without addresses in memory. For a
+    `functools.partial`, a digest of its arguments counts too; it is a digest because an argument may be a secret.
 
     Raises:
         ValueError: a part of the module's state has no values.
@@ -47,14 +47,14 @@ def _digest(parts: Iterable[bytes]) -> str:
 
 
 def _fixed(value: Any) -> str:
-    """An argument that a partial holds, as far as it cannot change: a plain value or something callable."""
+    """The unchanging part of a partial's argument: a plain value, a callable's identity, or else its type."""
     if callable(value):
         return identity(value)
     return repr(value) if value is None or isinstance(value, PLAIN) else type(value).__qualname__
 
 
 def _parts(key: str, value: Any, within: tuple[Any, ...]) -> Iterator[bytes]:
-    """The bytes of a value, piece by piece; `within` are those that hold it, of which one may be itself."""
+    """The bytes of a value, piece by piece. `within` are the values that hold it; a value may hold itself."""
     if any(value is each for each in within):
         yield f"{key} itself ".encode()
     elif isinstance(value, Tensor):
@@ -82,7 +82,7 @@ def _tensor_parts(key: str, value: Tensor) -> Iterator[bytes]:
 
 
 def _held(value: Any) -> list[tuple[Any, Any]]:
-    """What a value is made of, by name or place; nothing where its text says all."""
+    """The parts of a value, by name or place; none if its text says everything."""
     if isinstance(value, Mapping):
         return list(value.items())
     if isinstance(value, set | frozenset):
@@ -96,10 +96,10 @@ def _held(value: Any) -> list[tuple[Any, Any]]:
 
 
 def _written(value: Any) -> list[Any]:
-    """What pickle would write of an object: how it is made, what of, its state and its items."""
+    """What pickle would write for an object: its constructor, the arguments, its state and its items."""
     try:
         reduced = value.__reduce_ex__(2)
-    except Exception:  # whatever the object's own code raises: it cannot be written
+    except Exception:  # the object's own code may raise anything: it cannot be written
         return []
     if isinstance(reduced, str):
         return []

@@ -1,4 +1,4 @@
-"""A network whose answers depend on chance or on the batch is in training mode, in whole or in part."""
+"""The refusal of networks in training mode, whose answers depend on chance or on the batch."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from freemcg.messages.errors import InvalidValue
 
 
 def refuse_training(network: nn.Module, called: str, written: str | None = None) -> None:
-    """Refuse a network that is in training mode, or a part of which is.
+    """Refuse a network that is in training mode, in whole or in part.
 
-    What `torch.export` made says that it is, and cannot be switched: how it behaves was settled when it was exported.
+    A network from `torch.export` is let through. It always says that it is in training mode and cannot be switched:
+    its behaviour was fixed when it was exported.
 
     Args:
-        called: what the user calls it: model, denoiser.
-        written: how code names the network, where that is not `called`.
+        network: the network.
+        called: the user's word for it: model, denoiser.
+        written: the network's name in code, if that is not `called`.
 
     Raises:
-        ValueError: it is; the message names the first such part.
+        ValueError: a part is in training mode; the message names the first such part.
     """
     if isinstance(network, GraphModule):
         return

@@ -1,4 +1,4 @@
-"""Where the code of a callable is: a digest of the user's files that hold it."""
+"""The source of a callable: a digest of the user's files that hold its code."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from freemcg.messages.origin import is_the_users
 
 
 def source(model: Any) -> str:
-    """A digest of the user's own files that hold the code of a callable; nothing where there is none.
+    """A digest of the user's own files that hold the code of a callable; an empty text if there are none.
 
-    These are the file of a function, behind decorators and `functools.partial` too, and those of the class of an
-    object, of its bases and of a module's parts. Files that they import are not gone through, and nor is what they
-    read.
+    They are the file of a function, also behind decorators and `functools.partial`. For an object they are the files of
+    its class, of the base classes and of a module's parts. Files that these import or read are not included.
     """
     texts: dict[str, str] = {}
     lines: list[int] = []

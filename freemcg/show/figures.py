@@ -1,6 +1,6 @@
 """Figures of results. Signed values are red where positive, blue where negative, and white at zero.
 
-Figures are `matplotlib.figure.Figure` objects of their own: nothing is shown, and no global state is touched.
+Every figure is a new `matplotlib.figure.Figure`. Nothing is shown on a screen, and no global state is changed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PATH_STEPS = 7
 
 
 def plot_attribution(result: Attribution) -> Figure:
-    """The image, the attribution over it, and the same with faded what `significant` does not hold."""
+    """The image, the attribution over it, and the same with pixels faded that are not `significant`."""
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     _draw_image(left, result.image)
@@ -52,7 +52,7 @@ def plot_attribution(result: Attribution) -> Figure:
 
 
 def plot_counterfactual(result: Counterfactual) -> Figure:
-    """The input, the counterfactual and their signed difference; below, steps of the way from noise to the answer."""
+    """The input, the counterfactual and their signed difference; below them, steps from noise to the answer."""
     figure = Figure(figsize=(9, 5), layout="constrained")
     rows = figure.add_gridspec(2, 1, height_ratios=[2.4, 1])
     top, bottom = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])
@@ -74,7 +74,7 @@ def plot_counterfactual(result: Counterfactual) -> Figure:
 
 
 def plot_grid(pairs: Sequence[tuple[Attribution, Counterfactual]]) -> Figure:
-    """A contact sheet, a row an image: input, attribution, counterfactual, signed difference.
+    """A contact sheet with one row per image: input, attribution, counterfactual, signed difference.
 
     Raises:
         ValueError: there is no pair.
@@ -98,11 +98,11 @@ def plot_grid(pairs: Sequence[tuple[Attribution, Counterfactual]]) -> Figure:
 
 
 def plot_comparison(rows: Sequence[tuple[str, Tensor, Sequence[Tensor | None]]], methods: Sequence[str]) -> Figure:
-    """A row an image: the image, and the map of each method, summed over channels, each on a scale of its own.
+    """One row per image: the image and the map of each method, summed over channels, each on a scale of its own.
 
     Args:
-        rows: what to call an image, the image, and its maps `(C, H, W)`; `None` where there is none.
-        methods: what to call the columns of maps.
+        rows: the title of an image, the image, and its maps `(C, H, W)`; a missing map is `None`.
+        methods: the titles of the columns of maps.
 
     Raises:
         ValueError: there is no row.
@@ -139,15 +139,15 @@ def class_name(record: Mapping[str, Any], index: int) -> str:
 
 
 def _named(result: Attribution, index: int) -> str:
-    """The name as text: matplotlib would set what stands between dollars as a formula."""
+    """The name of a class, escaped: matplotlib would set text between dollars as a formula."""
     return class_name(result.record, index).replace("$", r"\$")
 
 
 def significant(result: Attribution) -> Tensor:
-    """Where the attribution, summed over channels as it is drawn, is told from zero: bool `(H, W)`.
+    """Where the attribution, summed over channels as it is drawn, differs from zero: bool `(H, W)`.
 
-    It is `Attribution.significant` of that sum. The standard errors of the channels are added up, which is right if
-    they err together and cautious if not.
+    It is `Attribution.significant` of that sum. The standard errors of the channels are added. That is right if their
+    errors agree, and cautious if not.
     """
     error = result.standard_error.sum(dim=0, keepdim=True)
     summed = replace(result, values=result.values.sum(dim=0, keepdim=True), standard_error=error)
@@ -182,7 +182,7 @@ def _draw_image(axes: Axes, image: Tensor) -> None:
 
 
 def _draw_signed(axes: Axes, values: Tensor, *, scale: float | None = None, alpha: Tensor | None = None) -> AxesImage:
-    """Draw `(H, W)` on the diverging map, from `-scale` to `scale`; by default the largest magnitude."""
+    """Draw `(H, W)` on the diverging map, from `-scale` to `scale`. The default scale is the largest magnitude."""
     reach = values.abs().max().item() if scale is None else scale
     reach = reach if 0 < reach < float("inf") else 1.0
     drawn = axes.imshow(
@@ -197,7 +197,7 @@ def _draw_signed(axes: Axes, values: Tensor, *, scale: float | None = None, alph
 
 
 def _draw_overlay(axes: Axes, result: Attribution, *, visible: Tensor | float = 1.0) -> AxesImage:
-    """The attribution over a pale image; a value is as opaque as it is large, times `visible` `(H, W)`."""
+    """The attribution over a pale image. The larger a value, the more opaque; `visible` `(H, W)` multiplies this."""
     values = result.values.sum(dim=0)
     largest = values.abs().max().clamp(min=1e-30)
     pale = 0.75 + 0.25 * result.image.mean(dim=0)

@@ -23,7 +23,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 def write_csv(rows: list[dict[str, Any]], path: Path) -> None:
     """Write rows with the same keys, whole or not at all.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe before it.
+    An apostrophe is put before text that a spreadsheet would take for a formula.
     """
     with written_whole(path) as partial, partial.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]))

@@ -1,4 +1,4 @@
-"""Training of the models that an explanation needs: a denoiser, a classifier to try things on, a VAE."""
+"""Training of the models that an explanation needs: a denoiser, a classifier to explain, a VAE."""
 
 from freemcg.training.classifier import ClassifierTraining, train_classifier
 from freemcg.training.denoiser import train_denoiser

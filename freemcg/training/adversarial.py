@@ -14,18 +14,18 @@ def attack(
 ) -> Tensor:
     """Images near `images` on which the cross-entropy of `labels` is high.
 
-    Starts uniformly in the ball, takes steps of `2.5 radius / steps` along the normalised gradient, and projects on the
-    ball after each; all norms are those of one example. The result is cut to [0, 1] after each step as well (a choice
-    of ours), which brings no example further from where it was.
+    The attack starts at a uniform point in the ball and takes steps of `2.5 radius / steps` along the normalised
+    gradient. After each step it projects onto the ball; all norms are those of one example. It also clips to [0, 1]
+    after each step (our choice), which moves no example further from its image.
 
     Args:
-        model: from images to logits. It is attacked in eval mode, and left in the mode it was in; no gradient is
-            stored in its parameters.
+        model: maps images to logits. It is attacked in eval mode, and then put back in its mode. No gradient is stored
+            in its parameters.
         images: `(N, C, H, W)` in [0, 1].
         labels: `(N,)`.
-        radius: of the ball around each image, in the L2 norm over its `C H W` values.
-        steps: gradients an image.
-        generator: of the start, on the CPU.
+        radius: the radius of the ball around each image, in the L2 norm over its `C H W` values.
+        steps: the gradients per image.
+        generator: the generator of the start, on the CPU.
 
     Raises:
         ValueError: `radius` or `steps` is not positive.
@@ -49,13 +49,13 @@ def attack(
 
 
 def _in_unit_ball(images: Tensor, generator: torch.Generator) -> Tensor:
-    """One point an image, uniform in the ball: a direction, at a distance `u^(1 / D)`."""
+    """One point per image, uniform in the unit ball: a random direction at a distance `u^(1 / D)`."""
     directions = torch.randn(images.shape, generator=generator).to(images)
     distances = torch.rand(len(images), 1, 1, 1, generator=generator).to(images) ** (1 / images[0].numel())
     return directions / _norms(directions) * distances
 
 
 def _norms(vectors: Tensor) -> Tensor:
-    """L2 norm of each example, `(N, 1, 1, 1)`; not quite zero."""
+    """The L2 norm of each example, `(N, 1, 1, 1)`, at least 1e-12."""
     norms: Tensor = vectors.flatten(1).norm(dim=1).clamp(min=1e-12)
     return norms[:, None, None, None]

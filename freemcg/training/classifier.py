@@ -1,4 +1,4 @@
-"""Training of a small classifier, to have something to explain and a judge that was trained apart."""
+"""Training of a small classifier: one to explain, or a judge that is trained apart."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ClassifierTraining(Training):
 
 
 def train_classifier(settings: ClassifierTraining, out: Path) -> dict[str, Any]:
-    """Train, and write to `out`: `model.safetensors`, `config.json`, and `training.json` with the held-out accuracy.
+    """Train, and write `model.safetensors`, `config.json` and `training.json` (with the held-out accuracy) to `out`.
 
     Raises:
         ValueError: the images have no labels.
@@ -87,7 +87,7 @@ def train_classifier(settings: ClassifierTraining, out: Path) -> dict[str, Any]:
 
 @torch.no_grad()
 def accuracy(network: nn.Module, images: ImageSet) -> float:
-    """Share of `images` whose label the network decides."""
+    """The share of `images` for which the network decides the label."""
     device = next(network.parameters()).device
     right = 0
     for indices in torch.arange(len(images)).split(256):

@@ -1,4 +1,4 @@
-"""Training images: the digits by name, a folder of pictures with one subfolder a class (or none), or one file."""
+"""Training images: the digits by name, a folder of pictures with one subfolder per class (or none), or one file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from freemcg.training.packed import Pictures, open_packed
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images held in memory as uint8 `(N, C, H, W)`, with labels `(N,)` int64 where they are known."""
+    """Images held in memory as uint8 `(N, C, H, W)`, with labels `(N,)` int64 if they are known."""
 
     images: Tensor
     labels: Tensor | None = None
@@ -34,7 +34,7 @@ class ImageSet:
         return self.images[indices].float() / 255, labels
 
     def split(self, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
-        """Two sets, the second holding `share` of the images, drawn with `seed`."""
+        """Two sets of the images. The second holds `share` of them, drawn with `seed`."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         held = round(share * len(self))
         parts = []
@@ -49,13 +49,14 @@ def load_training_images(data: str, *, channels: int, image_size: int, progress:
 
     Args:
         data: `"digits"` (the training half of the fixed split), a folder, or a file that `freemcg.training.packed`
-            reads. Subfolders of a folder are classes, in alphabetical order; one without subfolders is unlabelled.
+            reads. Subfolders of a folder are classes, in alphabetical order. A folder without subfolders is unlabelled.
         channels: 1 (grey) or 3 (RGB).
-        image_size: side in pixels; pictures are resized so that the shorter side fits, and cropped at the centre.
+        image_size: side in pixels. Pictures are resized so that the shorter side fits, and cropped at the centre.
+        progress: show a bar over the images.
 
     Raises:
         FileNotFoundError: the folder does not exist or holds no image.
-        ValueError: the digits were asked for in another size or colour, or the file is not what it must be.
+        ValueError: the config gives the digits another size or colour, or the file is wrong or damaged.
     """
     if data == "digits":
         if (channels, image_size) != (1, 32):
@@ -86,7 +87,7 @@ def _open_folder(folder: Path) -> Pictures:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges of a random affine change: degrees of rotation, relative scale and shear, shift in pixels, mirroring."""
+    """Ranges of a random affine change: rotation in degrees, relative scale and shear, shift in pixels, mirroring."""
 
     rotation: float = 0.0
     scale: float = 0.0
@@ -95,7 +96,7 @@ class Augmentation:
     mirror: bool = False
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change each image of `(N, C, H, W)` by its own draw; what comes in at the border repeats the border."""
+        """Change each image of `(N, C, H, W)` by its own draw. Pixels from outside repeat the border."""
         count = len(images)
 
         def uniform(reach: float) -> Tensor:

@@ -26,17 +26,17 @@ from freemcg.training.start import as_start, load_start
 
 
 def train_denoiser(settings: DenoiserTraining, out: Path) -> dict[str, Any]:
-    """Train, and write to `out`: the pipeline, `training.json` (the record) and `samples.png` (64 samples).
+    """Train, and write the pipeline, `training.json` (the record) and `samples.png` (64 samples) to `out`.
 
-    With `settings.check_every`, the loss on held-out images is measured on the way, at the noise levels `LEVELS`, and
-    the weights with the lowest mean are those that are kept; they lie in `out` from the first check on. The loss is
-    that of training, the mean squared error of what the network predicts.
+    With `settings.check_every`, the loss on held-out images is measured during training, at the noise levels `LEVELS`.
+    The weights with the lowest mean are kept; they lie in `out` from the first check on. The loss is that of training,
+    the mean squared error of the network's prediction.
 
     Returns:
-        The record: settings, loss curve, checks, seconds, versions, and what `settings.start_from` was.
+        The record: settings, loss curve, checks, seconds, versions, and the identity of `settings.start_from`.
 
     Raises:
-        FileNotFoundError, ValueError: the data, or the denoiser to start from, is not what it must be.
+        FileNotFoundError, ValueError: the data, or the denoiser to start from, is missing, damaged or does not fit.
     """
     accelerator = start_accelerator()
     start = None if settings.start_from is None else load_start(Path(settings.start_from))
@@ -101,7 +101,7 @@ def train_denoiser(settings: DenoiserTraining, out: Path) -> dict[str, Any]:
 
 
 def _build(settings: DenoiserTraining) -> tuple[UNet2DModel, DDPMScheduler]:
-    """The network and the scheduler that the settings say, tried on one blank image."""
+    """The network and the scheduler of the settings, tried on one blank image."""
     size, channels = settings.image_size, settings.channels
     try:
         unet = UNet2DModel(sample_size=size, in_channels=channels, out_channels=channels, **settings.network)
@@ -128,7 +128,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _save_pipeline(pipeline: DDPMPipeline, out: Path) -> None:
-    """Write a pipeline file by file, each whole: who reads an earlier one at the time keeps what they read."""
+    """Write a pipeline, each file whole. A process that has opened an earlier file keeps reading that one."""
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out) as folder:
         pipeline.save_pretrained(folder)
@@ -140,7 +140,7 @@ def _save_pipeline(pipeline: DDPMPipeline, out: Path) -> None:
 
 @torch.no_grad()
 def _sample_grid(unet: nn.Module, scheduler: DDPMScheduler, settings: DenoiserTraining) -> Tensor:
-    """An 8 x 8 grid of DDIM samples (50 steps), `(C, 8 H, 8 W)`, to be looked at."""
+    """An 8 x 8 grid of DDIM samples (50 steps), `(C, 8 H, 8 W)`, to look at."""
     shape = (settings.channels, settings.image_size, settings.image_size)
     device = next(unet.parameters()).device
     sampler = DDIMScheduler.from_config(scheduler.config)

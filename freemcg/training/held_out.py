@@ -1,4 +1,4 @@
-"""The loss on images that are held out, noise level by noise level, with the same noise at every check."""
+"""The loss on held-out images at each noise level, with the same noise at every check."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ Loss = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Measures a network; two checks differ by the network alone.
+    """A measure of a network. Two checks differ by the network alone.
 
     Attributes:
-        images: those that training never sees.
+        images: the images that training never sees.
         loss: `(network, images (B, C, H, W) in [0, 1], noise (B, C, H, W), timesteps (B,)) -> scalar`, a mean.
-        timesteps: of each noise level, a fraction of the schedule.
-        seed: of the noise, another draw for each level and image.
+        timesteps: the timestep of each noise level, which is a fraction of the schedule.
+        seed: the seed of the noise, which is another draw for each level and image.
+        batch_size: the images measured at a time.
     """
 
     images: ImageSet

@@ -1,8 +1,8 @@
 """One training loop for all three models: AdamW, a schedule of its rate, EMA, checkpoints, exact resume.
 
-Step `s` draws its images, augmentation and noise from a generator seeded by `(seed, s, process)` alone, so a run that
-was stopped and started again goes through the same batches as one that was not. One that is finished goes on from its
-last checkpoint where the settings ask for more steps.
+Step `s` draws its images, augmentation and noise from a generator seeded by `(seed, s, process)` alone. So a run that
+was stopped and resumed sees the same batches as one that was not. A finished run goes on from its last checkpoint if
+the settings ask for more steps.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ Loss = Callable[[nn.Module, Tensor, Tensor | None, torch.Generator], Tensor]
 
 
 def start_accelerator() -> Accelerator:
-    """Join the processes that the launcher started, also where they have nothing but CPUs."""
+    """Join the processes that the launcher started, even if they have only CPUs."""
     return Accelerator(cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()))
 
 
 @dataclass(frozen=True)
 class Checks:
-    """How the network that would be kept is checked on the way.
+    """How the network that would be kept is checked during training.
 
     Attributes:
-        every: steps between two checks; there is one at the last step too, and one before the first where training
-            starts from other weights.
-        patience: checks without a lower mean loss, after which training stops.
-        measure: the losses of a network by name. The weights with the lowest mean are kept.
+        every: the steps between two checks. There is also a check at the last step, and one before the first step if
+            training starts from other weights.
+        patience: the checks without a lower mean loss after which training stops.
+        measure: gives the losses of a network by name. The weights with the lowest mean are kept.
         improved: takes the best network so far and the record so far.
     """
 
@@ -69,18 +69,18 @@ def train(
     checks: Checks | None = None,
     after_step: Callable[[nn.Module, int], None] = lambda network, step: None,
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Train `network`, from `out/checkpoint.pt` onwards where an earlier run left one.
+    """Train `network`, and continue from `out/checkpoint.pt` if an earlier run left one.
 
     Args:
         network: trained in place, over all processes of `accelerator`.
         loss: `(network, images (B, C, H, W) in [0, 1], labels (B,) or None, generator) -> scalar`.
-        start: identity of the weights that `network` comes with, where they are another's.
-        checks: made on the way, if any.
+        start: the identity of the weights in `network`, if they come from another model.
+        checks: the checks during training, if any.
         after_step: takes the network that would be kept, and the number of steps that are done.
 
     Returns:
-        The network whose weights should be kept (the averaged one where `settings.ema` is set; the best one where there
-        were checks), in eval mode, and the record of the training: loss curve, runs, seconds, versions, settings.
+        The network whose weights should be kept, in eval mode, and the record of the training: loss curve, runs,
+        seconds, versions, settings. With `settings.ema` the network is the averaged one; with checks, the best one.
 
     Raises:
         ValueError: the checkpoint in `out` was made with settings that may not change, or from another start.
@@ -125,7 +125,7 @@ def train(
 
 
 class _Run:
-    """The state of a training: weights, optimizer, progress; and its steps, checks and checkpoints."""
+    """The state of a training: weights, optimizer and progress. Its methods are steps, checks and checkpoints."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class _Run:
         self.began = time.monotonic()
 
     def resume(self) -> dict[str, list[Any]]:
-        """Go on from the checkpoint, if there is one; the settings that are changed since."""
+        """Continue from the checkpoint, if there is one, and return the settings that have changed since."""
         if not self.checkpoint.is_file():
             return {}
         state = torch.load(self.checkpoint, map_location=self.accelerator.device, weights_only=True)
@@ -167,7 +167,7 @@ class _Run:
         return changed
 
     def step(self, loss: Loss, images: ImageSet) -> float:
-        """One step of the optimizer; its loss."""
+        """Take one step of the optimizer, and return its loss."""
         settings, step, accelerator = self.settings, self.progress.step, self.accelerator
         generator = generator_for(settings.seed, "train", step, accelerator.process_index)
         chosen = torch.randint(len(images), (settings.batch_size,), generator=generator)
@@ -187,7 +187,7 @@ class _Run:
         return value.item()
 
     def check(self, checks: Checks) -> None:
-        """Measure the network that would be kept, and remember its weights where it is the best so far."""
+        """Measure the network that would be kept, and keep its weights if it is the best so far."""
         self.shown.eval()
         losses = [checks.measure(self.shown) if self.accelerator.is_main_process else {}]
         broadcast_object_list(losses)
@@ -221,7 +221,7 @@ class _Run:
         return self.shown.eval()
 
     def record(self) -> dict[str, Any]:
-        """What `training.json` holds."""
+        """The contents of `training.json`."""
         return {
             "settings": json.loads(self.settings.model_dump_json()),
             "start": self.start,

@@ -1,4 +1,4 @@
-"""Training images packed in one file: Parquet as the `datasets` library writes it, or arrays of NumPy."""
+"""Training images packed in one file: Parquet as the `datasets` library writes it, or NumPy arrays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ARRAY_NAMES = (("train_images", "train_labels"), ("images", "labels"))
 
 @dataclass(frozen=True)
 class Pictures:
-    """Decoded pictures, one after another, with labels `(count,)` int64 where they are known."""
+    """Decoded pictures, one after another, with labels `(count,)` int64 if they are known."""
 
     count: int
     pictures: Callable[[], Iterator[Image.Image]]
@@ -32,15 +32,15 @@ class Pictures:
 
 
 def open_packed(path: Path) -> Pictures:
-    """Open a file of training images; the pictures themselves are read when they are asked for.
+    """Open a file of training images. The pictures themselves are read later, when they are needed.
 
     A Parquet file has a column `image` of structs whose `bytes` is an encoded picture, and perhaps a column `label`. An
     `.npz` has `train_images` and perhaps `train_labels`, or `images` and `labels`; its images are uint8, `(N, H, W)` or
-    `(N, H, W, 3)`. Labels are whole numbers from 0. A class is named by its number, where the Parquet file's metadata
-    do not name it.
+    `(N, H, W, 3)`. Labels are whole numbers from 0. If the metadata of a Parquet file do not name a class, its number
+    is its name.
 
     Raises:
-        ModuleNotFoundError: a Parquet file, and pyarrow is not installed.
+        ModuleNotFoundError: it is a Parquet file, and pyarrow is not installed.
         ValueError: the file is of another kind, is damaged, or lacks a column or an array.
     """
     readers = {".parquet": _open_parquet, ".npz": _open_arrays}
@@ -95,7 +95,7 @@ def _batches(file: Any, path: Path, column: str, arrow: Any) -> Iterator[Any]:
 
 
 def _named_classes(metadata: dict[bytes, bytes] | None) -> tuple[str, ...]:
-    """Names that the `datasets` library leaves in a Parquet file's metadata."""
+    """The class names that the `datasets` library writes into a Parquet file's metadata."""
     try:
         described = json.loads((metadata or {})[b"huggingface"])
         return tuple(described["info"]["features"]["label"]["names"])

@@ -1,4 +1,4 @@
-"""How far a training has come, over all runs that took part in it, and what a later run may do otherwise."""
+"""The progress of a training over all its runs, and the settings that a later run may change."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ MAY_CHANGE = (
 
 @dataclass
 class Progress:
-    """What a checkpoint holds beside weights.
+    """The part of a checkpoint besides the weights.
 
     Attributes:
-        step: steps that are done.
+        step: the steps that are done.
         loss_curve: `[step, smoothed training loss]`.
-        runs: what each run did: `from_step`, `to_step`, `seconds`, and `changed`, the settings that it had otherwise
-            than the run before it, as `[before, now]`.
+        runs: what each run did: `from_step`, `to_step`, `seconds`, and `changed`. The latter holds the settings that
+            differ from the run before, as `[before, now]`.
         checks: `step`, `mean` and `losses` of each check of the network that would be kept.
     """
 
@@ -44,7 +44,7 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Of all runs together."""
+        """The seconds of all runs together."""
         return round(sum(float(run["seconds"]) for run in self.runs), 1)
 
     def begin(self, changed: dict[str, list[Any]]) -> None:
@@ -52,23 +52,23 @@ class Progress:
         self.runs.append({"from_step": self.step, "to_step": self.step, "seconds": 0.0, "changed": changed})
 
     def advance(self, seconds: float) -> None:
-        """Count a step; `seconds` have gone by since this run began."""
+        """Count a step. `seconds` have passed since this run began."""
         self.step += 1
         self.runs[-1] |= {"to_step": self.step, "seconds": round(seconds, 1)}
 
     def check(self, losses: dict[str, float]) -> bool:
-        """Note the losses of a check, and say whether their mean is the lowest so far."""
+        """Record the losses of a check, and return whether their mean is the lowest so far."""
         mean = sum(losses.values()) / len(losses)
         self.checks.append({"step": self.step, "mean": mean, "losses": losses})
         return self.best_step == self.step
 
     @property
     def best_step(self) -> int:
-        """The step of the check with the lowest mean, the first of them."""
+        """The step of the first check with the lowest mean."""
         return int(min(self.checks, key=lambda check: check["mean"])["step"])
 
     def stalled(self, patience: int | None) -> bool:
-        """Whether that many checks have not improved on the best; a run with changed settings counts anew."""
+        """Whether `patience` checks have passed without a new best. A run with changed settings counts from 0."""
         if patience is None or not self.checks:
             return False
         asked = max((run["from_step"] for run in self.runs if run["changed"]), default=0)
@@ -79,10 +79,10 @@ class Progress:
 def changed_settings(
     checkpoint: Path, made_with: dict[str, Any], settings: Training, step: int
 ) -> dict[str, list[Any]]:
-    """What `settings` have otherwise than those of a checkpoint at `step`: names to `[before, now]`.
+    """The settings that differ from those of a checkpoint at `step`, by name, as `[before, now]`.
 
     Raises:
-        ValueError: a setting is changed that is none of `MAY_CHANGE`, or the steps are fewer than are done.
+        ValueError: a setting outside `MAY_CHANGE` has changed, or more steps are done than the settings ask for.
     """
     before, now = (json.loads(each.model_dump_json()) for each in (type(settings)(**made_with), settings))
     changed = {name: [before[name], value] for name, value in now.items() if before[name] != value}

@@ -1,11 +1,11 @@
 """How the learning rate rises and falls over a run.
 
-A cosine falls from the first step, at a pace set by how many steps there will be. A run that is prolonged under it
-jumps back to a rate that it had left, and a run that is cut short never got to a low one. So there is another schedule,
-for runs whose length is not known beforehand: warm-up, a constant rate, and a decay over the last share of the steps
-(Hu et al. 2024, arXiv:2404.06395; Hägele et al. 2024, arXiv:2405.18392). At a step before the decay its rate is the
-same, however many steps there will be. A finished run that is given more steps goes back to the constant rate, and what
-it spent on its first decay is all that it spent otherwise than one long run.
+A cosine falls from the first step, at a pace set by the number of steps. A run that is prolonged under it jumps back to
+a rate that it had left. A run that is cut short never reaches a low rate. So there is another schedule for runs of
+unknown length: warm-up, a constant rate, and a decay over the last share of the steps (Hu et al. 2024,
+arXiv:2404.06395; Hägele et al. 2024, arXiv:2405.18392). Before the decay, its rate does not depend on the number of
+steps. A finished run that gets more steps returns to the constant rate. It then differs from one long run only by the
+steps of its first decay.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Starting from the weights of another denoiser: what anybody wants who has few pictures of their own."""
+"""Training from the weights of another denoiser, for users with few pictures of their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from freemcg.messages.errors import InvalidValue
 if TYPE_CHECKING:
     from freemcg.training.settings import DenoiserTraining
 
-OWN_SIZE = ("sample_size", "in_channels", "out_channels")  # these the config says as image_size and channels
+OWN_SIZE = ("sample_size", "in_channels", "out_channels")  # the config gives these as image_size and channels
 
 
 def load_start(folder: Path) -> Denoiser:
@@ -23,7 +23,7 @@ def load_start(folder: Path) -> Denoiser:
 
     Raises:
         FileNotFoundError: there is no such folder, or it is no pipeline.
-        ValueError: its network is not one that is trained here.
+        ValueError: its network is of a kind that is not trained here.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder} to start from")
@@ -36,12 +36,12 @@ def load_start(folder: Path) -> Denoiser:
 
 
 def as_start(settings: DenoiserTraining, start: Denoiser) -> DenoiserTraining:
-    """The settings with all that they leave open about the network and its schedule taken from the start.
+    """The settings, completed from the start: the network, its channels and its schedule are those of the start.
 
-    Images may have another size than those of the start: the same network sees them.
+    Images may have another size than those of the start, since the same network takes them.
 
     Raises:
-        ValueError: the settings say another network, other channels or another schedule.
+        ValueError: the settings name another network, other channels or another schedule.
     """
     folder = start.name
     network = _public(start.unet.config)
@@ -63,7 +63,7 @@ def as_start(settings: DenoiserTraining, start: Denoiser) -> DenoiserTraining:
 
 
 def _public(config: Any) -> dict[str, Any]:
-    """A diffusers config as a YAML file would say it, without what diffusers notes for itself."""
+    """A diffusers config as a YAML file would hold it, without the private entries of diffusers."""
     public: dict[str, Any] = json.loads(json.dumps({k: v for k, v in config.items() if not k.startswith("_")}))
     return public
 

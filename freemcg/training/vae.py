@@ -28,9 +28,9 @@ class VaeTraining(Training):
 
 
 def train_vae(settings: VaeTraining, out: Path) -> dict[str, Any]:
-    """Train, and write to `out`: `model.safetensors`, `config.json`, `training.json`, and `reconstructions.png`.
+    """Train, and write `model.safetensors`, `config.json`, `training.json` and `reconstructions.png` to `out`.
 
-    The loss is the negative evidence lower bound of a Bernoulli decoder, summed over pixels, a mean over images.
+    The loss is the negative evidence lower bound of a Bernoulli decoder, summed over pixels and averaged over images.
     """
     accelerator = start_accelerator()
     images = load_training_images(
@@ -72,7 +72,7 @@ def train_vae(settings: VaeTraining, out: Path) -> dict[str, Any]:
 
 
 class _Autoencoder(nn.Module):
-    """One forward pass for the loss, so that it can be distributed over processes."""
+    """A VAE whose forward pass gives all that the loss needs, so that it can be distributed over processes."""
 
     def __init__(self, vae: ConvVAE) -> None:
         super().__init__()

@@ -353,8 +353,8 @@ REFUSED = [
     ({"methods": ("guidedig",)}, "there is no method 'guidedig'; did you mean 'guided_ig'?"),
     (
         {"methods": ("rise", "gradient", "guided_ig"), "black_box": ASKED},
-        "gradient, guided_ig must differentiate a torch.nn.Module that answers logits, and this model can only be "
-        "asked; methods that ask are freemcg, zeroth_order, geex, rise, occlusion, kernel_shap, lime",
+        "gradient, guided_ig must differentiate a torch.nn.Module that answers logits, but this model can only be "
+        "queried; methods that only query are freemcg, zeroth_order, geex, rise, occlusion, kernel_shap, lime",
     ),
     ({"methods": ("expected_gradients",)}, "expected_gradients needs the setting 'references'; see ExpectedGradients"),
     (
