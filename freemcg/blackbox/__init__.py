@@ -1,6 +1,7 @@
 """The one door to the classifier under explanation: images in, log-probabilities out, every image counted."""
 
-from freemcg.blackbox.box import BlackBox, QueryBudgetExceeded
+from freemcg.blackbox.asking import QueryBudgetExceeded
+from freemcg.blackbox.box import BlackBox
 from freemcg.blackbox.cache import QueryCache
 from freemcg.blackbox.local.huggingface import load_huggingface
 from freemcg.blackbox.local.onnx import load_onnx

@@ -102,6 +102,15 @@ class QueryCache:
         ]
         self._write("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", values)
 
+    def sound(
+        self, model: str, scores: str, keys: list[bytes], numbers: Callable[[Tensor], Tensor]
+    ) -> dict[bytes, Tensor]:
+        """What `get` finds and `numbers` says to be numbers throughout; the rest is forgotten."""
+        known = self.get(model, scores, keys)
+        unsound = [key for key, row in known.items() if not numbers(row).all()]
+        self.forget(model, scores, unsound)
+        return {key: row for key, row in known.items() if key not in unsound}
+
     def forget(self, model: str, scores: str, keys: Sequence[bytes]) -> None:
         """Forget the answers about some images."""
         if keys:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,6 +50,40 @@ def prepared(
     return images
 
 
+def numbers(values: float | Sequence[float] | None) -> float | tuple[float, ...] | None:
+    """Plain numbers, one for all channels or one each; arrays and tensors hold them too."""
+    found = None if values is None else torch.as_tensor(values, dtype=torch.float64).tolist()
+    return tuple(found) if isinstance(found, list) else found
+
+
+def check_preparation(
+    channels: int | None, mean: float | tuple[float, ...] | None, std: float | tuple[float, ...] | None
+) -> None:
+    """Refuse other channels than grey and RGB, and a mean and standard deviation that do not normalise.
+
+    Raises:
+        ValueError: the message says which.
+    """
+    if channels not in (None, 1, 3):
+        raise InvalidValue(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
+    if (mean is None) != (std is None):
+        raise InvalidValue("give both mean and std, or neither")
+    if mean is not None and std is not None and not _normalises(mean, std):
+        shown = " and ".join(str(list(each) if isinstance(each, tuple) else each) for each in (mean, std))
+        raise InvalidValue(f"mean and std hold one finite number a channel, std > 0; got {shown}")
+
+
+def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
+    """A size as `(height, width)`; a side is that of a square."""
+    try:
+        sides = [operator.index(side) for side in (size if isinstance(size, Sequence) else (size, size))]
+    except TypeError:
+        sides = []
+    if len(sides) != 2 or min(sides) < 1:
+        raise InvalidValue(f"image_size must be a side or (height, width), whole numbers from 1 up, got {size!r}")
+    return sides[0], sides[1]
+
+
 def check_images(images: Tensor) -> None:
     """Refuse what is not a batch of images `(N, C, H, W)`, float in [0, 1].
 
@@ -73,3 +108,9 @@ def check_images(images: Tensor) -> None:
 def _hand_over(images: Any) -> str:
     code = mending(images)
     return code and f"; hand over {code}"
+
+
+def _normalises(mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> bool:
+    numbers, spreads = torch.tensor(mean), torch.tensor(std)
+    finite = bool(numbers.isfinite().all() and spreads.isfinite().all())
+    return finite and numbers.shape == spreads.shape and bool((spreads > 0).all())

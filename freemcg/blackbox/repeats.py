@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from freemcg.blackbox.box import BlackBox, QueryBudgetExceeded
+from freemcg.blackbox.asking import QueryBudgetExceeded
+from freemcg.blackbox.box import BlackBox
 
 MOST_REPEATS = 4
 SAME = 1e-4
@@ -67,7 +68,7 @@ def ask_again(black_box: BlackBox, image: Tensor, log_probabilities: Tensor, *, 
     """
     if black_box.may_change and black_box.queries > since:
         return repeated(black_box, image, log_probabilities)
-    return Repeats(black_box.comparable(log_probabilities[None]), 0)
+    return Repeats(on_one_scale(black_box, log_probabilities[None]), 0)
 
 
 def repeated(black_box: BlackBox, image: Tensor, log_probabilities: Tensor) -> Repeats:
@@ -79,14 +80,21 @@ def repeated(black_box: BlackBox, image: Tensor, log_probabilities: Tensor) -> R
     try:
         with black_box.without_cache():
             rows += black_box(image[None])
-            if _spread(black_box.comparable(torch.stack(rows))) > SAME:
+            if _spread(on_one_scale(black_box, torch.stack(rows))) > SAME:
                 more = min(MOST_REPEATS - 1, MOST_REPEATS if black_box.remaining is None else black_box.remaining)
                 rows += black_box(image[None].expand(more, -1, -1, -1)) if more else ()
     except QueryBudgetExceeded:
         pass
-    return Repeats(black_box.comparable(torch.stack(rows)), black_box.known - before)
+    return Repeats(on_one_scale(black_box, torch.stack(rows)), black_box.known - before)
 
 
 def _spread(probabilities: Tensor) -> float:
     """The largest difference between two rows in one class."""
     return float((probabilities.amax(dim=0) - probabilities.amin(dim=0)).max())
+
+
+def on_one_scale(black_box: BlackBox, answers: Tensor) -> Tensor:
+    """Answers `(N, S)` as probabilities, or values in units of the largest of the first answer."""
+    if not black_box.answers_values:
+        return answers.exp()
+    return answers / answers[0].abs().max().clamp(min=1e-12)

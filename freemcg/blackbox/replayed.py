@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from freemcg.blackbox.box import BlackBox, QueryBudgetExceeded
+from freemcg.blackbox.asking import QueryBudgetExceeded
+from freemcg.blackbox.box import BlackBox
 from freemcg.blackbox.receipt import Receipt
 from freemcg.messages.errors import InvalidValue
 

@@ -146,7 +146,7 @@ class Payment:
 
     def give(self, black_box: BlackBox, out: Path) -> None:
         """Bound what the black box may ask, unless its own budget is smaller, and let it remember answers."""
-        from freemcg.blackbox.box import Remote
+        from freemcg.blackbox.asking import Remote
         from freemcg.blackbox.cache import OWN_FILE, QueryCache
 
         own, most, cache = black_box.budget, self.most, self.cache

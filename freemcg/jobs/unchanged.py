@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from freemcg.blackbox import BlackBox, Receipt
-from freemcg.blackbox.box import OtherClasses
+from freemcg.blackbox.reading import OtherClasses
 from freemcg.blackbox.repeats import Repeats, repeated
 from freemcg.blackbox.scores import VALUE
 from freemcg.jobs.items import RECEIPT, RESULT, Item
@@ -68,8 +68,8 @@ def check_unchanged(black_box: BlackBox, then: Answered, out: Path) -> None:
 
 def _asked_again(black_box: BlackBox, then: Answered) -> Repeats:
     if black_box.num_classes is None:
-        black_box.num_classes = len(then.scores)
-    (row,) = black_box.meant(then.scores[None])
+        black_box.reading.num_classes = len(then.scores)
+    (row,) = black_box.reading.meant(then.scores[None])
     return repeated(black_box, then.image, row.to(then.image.device))
 
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor
 
+from freemcg.blackbox.asking import Charge
 from freemcg.blackbox.body import IMAGE, filled, holds_image, nodes, repeats, with_images
-from freemcg.blackbox.box import BlackBox, Charge
+from freemcg.blackbox.box import BlackBox
 from freemcg.blackbox.cache import QueryCache
 from freemcg.blackbox.remote.encoding import eight_bit, encode
 from freemcg.blackbox.remote.environment import NAMES_A_SECRET, Environment, refuse_secret

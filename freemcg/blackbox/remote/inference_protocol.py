@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from freemcg.blackbox.box import BlackBox, Charge
+from freemcg.blackbox.asking import Charge
+from freemcg.blackbox.box import BlackBox
 from freemcg.blackbox.cache import QueryCache
 from freemcg.blackbox.remote.encoding import eight_bit
 from freemcg.blackbox.remote.environment import Environment

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-from freemcg.blackbox.box import Charge
+from freemcg.blackbox.asking import Charge
 from freemcg.messages.errors import InvalidValue, MissingExtra
 
 PAYLOAD_TOO_LARGE, TOO_MANY_REQUESTS, GATEWAY_TIMEOUT = 413, 429, 504
