@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from freemcg.messages.errors import InvalidValue
 from freemcg.results import Stored
 
 
@@ -50,6 +51,8 @@ def cell_path(out: Path, image: str, method: str) -> Path:
 
 
 def load_cell(out: Path, image: str, method: str) -> Cell | None:
-    """The cell that is saved; `None` if there is none yet."""
-    path = cell_path(out, image, method)
-    return Cell.load(path) if path.is_file() else None
+    """The cell that is saved; `None` if there is none yet, or it is damaged."""
+    try:
+        return Cell.load(cell_path(out, image, method))
+    except (FileNotFoundError, InvalidValue):
+        return None

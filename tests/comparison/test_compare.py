@@ -188,6 +188,22 @@ def test_a_comparison_that_was_stopped_goes_on_and_does_nothing_twice(run, tmp_p
     assert idle.asked == 0
 
 
+@pytest.mark.parametrize("damage", ["emptied", "flipped", "folder"])
+def test_a_damaged_cell_is_made_again_and_stops_nothing(run, tmp_path, damage):
+    wanted = run(BlackBox(Counted().eval()), methods=("rise", "geex"))
+    path = tmp_path / "out" / "cells" / "a" / "rise.safetensors"
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if damage == "flipped" else b"")
+    model = Counted().eval()
+    rows = run(BlackBox(model), methods=("rise", "geex"))
+    assert [{**row, "seconds": 0} for row in rows] == [{**row, "seconds": 0} for row in wanted]
+    assert model.asked == BUDGET + MEASURING
+
+
 def test_further_methods_and_images_are_taken_up(run, tmp_path, pictures, rng):
     run(methods=("rise",))
     before = written(tmp_path / "out")
