@@ -1,4 +1,4 @@
-"""The one door to the classifier under explanation: images in, log-probabilities out, every image counted."""
+"""The only access to the classifier under explanation: images in, log-probabilities out, every image counted."""
 
 from freemcg.blackbox.asking import QueryBudgetExceeded
 from freemcg.blackbox.box import BlackBox

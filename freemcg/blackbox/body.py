@@ -1,4 +1,4 @@
-"""The body of a request: a description of it, in which images and variables take their places."""
+"""The body of a request: a description, into which images and variables are filled."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def with_images(node: Any, images: list[Any]) -> Any:
 
 
 def holds_image(node: Any) -> bool:
-    """Whether an image goes somewhere within."""
+    """Whether the node holds a place for an image."""
     return any(isinstance(each, str) and IMAGE in each for each in nodes(node))
 
 
 def repeats(node: Any) -> bool:
-    """Whether a list of one element that holds the image is within."""
+    """Whether the node holds a list of one element that holds a place for an image."""
     return any(isinstance(each, list) and len(each) == 1 and holds_image(each) for each in nodes(node))
 
 
 def nodes(node: Any) -> Iterator[Any]:
-    """The node and all within it."""
+    """The node and all nodes within it."""
     yield node
     if isinstance(node, dict | list):
         for value in node.values() if isinstance(node, dict) else node:

@@ -1,4 +1,4 @@
-"""What kind of scores numbers look like: a proposal that says why, and never a decision."""
+"""The kind of scores that numbers look like: a proposal with its reason, never a decision."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-TOLERANCE = 0.02  # by which probabilities may miss 1 in all: services round them
+TOLERANCE = 0.02  # by which a sum of probabilities may miss 1, since services round them
 SLACK = 1e-6
 
 
@@ -14,8 +14,8 @@ class Likeness(NamedTuple):
     """What numbers look like.
 
     Attributes:
-        kinds: of scores that such numbers may be.
-        proposal: why, and how to say the likeliest of them; the subject of the sentence is "they".
+        kinds: the kinds of scores that such numbers may be.
+        proposal: the reason, and how to name the likeliest kind. The subject of the sentence is "they".
     """
 
     kinds: tuple[str, ...]
@@ -23,7 +23,7 @@ class Likeness(NamedTuple):
 
 
 def likeness(rows: Tensor) -> Likeness:
-    """What scores `(N, S)`, as they were received, look like. NaN is what was not listed."""
+    """What scores `(N, S)` look like, as received. NaN stands for a class that was not listed."""
     low, high = rows.min().item(), rows.max().item()
     inside = low >= -SLACK and high <= 1 + SLACK
     if rows.shape[1] == 1:
@@ -45,7 +45,7 @@ def likeness(rows: Tensor) -> Likeness:
 
 
 def said(kind: str) -> str:
-    """How each door is told the kind."""
+    """How to name the kind in Python, on the command line and in an endpoint's description."""
     return f"say scores='{kind}' (--scores, means:)"
 
 

@@ -1,4 +1,4 @@
-"""What a picture in another form looks like, and the line of code that makes a batch of images of it."""
+"""The description of a picture in another form, and the line of code that makes a batch of images from it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LAYOUTS = {
     "NCHW": "",
     "NHWC": ".permute(0, 3, 1, 2)",
 }
-"""What makes each layout NCHW. Of two that fit a shape, the first is taken."""
+"""The code that turns each layout into NCHW. If two fit a shape, the first is taken."""
 GREY_LEVELS, LEVELS_OF_16_BITS = 255, 65535
-BRIGHTEST = 16  # numbers above it are grey levels, and not those of [0, 1] a little off
-SLIGHTLY, DARK = 0.05, 0.25  # beyond [0, 1]: what resizing adds, and what only [-1, 1] holds
+BRIGHTEST = 16  # larger numbers are grey levels, and not slightly outside [0, 1]
+SLIGHTLY, DARK = 0.05, 0.25  # distances beyond [0, 1]: the first may come from resizing, the second only from [-1, 1]
 
 
 def looks_like(images: Any) -> str:
-    """What something is, of which type, shape and layout."""
+    """A description of an object: its type, shape and layout."""
     if isinstance(images, Image.Image):
         return f"a PIL picture of mode {images.mode}"
     tensor, _ = _as_tensor(images)
@@ -37,9 +37,9 @@ def looks_like(images: Any) -> str:
 
 
 def mending(images: Any) -> str:
-    """The code that makes of it images `(N, C, H, W)`, float in [0, 1]; empty where nothing surely does.
+    """The code that turns the argument into images `(N, C, H, W)`, float in [0, 1]; empty if no code surely does.
 
-    In it the argument is called `image`, or `images` if it is a batch.
+    The code calls the argument `image`, or `images` if it is a batch.
     """
     if isinstance(images, Image.Image):
         return _mending_of_picture(images)
@@ -64,7 +64,7 @@ def _mending_of_picture(picture: Image.Image) -> str:
 
 
 def _as_tensor(images: Any) -> tuple[Tensor | None, str]:
-    """The numbers, and the code that makes a tensor of them; of what holds none, nothing."""
+    """The numbers of an object, and the code that makes a tensor of them; `None` and no code if it holds none."""
     if isinstance(images, Tensor):
         return images.detach(), "IMAGES"
     try:
@@ -76,12 +76,12 @@ def _as_tensor(images: Any) -> tuple[Tensor | None, str]:
         elif min(array.strides, default=0) < 0:
             code = "torch.from_numpy(IMAGES.copy())"
         return torch.from_numpy(array.copy()), code
-    except Exception:  # of unequal sizes, of another type, or no numbers at all
+    except Exception:  # its parts have unequal sizes or another type, or it holds no numbers at all
         return None, ""
 
 
 def _layout(tensor: Tensor) -> str | None:
-    """The layout that a shape shows, also of a picture whose fourth channel says how opaque it is."""
+    """The layout that a shape shows. A fourth channel may say how opaque the picture is."""
     for layout in LAYOUTS:
         if len(layout) == tensor.ndim and 0 not in tensor.shape:
             sides = dict(zip(layout, tensor.shape, strict=True))
@@ -92,7 +92,7 @@ def _layout(tensor: Tensor) -> str | None:
 
 
 def _scaled(tensor: Tensor, code: str) -> str:
-    """The code, and what brings the numbers into [0, 1]; empty where that cannot be told."""
+    """The code, extended to bring the numbers into [0, 1]; empty if the scale cannot be told."""
     if tensor.is_complex() or not tensor.isfinite().all():
         return ""
     low, high = tensor.double().min().item(), tensor.double().max().item()

@@ -1,4 +1,4 @@
-"""Images as a classifier wants them, and the refusal of what is no image."""
+"""Images as a classifier wants them, and the refusal of anything else."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def prepared(
     mean: float | Sequence[float] | None,
     std: float | Sequence[float] | None,
 ) -> Tensor:
-    """Images `(N, C, H, W)` in [0, 1] with the channels and size wanted, rounded, normalised: float32, in this order.
+    """Images `(N, C, H, W)` in [0, 1] with the wanted channels and size, rounded, normalised, in this order: float32.
 
-    The arguments are those of `BlackBox`; `None` leaves things as they are.
+    The arguments are those of `BlackBox`. `None` leaves the images as they are.
 
     Raises:
         ValueError: `mean` and `std` are for another number of channels.
@@ -85,11 +85,11 @@ def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def check_images(images: Tensor) -> None:
-    """Refuse what is not a batch of images `(N, C, H, W)`, float in [0, 1].
+    """Refuse anything but a batch of images `(N, C, H, W)`, float in [0, 1].
 
     Raises:
-        TypeError: not a float tensor.
-        ValueError: another number of axes or channels, NaN, or values outside [0, 1]: the message names them.
+        TypeError: it is not a float tensor.
+        ValueError: it has another number of axes or channels, NaN, or values outside [0, 1]. The message names them.
     """
     if not isinstance(images, Tensor) or not images.is_floating_point():
         raise InvalidType(

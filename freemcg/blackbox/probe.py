@@ -1,4 +1,4 @@
-"""A first look at a black box, for three queries: is it asked right, and does it repeat itself?"""
+"""A first look at a black box, for three queries: is it queried correctly, and does it repeat its answers?"""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ REPEATS = 1e-4
 
 @dataclass(frozen=True)
 class Probe:
-    """What three questions told.
+    """What three queries told.
 
     Attributes:
-        answers: `(3, num_classes)`: of the image, of the image again, of the other image; probabilities, or values.
-        received: `(3, S)`: the numbers that were answered, before anything was made of them.
-        scale: what a difference is measured in: 1 for probabilities.
-        seconds: of each question, three; the first one may hold the start of a connection or of the model.
-        queries: what it cost, retries included.
+        answers: `(3, num_classes)`, for the image, the image again and the other image: probabilities, or values.
+        received: `(3, S)`, the numbers as they were received.
+        scale: the unit of a difference: 1 for probabilities.
+        seconds: the time of each of the three queries. The first may include the start of a connection or of the model.
+        queries: the cost, retries included.
     """
 
     answers: Tensor
@@ -34,7 +34,7 @@ class Probe:
 
     @property
     def difference(self) -> float:
-        """The largest change of a probability, or share of a value, between two answers to the same image."""
+        """The largest change of a probability, or relative change of a value, between two answers to the same image."""
         first, again, _ = self.answers
         return float((first - again).abs().max()) / self.scale
 
@@ -51,9 +51,9 @@ class Probe:
 
 
 def probe(black_box: BlackBox, image: Tensor, other: Tensor) -> Probe:
-    """Ask about `image` twice and about `other` once, both `(C, H, W)` in [0, 1], past any cache.
+    """Query `image` twice and `other` once, both `(C, H, W)` in [0, 1], without any cache.
 
-    Costs 3 queries.
+    This costs 3 queries, and any retries.
     """
     before, answers, seconds = black_box.queries, [], []
     with black_box.without_cache(), black_box.recording() as receipt:
@@ -69,10 +69,12 @@ def probe(black_box: BlackBox, image: Tensor, other: Tensor) -> Probe:
 
 
 def describe(black_box: BlackBox, found: Probe, shape: tuple[int, ...]) -> list[str]:
-    """What a probe found, in lines to be read.
+    """The findings of a probe, as lines of text.
 
     Args:
-        shape: of the image that was asked about, `(C, H, W)`.
+        black_box: the black box that was probed.
+        found: the findings.
+        shape: the shape of the queried image, `(C, H, W)`.
     """
     channels = black_box.channels or shape[0]
     height, width = black_box.image_size or shape[1:]
@@ -98,7 +100,7 @@ def describe(black_box: BlackBox, found: Probe, shape: tuple[int, ...]) -> list[
 
 
 def _likeness(declared: str, received: Tensor) -> str:
-    """Whether the numbers look as they were declared, and else what to declare: a proposal, and why."""
+    """Whether the numbers look as declared. If not, the line proposes what to declare, and says why."""
     kinds, proposal = likeness(received)
     if declared in kinds:
         return f"the numbers look like {declared}, as declared"

@@ -1,4 +1,4 @@
-"""What a black box was asked and what it answered, in order: enough to explain again without asking anyone."""
+"""The questions to a black box and its answers, in order: enough to explain again without any query."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ KEY_BYTES = 20
 
 @dataclass(frozen=True)
 class Question:
-    """Images that were asked about at once.
+    """Images that were queried together.
 
     Attributes:
-        keys: a digest of each image's exact bytes, as the classifier was handed it.
-        answers: by the number of the image, its scores as received, float64; none where the budget ended before.
-        charged: queries that it cost, retries included; fewer than images where answers came from the cache.
+        keys: a digest of each image's exact bytes, as the classifier got it.
+        answers: the scores of each image as received, float64, by its number. An image has none if the budget ended
+            before its answer.
+        charged: the queries that it cost, retries included. They are fewer than the images if answers came from the
+            cache.
     """
 
     keys: tuple[bytes, ...]
@@ -37,9 +39,10 @@ class Receipt:
     """All questions to a black box, in order; see `BlackBox.recording`. It holds no image.
 
     Attributes:
-        black_box: the arguments of the black box that say how an image is prepared and an answer read; its identity.
-        remaining: queries left in its budget at the start; `None` without one.
-        questions: those asked so far.
+        black_box: the identity of the black box, and its arguments that say how an image is prepared and an answer
+            read.
+        remaining: the queries left in its budget at the start; `None` without a budget.
+        questions: the questions so far.
     """
 
     def __init__(self, black_box: dict[str, Any], remaining: int | None) -> None:
@@ -48,14 +51,14 @@ class Receipt:
         self.questions: list[Question] = []
 
     def add(self, keys: Sequence[bytes], answers: Mapping[int, Tensor], charged: int) -> None:
-        """Note a question."""
+        """Record a question."""
         self.questions.append(Question(tuple(keys), dict(answers), charged))
 
     def save(self, path: str | Path) -> Path:
         """Write a `.safetensors` file, whole or not at all.
 
-        It holds `keys` `(Q, 20)` uint8 and `answers` `(Q, S)` float64 of all images in order, NaN for those without an
-        answer, and `questions` `(N, 2)` int64, how many images each asked about and what it was charged.
+        It holds `keys` `(Q, 20)` uint8 and `answers` `(Q, S)` float64 of all images in order, with NaN for images
+        without an answer. It also holds `questions` `(N, 2)` int64: the number of images and the cost of each.
         """
         path = Path(path)
         width = max((len(row) for each in self.questions for row in each.answers.values()), default=0)
@@ -78,10 +81,10 @@ class Receipt:
 
     @classmethod
     def load(cls, path: str | Path) -> Receipt:
-        """Read what `save` wrote.
+        """Read a receipt that `save` wrote.
 
         Raises:
-            FileNotFoundError: nothing at `path`.
+            FileNotFoundError: there is nothing at `path`.
             ValueError: the file is no receipt, or was damaged.
         """
         path = Path(path)

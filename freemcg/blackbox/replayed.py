@@ -1,4 +1,4 @@
-"""A black box that answers from a receipt, and asks nobody."""
+"""A black box that answers from a receipt and queries nothing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from freemcg.messages.errors import InvalidValue
 
 
 class ReplayedBlackBox(BlackBox):
-    """Answers the questions of a receipt, which must come in the same order; the budget ends where it ended then.
+    """A black box that answers the questions of a receipt, which must come in the same order.
+
+    Its budget ends at the same question as in the original run.
 
     Raises:
-        ValueError: from a call that asks what the receipt does not hold at that place.
+        ValueError: from a call with a question that the receipt does not hold at that place.
     """
 
     def __init__(self, receipt: Receipt) -> None:
@@ -29,7 +31,7 @@ class ReplayedBlackBox(BlackBox):
 
     @property
     def unasked(self) -> int:
-        """Questions of the receipt that were not asked yet."""
+        """The number of questions in the receipt that have not been asked yet."""
         return len(self._left)
 
     def _answer(self, images: Tensor, keys: list[bytes], found: dict[int, Tensor]) -> None:
@@ -50,7 +52,7 @@ class ReplayedBlackBox(BlackBox):
 
 
 class _Absent:
-    """In place of the classifier, which is known by its identity. It is never reached."""
+    """It takes the place of the classifier, of which only the identity is known. It is never called."""
 
     def __init__(self, identity: str) -> None:
         self.identity = identity

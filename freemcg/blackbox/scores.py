@@ -1,4 +1,4 @@
-"""What a classifier's answer means: every kind of score becomes log-probabilities here, and nowhere else."""
+"""The meaning of a classifier's answer: every kind of score becomes log-probabilities here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from freemcg.blackbox.likeness import TOLERANCE, likeness
 from freemcg.messages.errors import InvalidType, InvalidValue
 
-PROBABILITY_FLOOR = 1e-12  # a higher one hides how far a confident classifier is from changing its mind
+PROBABILITY_FLOOR = 1e-12  # a higher floor hides how far a confident classifier is from another decision
 LABEL_CERTAINTY = 0.99
 
 
@@ -57,7 +57,7 @@ def _from_binary_logit(answer: Tensor, classes: int) -> Tensor:
 
 
 def _from_multi_label(answer: Tensor, classes: int) -> Tensor:
-    """A probability for each label, which is there or not whatever the others are: `log p`, not normalised."""
+    """`log p` for each label, not normalised: a label is present or not, whatever the others are."""
     outside = (answer < -1e-6) | (answer > 1 + 1e-6)
     if outside.any():
         raise InvalidValue(
@@ -88,7 +88,7 @@ def _from_log_probabilities(answer: Tensor, classes: int) -> Tensor:
 
 
 def _from_label(answer: Tensor, classes: int) -> Tensor:
-    """The label named gets probability 0.99, the others share the rest: a bare label holds no more than that."""
+    """The label gets probability 0.99, and the others share the rest. A bare label tells no more than that."""
     labels = answer.long()
     if (labels != answer).any() or labels.min() < 0 or labels.max() >= classes:
         wrong = answer[(labels != answer) | (labels < 0) | (labels >= classes)][0].item()
@@ -100,14 +100,14 @@ def _from_label(answer: Tensor, classes: int) -> Tensor:
 
 
 def _from_top_k(answer: Tensor, classes: int) -> Tensor:
-    """Some classes with their probabilities; NaN, `(N, num_classes)`, for the classes that an answer does not list.
+    """The probabilities of some classes, `(N, num_classes)`, with NaN for the classes that an answer does not list.
 
-    What the listed scores leave, `1 - sum(listed)`, is shared evenly among the classes not listed, since nothing is
-    known that tells them apart; but none gets more than the smallest listed score, since the largest are what is
-    listed. Where this cap leaves some over, or the listed scores come to more than 1 by rounding, the row is
-    renormalised. Every probability is at least 1e-12 before that. So a row that lists every class means what it means
-    as `probabilities`, and the log-odds of a listed class never fall where its score rises. (A choice of ours. One
-    class listed with 0.99 is what `label` makes of a bare label.)
+    The rest, `1 - sum(listed)`, is shared evenly among the classes not listed, since nothing tells them apart. But none
+    of them gets more than the smallest listed score, since the listed scores are the largest. This cap may leave some
+    of the rest over, or rounding may bring the listed scores above 1. The row is then renormalised. Every probability
+    is at least 1e-12 before that. So a row that lists every class means the same as under `probabilities`, and the
+    log-odds of a listed class never fall when its score rises. (This is our choice. A single class listed with 0.99
+    gives the same as a bare label under `label`.)
     """
     listed = ~answer.isnan()
     scores = answer.nan_to_num(0)
@@ -140,10 +140,10 @@ def _refuse_top_k(scores: Tensor, total: Tensor, count: Tensor, classes: int) ->
 
 
 def spread_top_k(labels: Tensor, scores: Tensor, classes: int) -> Tensor:
-    """A pair of labels and scores, both `(N, k)`, as one row of `classes` scores an image: NaN where none is listed.
+    """Labels and scores, both `(N, k)`, as one row of `classes` scores per image. A class without a score is NaN.
 
     Raises:
-        TypeError: the labels are no integers.
+        TypeError: the labels are not integers.
         ValueError: the two differ in shape, a score is NaN, or a label is out of range or listed twice.
     """
     if labels.is_floating_point() or labels.dtype == torch.bool:
@@ -177,7 +177,7 @@ def spread_top_k(labels: Tensor, scores: Tensor, classes: int) -> Tensor:
 
 
 def _floored(probabilities: Tensor) -> Tensor:
-    """Logarithms of rows that are floored so that these are finite, and sum to 1 again."""
+    """Logarithms of the rows, which are floored so that these are finite, and renormalised to sum 1."""
     floored = probabilities.clamp(min=PROBABILITY_FLOOR)
     return (floored / floored.sum(dim=1, keepdim=True)).log()
 
@@ -200,8 +200,8 @@ SCORE_KINDS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "value": _from_value,
 }
 ONE_NUMBER = ("label", "binary", "binary_logit")
-"""Kinds of which an answer holds one number an image, `(N,)` or `(N, 1)`."""
+"""Kinds whose answers hold one number per image, `(N,)` or `(N, 1)`."""
 TWO_CLASSES = ("binary", "binary_logit")
 MULTI_LABEL = ("multi_label", "multi_label_logit")
-"""Kinds whose outputs are questions of their own: each label is there or not."""
+"""Kinds with independent outputs: each label is present or not."""
 VALUE = "value"

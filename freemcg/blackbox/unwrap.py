@@ -1,4 +1,4 @@
-"""The scores within what classifiers commonly wrap them in."""
+"""The scores inside the objects that classifiers commonly return."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUMBERS = "it must answer numbers: a tensor, an array, or lists"
 
 
 def unwrapped(answer: Any, images: int, axes: int) -> Any:
-    """The scores within what classifiers commonly wrap them in; the answer itself where nothing is known of it.
+    """The scores inside an object that classifiers commonly return. An answer of unknown form is returned unchanged.
 
     Raises:
         TypeError: there are several tensors that could be the scores.
@@ -38,10 +38,10 @@ def unwrapped(answer: Any, images: int, axes: int) -> Any:
 
 
 def as_tensor(answer: Any) -> Tensor:
-    """An answer as a tensor of real numbers, without a graph: of a tensor, an array of any library, or lists.
+    """An answer as a tensor of real numbers, without a graph. It may be a tensor, an array of any library, or lists.
 
     Raises:
-        TypeError: it is something else; or its numbers are complex.
+        TypeError: the answer is something else, or its numbers are complex.
     """
     found = answer.detach() if isinstance(answer, Tensor) else _from_dlpack(answer)
     if found is None:
@@ -66,25 +66,25 @@ def _is_array(part: Any) -> bool:
 
 
 def _from_dlpack(answer: Any) -> Tensor | None:
-    """Another library's array, on its own device; none where this torch cannot read it so."""
+    """Another library's array as a tensor, on its own device; `None` if this torch cannot read it so."""
     if isinstance(answer, np.ndarray) or not hasattr(answer, "__dlpack__"):
         return None
     try:
         found: Tensor = from_dlpack(answer)
-    except Exception:  # each library has its own
+    except Exception:  # each library raises its own errors
         return None
     return found.clone()
 
 
 def _as_array(answer: Any) -> np.ndarray | None:
-    """A copy, in memory of its own; none where the answer is no array, no number and no lists of equal length."""
+    """A copy of the answer as an array; `None` if it is no array, no number and no lists of equal length."""
     if isinstance(answer, tuple | list) and not answer:
         return None
     try:
         if isinstance(answer, tuple | list | int | float | complex):
             return np.array(_plain(answer))
         return np.array(np.asarray(answer)) if hasattr(answer, "__array__") else None
-    except Exception:  # lists of unequal length, and what each library raises where it gives no array
+    except Exception:  # lists of unequal length, or a library that raises its own error
         return None
 
 

@@ -1,4 +1,4 @@
-"""The one estimator behind both tasks: the gradient of an objective on the manifold around an image, by asking.
+"""The one estimator behind both tasks: the gradient of an objective on the manifold around an image, from queries.
 
 image -> noisy copies -> denoised particles (free) -> query points -> black box (paid) -> gradient and its error
 """
@@ -43,10 +43,10 @@ class ManifoldGradient:
 
     Attributes:
         gradient: `(C, H, W)`.
-        standard_error: `(C, H, W)`, infinite where the estimate cannot tell it.
+        standard_error: `(C, H, W)`, infinite if the estimate cannot tell it.
         values: the objective at each query point, `(K,)`.
-        model: the objective as linear in the flattened image, where sigma points were asked.
-        parts: of the squared error, where the estimate can forecast it.
+        model: a linear model of the objective in the flattened image, if sigma points were queried.
+        parts: the parts of the squared error, if the estimate can forecast it.
     """
 
     gradient: Tensor
@@ -62,18 +62,18 @@ class ManifoldGradient:
 
 
 class Ensemble:
-    """Particles around an image at one noise level, and what the black box answered about them.
+    """Particles around an image at one noise level, and the black box's answers about them.
 
     Args:
         denoiser: makes the particles.
         image: `(C, H, W)` in [0, 1].
-        t: timestep of the noise level.
-        particles: `M`, drawn without asking.
-        seed, step: name the noise of the particles.
+        t: the timestep of the noise level.
+        particles: `M`, the number of particles. Drawing them costs no query.
+        seed, step: determine the noise of the particles.
 
     Attributes:
         particles: `(M, D)` in [0, 1].
-        queries: images asked about so far.
+        queries: the images queried so far.
     """
 
     def __init__(self, denoiser: Denoiser, image: Tensor, t: int, *, particles: int, seed: int, step: int = 0) -> None:
@@ -86,28 +86,28 @@ class Ensemble:
 
     @cached_property
     def axes(self) -> PrincipalAxes:
-        """Principal axes of the particles there were when it was first used: those that are asked about."""
+        """The principal axes of the particles there were at its first use. Sigma points lie along them."""
         return principal_axes(self.particles)
 
     @property
     def queries(self) -> int:
-        """Images asked about so far."""
+        """The images queried so far."""
         return _length(self._on_axes) + _length(self._on_particles) - self._centre_guessed
 
     def grow(self, particles: int) -> None:
-        """Draw until there are `particles`. Asks nothing."""
+        """Draw until there are `particles`. This costs no query."""
         have = len(self.particles)
         if particles > have:
             self.particles = torch.cat([self.particles, self._draw(have, particles - have)])
 
     def ask(self, ask: Ask, queries: int, estimate: str) -> None:
-        """Ask about `queries` more points, those that serve `estimate` best; fewer where it has no use for more.
+        """Query `queries` more points, chosen for `estimate`; fewer if it has no use for more.
 
-        `control_variate` spends two of three queries on sigma points, and the others on particles; `sigma_points` has
-        as many as there are axes; the rest ask about particles only.
+        `control_variate` spends two of three queries on sigma points and the others on particles. `sigma_points` has at
+        most as many as there are axes, and the centre. The other estimates query particles only.
 
         Raises:
-            QueryBudgetExceeded: what was answered all the same is kept, and counts.
+            QueryBudgetExceeded: the budget ends first. The answers received until then are kept, and count.
         """
         have, wanted = _length(self._on_axes), _length(self._on_axes)
         if estimate in ON_AXES:
@@ -122,12 +122,12 @@ class Ensemble:
                 self._ask_on_particles(ask, first, first + rest)
 
     def gradient(self, objective: Objective, target: int, estimate: str) -> ManifoldGradient:
-        """The gradient of `objective` for class `target`, from the answers so far. Asks nothing.
+        """The gradient of `objective` for class `target`, from the answers so far. This costs no query.
 
         Returns:
-            `control_variate`, `sigma_points`, `cross_covariance` and `per_particle` (the mean of the reference
-            program's terms) answer in units of `objective * pixel`: the gradient times the local covariance.
-            `regression` answers in `objective / pixel`: the gradient projected on the particles' span.
+            The gradient times the local covariance, in `objective * pixel`, for `control_variate`, `sigma_points`,
+            `cross_covariance` and `per_particle` (the mean of the reference program's terms). For `regression` it is
+            the gradient projected on the particles' span, in `objective / pixel`.
         """
         on_axes = self._values(self._on_axes, objective, target)
         on_particles = self._values(self._on_particles, objective, target)
@@ -162,9 +162,9 @@ class Ensemble:
         )
 
     def _ask_on_axes(self, ask: Ask, have: int, wanted: int) -> None:
-        """Ask about sigma points. Where the budget ends within, the axes that were answered come first from then on.
+        """Query sigma points. If the budget ends before the last, the axes with an answer come first from then on.
 
-        If it is the centre that was not, the mean of the answers around it stands in for its own.
+        If the centre has no answer, the mean of the answers around it takes its place.
         """
         points = sigma_points(self.axes, wanted)[have:].clamp(0, 1)
         try:
@@ -188,7 +188,7 @@ class Ensemble:
         self._points, self._on_axes = torch.cat([self._points, points]), _joined(self._on_axes, answers)
 
     def _ask_on_particles(self, ask: Ask, first: int, stop: int) -> None:
-        """Ask about particles. Where the budget ends within, those that were answered come first from then on."""
+        """Query particles. If the budget ends before the last, those with an answer come first from then on."""
         try:
             answers = ask(self._images(self.particles[first:stop]))
         except QueryBudgetExceeded as error:
@@ -213,7 +213,7 @@ class Ensemble:
 
 
 def queries_on_axes(estimate: str, queries: int) -> int:
-    """How many of the first `queries` go to sigma points, if there are axes enough; the others go to particles."""
+    """How many of the first `queries` go to sigma points, if there are enough axes. The others go to particles."""
     share = ON_AXES.get(estimate, 0.0)
     return max(round(share * queries), min(LEAST_ON_AXES, queries)) if share else 0
 
@@ -223,7 +223,7 @@ def draw_particles(
 ) -> Tensor:
     """Denoised noisy copies of `image` `(C, H, W)` at timestep `t`, from number `first` on, `(count, C, H, W)`.
 
-    In [0, 1]. Asks nothing.
+    They are in [0, 1]. Drawing them costs no query.
     """
     noise = particle_noise(seed, "particles", step, count, tuple(image.shape), first=first).to(image)
     return denoiser.denoise(denoiser.add_noise(image, t, noise), t)
@@ -234,7 +234,7 @@ def _without_error(gradient: Tensor) -> Estimate:
 
 
 def _first(chosen: list[int], *, after: int, of: int) -> list[int]:
-    """The numbers `0 .. of - 1` with those `chosen` right behind the first `after`."""
+    """The numbers `0 .. of - 1`, with the `chosen` ones moved right behind the first `after`."""
     return [*range(after), *chosen, *(index for index in range(after, of) if index not in set(chosen))]
 
 

@@ -1,6 +1,6 @@
-"""The scalar being explained, read off log-probabilities `(N, num_classes)`: one value an image, `(N,)`.
+"""The scalar being explained, computed from log-probabilities `(N, num_classes)`: one value per image, `(N,)`.
 
-Log-odds are the default: they go on growing where a probability saturates, and need fewer queries than a probability.
+Log-odds are the default. They still grow where a probability saturates, and need fewer queries than a probability.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Objective = Callable[[Tensor, int], Tensor]
 
 
 def log_odds(log_probabilities: Tensor, target: int) -> Tensor:
-    """`log p_t - log (1 - p_t)`, where `1 - p_t` is summed over the other classes and so never rounds to zero."""
+    """`log p_t - log (1 - p_t)`. Here `1 - p_t` is a sum over the other classes, so it never rounds to zero."""
     return log_probabilities[:, target] - _without(log_probabilities, target).logsumexp(dim=1)
 
 
@@ -27,12 +27,12 @@ def log_probability(log_probabilities: Tensor, target: int) -> Tensor:
 
 
 def logit(log_probabilities: Tensor, target: int) -> Tensor:
-    """The logit of the target less the mean logit: what can be seen of a logit, whose common offset decides nothing."""
+    """The logit of the target minus the mean logit. A common offset of all logits is unseen and decides nothing."""
     return log_probabilities[:, target] - log_probabilities.mean(dim=1)
 
 
 def margin(log_probabilities: Tensor, target: int) -> Tensor:
-    """`log p_t - log p_r` with `r` the strongest other class: positive where the black box decides `t`."""
+    """`log p_t - log p_r` with `r` the strongest other class. It is positive if the black box decides `t`."""
     return log_probabilities[:, target] - _without(log_probabilities, target).amax(dim=1)
 
 
@@ -42,7 +42,7 @@ def between(other: int) -> Objective:
 
 
 def label_log_odds(log_probabilities: Tensor) -> Tensor:
-    """`log p - log (1 - p)` of independent labels, from `log p` of any shape; exact at both ends."""
+    """`log p - log (1 - p)` of independent labels, from `log p` of any shape. It is exact at both ends."""
     return log_probabilities - (-torch.expm1(log_probabilities)).log()
 
 
@@ -52,9 +52,9 @@ def two_classes(log_odds: Tensor) -> Tensor:
 
 
 def objective_of(objective: Objective, scores: str) -> Objective:
-    """The objective as it is meant for answers of this kind.
+    """The objective, adapted to the kind of scores.
 
-    Labels that do not exclude one another: that of a label against its absence. Numbers: one of the named objectives
+    For labels that do not exclude one another, it compares a label with its absence. For numbers, every named objective
     is the number itself, since a number has no probability.
     """
     if scores in MULTI_LABEL:
@@ -82,7 +82,7 @@ def named(objective: str | Objective) -> Objective:
 
 
 def gradient_in_scores(objective: Objective, log_probabilities: Tensor, target: int) -> Tensor:
-    """The paper's `e^k`: gradient `(K, num_classes)` of each image's objective with respect to its own scores.
+    """The paper's `e^k`: the gradient `(K, num_classes)` of each image's objective with respect to its own scores.
 
     It is taken through `log_softmax`, so for the log-probability it is `onehot(target) - softmax(y^k)`.
     """

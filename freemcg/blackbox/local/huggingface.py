@@ -1,4 +1,4 @@
-"""Hugging Face image classifiers as black boxes: the model behind the steps of its own image processor."""
+"""Hugging Face image classifiers as black boxes: the model after the steps of its own image processor."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ TEST_PICTURE = (300, 400)
 class HuggingFaceClassifier(nn.Module):
     """A classifier of `transformers` with the steps of its image processor: resize, crop, rescale, normalise.
 
-    The steps are taken in floating point, while the processor takes them on 8-bit pictures with Pillow (or
-    torchvision). The filters are the same (antialiased, columns before rows, clipped after each); Pillow rounds to 8
-    bits after each of the two and ours does not, so that small changes of an image are not lost, and a pixel may
-    differ by about a grey level. Nearest, bilinear and bicubic resampling are known.
+    The steps are computed in floating point; the processor computes them on 8-bit pictures with Pillow (or
+    torchvision). The filters are the same (antialiased, columns before rows, clipped after each). Pillow rounds to 8
+    bits after each of the two. Ours does not, so small changes of an image are not lost, and a pixel may differ by
+    about a grey level. Nearest, bilinear and bicubic resampling are supported.
 
     Args:
-        network: an image classifier; its `.logits` are what it answers.
+        network: an image classifier whose answer has `.logits`.
         steps: the image processor's settings, `processor.to_dict()`.
 
     Raises:
-        ValueError: the settings ask for a resampling or a size of another kind.
+        ValueError: the settings need another kind of resampling or size.
     """
 
     mean: Tensor
@@ -63,7 +63,7 @@ class HuggingFaceClassifier(nn.Module):
             self.size = (size["height"], size["width"])
         elif set(size) == {"shortest_edge"} and crop_share is None:
             self.edge = size["shortest_edge"]
-        elif set(size) == {"shortest_edge"} and size["shortest_edge"] < 384:  # as ConvNeXT's processor has it
+        elif set(size) == {"shortest_edge"} and size["shortest_edge"] < 384:  # as in ConvNeXT's processor
             self.edge = int(size["shortest_edge"] / float(crop_share or 1))
             self.crop = (size["shortest_edge"],) * 2
         elif set(size) == {"shortest_edge"}:
@@ -72,7 +72,7 @@ class HuggingFaceClassifier(nn.Module):
             raise InvalidValue(f"size is {size}; it must hold height and width, or shortest_edge")
 
     def prepare(self, images: Tensor) -> Tensor:
-        """What the network gets for images `(N, C, H, W)` in [0, 1]."""
+        """The network's input for images `(N, C, H, W)` in [0, 1]."""
         size = self.size
         if self.edge is not None:
             short, long = sorted(images.shape[2:])
@@ -99,23 +99,21 @@ class HuggingFaceClassifier(nn.Module):
 def load_huggingface(
     name: str | Path, *, device: str | torch.device = "cpu", batch_size: int = 64, budget: int | None = None
 ) -> BlackBox:
-    """Make a black box of a Hugging Face image classifier. Asks it nothing.
+    """Make a black box of a Hugging Face image classifier. This costs no query.
 
     Size, crop, range, mean and std come from its image processor, class names from its `id2label`, and the kind of its
-    answers from its `problem_type`. The processor itself
-    is asked about one 8-bit picture, and one that makes something else of it than `HuggingFaceClassifier` is refused.
-    No code of a repository is run.
+    answers from its `problem_type`. The processor itself runs on one 8-bit picture; it is refused if its result differs
+    from that of `HuggingFaceClassifier`. No code of a repository is run.
 
     Args:
         name: a folder made by `save_pretrained` that holds model and image processor, or a repository on the hub.
-        device: where the model is put.
+        device: the device that the model is put on.
         batch_size, budget: as `BlackBox` takes them.
 
     Raises:
         ModuleNotFoundError: transformers is not installed.
         FileNotFoundError: there is no such folder or repository, or it lacks a file.
-        ValueError: its head has no weights, or its image processor takes
-            other steps.
+        ValueError: the head of the model has no weights, or its image processor takes other steps.
     """
     try:
         import transformers  # noqa: PLC0415  (an extra)
@@ -165,7 +163,7 @@ def is_huggingface_folder(folder: Path) -> bool:
 
 
 def _check_steps(name: str, model: HuggingFaceClassifier, processor: Any, channels: int) -> None:
-    """Refuse an image processor that makes something else of a picture than our steps do."""
+    """Refuse an image processor whose result differs from that of our steps."""
     picture = _test_picture(channels)
     array = picture.permute(1, 2, 0).numpy()
     theirs = processor(images=[array], input_data_format="channels_last", return_tensors="pt")["pixel_values"]
@@ -180,7 +178,7 @@ def _check_steps(name: str, model: HuggingFaceClassifier, processor: Any, channe
 
 
 def _test_picture(channels: int) -> Tensor:
-    """A picture of waves, 8-bit, with another slant in each channel: a shift, a flip or an exchange shows."""
+    """An 8-bit picture of waves, with another slant in each channel. A shift, a flip or an exchange shows on it."""
     rows, columns = torch.meshgrid(*(torch.arange(side) for side in TEST_PICTURE), indexing="ij")
     slants = torch.tensor([0.0, 0.7, 1.9])[:channels, None, None]
     waves = torch.sin((rows * slants.cos() + columns * slants.sin()) / 9 + slants)

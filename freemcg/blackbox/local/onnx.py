@@ -35,15 +35,15 @@ CHANGES_NO_SCORE = ("Cast", "DequantizeLinear", "Flatten", "Identity", "Quantize
 
 
 class OnnxModel:
-    """An ONNX file asked through one onnxruntime session: images `(N, C, H, W)` in [0, 1] to an array.
+    """An ONNX file run through one onnxruntime session. It maps images `(N, C, H, W)` in [0, 1] to an array.
 
     Attributes:
         identity: the file's name and a digest of its bytes, of the output that is read and of the layout.
         layout: `"NCHW"` or `"NHWC"`.
-        channels, size: what its images must have; `size` is `(H, W)`, or `None` where the file takes any.
-        batch: images a run; `None` where the file takes any number. A run that lacks some is filled up with copies of
-            the last image, whose answers are dropped.
-        answer: shape of the output as the file states it.
+        channels, size: the channels and size that images must have. `size` is `(H, W)`, or `None` if any will do.
+        batch: the images in one run; `None` if the file takes any number. A smaller run is filled up with copies of the
+            last image, whose answers are dropped.
+        answer: the shape of the output, as the file states it.
     """
 
     def __init__(self, path: Path, session: Any, *, output: str | None, layout: str | None) -> None:
@@ -73,10 +73,10 @@ class OnnxModel:
         self.identity = f"{path.name}:{digest.hexdigest()}"
 
     def __call__(self, images: Tensor) -> np.ndarray:
-        """Scores as the file answers them, `(N, ...)`.
+        """The scores that the file answers, `(N, ...)`.
 
         Raises:
-            ValueError: onnxruntime refuses the images: the message says why.
+            ValueError: onnxruntime refuses the images. The message says why.
         """
         array = images.numpy(force=True)
         array = (array * 255).round().astype(np.uint8) if self.datatype is np.uint8 else array.astype(self.datatype)
@@ -89,7 +89,7 @@ class OnnxModel:
         full = np.concatenate([array, array[-1:].repeat(batch - len(array), axis=0)])
         try:
             (answer,) = self.session.run([self.output], {self.input: full})
-        except Exception as error:  # onnxruntime's own kinds share no base but this one
+        except Exception as error:  # onnxruntime's own errors share no other base class
             shape = "x".join(str(side) for side in full.shape)
             raise InvalidValue(f"{self.path} refused images of shape {shape}: {str(error).splitlines()[0]}") from error
         if np.ndim(answer) == 0 or len(answer) != batch:
@@ -113,25 +113,26 @@ def load_onnx(
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
 ) -> BlackBox:
-    """Make a black box of an ONNX file. Asks it nothing.
+    """Make a black box of an ONNX file. This costs no query.
 
-    A file does not say what its numbers mean. Pixels of a float input are in [0, 1], or what `mean` and `std` make of
-    them (for 0..255, `mean=[0, 0, 0], std=[1 / 255] * 3`); those of a uint8 input are 0..255, rounded. On CUDA where
-    this onnxruntime can, else on the CPU.
+    A file does not say what its numbers mean. Pixels of a float input are in [0, 1], or shifted and scaled by `mean`
+    and `std` (for 0..255, `mean=[0, 0, 0], std=[1 / 255] * 3`). Pixels of a uint8 input are 0..255, rounded. The file
+    runs on CUDA if this onnxruntime can, else on the CPU.
 
     Args:
-        scores: what it answers, as `BlackBox` takes it; `None` reads it from the node that the output comes from, where
-            that is plain: a softmax, a log-softmax, a sigmoid (independent labels; `binary` where there is one), an
+        path: the ONNX file.
+        scores: the kind of its answer, as `BlackBox` takes it. `None` reads it from the node that makes the output, if
+            that node tells it: a softmax, a log-softmax, a sigmoid (independent labels; `binary` for a single one), an
             arg-max (labels), or a linear layer for logits.
-        layout: `"NCHW"` or `"NHWC"`; `None` reads it from the place of the channels, 1 or 3, in the input's shape.
-        output: name of the output that holds the scores, where there are several.
-        image_size, mean, std, batch_size, budget, num_classes, class_names: as `BlackBox` takes them; size, batch size
-            and number of classes are read from the file where it fixes them.
+        layout: `"NCHW"` or `"NHWC"`. `None` reads it from the place of the channels, 1 or 3, in the input's shape.
+        output: the name of the output that holds the scores, if there are several.
+        image_size, mean, std, batch_size, budget, num_classes, class_names: as `BlackBox` takes them. Size, batch size
+            and number of classes are read from the file if it fixes them.
 
     Raises:
         ModuleNotFoundError: onnx or onnxruntime is not installed.
         FileNotFoundError: there is no such file.
-        ValueError: it is no ONNX file of an image classifier, or an argument does not go with it; the message says how.
+        ValueError: it is no ONNX file of an image classifier, or an argument does not fit it. The message says how.
     """
     path = Path(path)
     if not path.is_file():
@@ -203,7 +204,7 @@ def _layout(path: Path, shape: Sequence[int | None], layout: str | None) -> str:
 
 
 def _scores(path: Path, graph: Any, output: str) -> str:
-    """What kind of scores an output holds, by the node that made it: where that is plain."""
+    """The kind of scores in an output, read from the node that makes it. A node that does not tell it is refused."""
     makers = {name: node for node in graph.node for name in node.output}
     node = makers.get(output)
     while node is not None and node.op_type in CHANGES_NO_SCORE:

@@ -1,4 +1,4 @@
-"""The network inside a black box, where there is one: for methods that differentiate it, which are compared with."""
+"""The network inside a black box, if there is one, for the compared methods that differentiate it."""
 
 from __future__ import annotations
 
@@ -13,30 +13,28 @@ from freemcg.messages.errors import InvalidValue
 
 
 class WhiteBox(nn.Module):
-    """From images as the black box takes them to the logits of its network, differentiable, with gradients counted.
+    """The differentiable map from a black box's images to the logits of its network. It counts gradients.
 
-    The network is asked past the black box, which counts none of it, and is left as it is found.
+    The network is called directly, so the black box counts no query. The network is left as it was found.
 
     Args:
         black_box: see `has_gradients`.
 
     Attributes:
-        gradients: images of which a gradient was taken; of a Hessian-vector product, twice.
+        gradients: the number of images whose gradient was taken. A Hessian-vector product counts twice.
 
     Raises:
-        ValueError: the black box can only be asked.
+        ValueError: the black box can only be queried.
     """
 
     def __init__(self, black_box: BlackBox) -> None:
         super().__init__()
         if not has_gradients(black_box):
-            raise InvalidValue(
-                f"{black_box.identity} can only be asked; a torch.nn.Module that answers logits is wanted"
-            )
+            raise InvalidValue(f"{black_box.identity} can only be queried; give a torch.nn.Module that answers logits")
         network: Any = black_box.predict
         self.black_box = black_box
         self.network = network
-        self.training = network.training  # which is not switched
+        self.training = network.training  # the mode is not changed
         self.gradients = 0
 
     def forward(self, images: Tensor) -> Tensor:
@@ -53,5 +51,5 @@ class WhiteBox(nn.Module):
 
 
 def has_gradients(black_box: BlackBox) -> bool:
-    """Whether a black box holds a `torch.nn.Module` that answers logits, with nothing before it that is only a step."""
+    """Whether a black box holds a `torch.nn.Module` that answers logits, and does not round images to 8 bits."""
     return isinstance(black_box.predict, nn.Module) and black_box.scores == "logits" and not black_box.eight_bit

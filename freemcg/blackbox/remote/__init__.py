@@ -1,1 +1,1 @@
-"""Classifiers behind an address: how they are asked, and how their answers are read."""
+"""Classifiers behind an address: how to query them, and how to read their answers."""

@@ -1,4 +1,4 @@
-"""Images as they are sent: the 8-bit picture that a file would hold."""
+"""Images as they are sent: as 8-bit pictures, like those in a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-JPEG_QUALITY = 95  # a choice of ours
+JPEG_QUALITY = 95  # our choice
 
 
 def eight_bit(images: Tensor) -> NDArray[np.uint8]:

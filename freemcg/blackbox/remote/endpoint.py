@@ -1,4 +1,4 @@
-"""Any JSON endpoint as a black box, from a description that is data and no code."""
+"""Any JSON endpoint as a black box, from a description that is data, not code."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ PROBABILITIES = ("probabilities", "labels", "top_k", "binary", "multi_label")
 
 
 class EndpointDescription(BaseModel):
-    """Where an endpoint is, what it takes and what it answers. Any text in it may hold `${FREEMCG_NAME}`.
+    """The address of an endpoint, what it takes and what it answers. Any text in it may hold `${FREEMCG_NAME}`.
 
-    Such a variable is read from the environment when the endpoint is made; no other variable can be named.
+    Such a variable is read from the environment when the endpoint is made. No other variable can be named.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -132,10 +132,10 @@ class EndpointDescription(BaseModel):
 
 
 class Endpoint:
-    """The endpoint that a description describes: what `BlackBox` asks. Secrets are filled in here, and stay here.
+    """The endpoint of a description, which `BlackBox` queries. Secrets are filled in here, and stay here.
 
     Raises:
-        ValueError: an environment variable is not set, or what it holds does not fit; `answer` is no JMESPath.
+        ValueError: an environment variable is not set, or its value does not fit; or `answer` is no JMESPath.
         ModuleNotFoundError: httpx2 or jmespath is not installed.
     """
 
@@ -176,7 +176,7 @@ class Endpoint:
         return f"Endpoint({self.description.url})"
 
     def answers(self, images: Tensor, charge: Charge) -> Generator[tuple[int, int, Rows]]:
-        """Ask about images `(N, C, H, W)` in [0, 1]: yields `(start, count, scores)` as answers arrive."""
+        """Query images `(N, C, H, W)` in [0, 1], and yield `(start, count, scores)` as answers arrive."""
         request = partial(self._request, eight_bit(images))
         yield from self.transport.answers(len(images), request, self._read, charge)
 
@@ -226,7 +226,7 @@ class Endpoint:
 def endpoint_black_box(
     description: EndpointDescription, *, budget: int | None = None, cache: QueryCache | None = None
 ) -> BlackBox:
-    """The black box that asks the endpoint described, about 8-bit images. Asks it nothing yet."""
+    """The black box that queries the described endpoint with 8-bit images. Making it costs no query."""
     endpoint = Endpoint(description)
     return BlackBox(
         endpoint,

@@ -1,4 +1,4 @@
-"""Secrets: they come from the environment, are filled in where they are used, and are taken out of every text."""
+"""Secrets. They come from the environment, are filled in where they are used, and are hidden in every text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from freemcg.messages.errors import InvalidValue
 PREFIX = "FREEMCG_"
 VARIABLE = re.compile(r"\$\{(.*?)\}")
 SHORTEST_SECRET = 4
-FILLED = "\0"  # stands for a variable while an address is looked at
+FILLED = "\0"  # stands for a variable while an address is checked
 USER = re.compile(r"(?:://|^\0)([^/?#@]*|[^/?#@:\[]*:(?!\d*(?:[/?#]|$))[^@]*)@")
 NAMES_A_SECRET = re.compile(
     r"secret|passw|passphrase|credential|signature|"
@@ -24,20 +24,20 @@ NAMES_A_SECRET = re.compile(
 
 
 class Environment:
-    """Fills `${FREEMCG_NAME}` from the environment, and remembers what it filled in, so that it can be hidden again.
+    """The values of `${FREEMCG_NAME}` from the environment. It remembers those filled in, so they can be hidden again.
 
-    No variable of another name is read: so a description from a stranger cannot have AWS_SECRET_ACCESS_KEY sent to him.
+    No variable of another name is read. So a stranger's description cannot have AWS_SECRET_ACCESS_KEY sent to them.
     """
 
     def __init__(self) -> None:
         self._filled: dict[str, str] = {}
-        self._within: list[tuple[str, str]] = []  # names, and the secrets within an address that they hold
+        self._within: list[tuple[str, str]] = []  # names of variables, and secrets of an address in their values
 
     def fill(self, text: str) -> str:
         """The text with its variables filled in.
 
         Raises:
-            ValueError: a variable is not set, or not one that may be read.
+            ValueError: a variable is not set, or may not be read.
         """
         return VARIABLE.sub(self._value, text)
 
@@ -56,7 +56,7 @@ class Environment:
         return url
 
     def fill_header(self, name: str, text: str) -> str:
-        """What the header `name` holds, with its variables filled in.
+        """The value of the header `name`, with its variables filled in.
 
         Raises:
             ValueError: as `fill`; or the result is not printable ASCII. The message does not show it.
@@ -67,9 +67,9 @@ class Environment:
         return value
 
     def hide(self, text: str) -> str:
-        """The text with `${FREEMCG_NAME}` for every value of 4 characters and more that was filled in.
+        """The text with `${FREEMCG_NAME}` in place of every filled-in value of 4 or more characters.
 
-        Other forms of it are found too: in other case, quoted for an address, JSON or HTML, and within base64.
+        Other forms of a value are found too: in other case, quoted for an address, JSON or HTML, and within base64.
         """
         known = [*self._filled.items(), *self._within, *((name, unquote(each)) for name, each in self._within)]
         known = [each for each in known if len(each[1]) >= SHORTEST_SECRET]
@@ -94,10 +94,10 @@ class Environment:
 
 
 def refuse_secret(url: str) -> None:
-    """Refuse an address that holds a secret itself and not in a variable: addresses are stored, and shown.
+    """Refuse an address that holds a secret itself and not in a variable, since addresses are stored and shown.
 
     Raises:
-        ValueError: it holds a password, or a value of a parameter whose name tells of a secret.
+        ValueError: it holds a password, or a value of a parameter whose name suggests a secret.
     """
     for name, secret in _secrets(VARIABLE.sub(FILLED, url)):
         if FILLED not in secret:
@@ -109,7 +109,7 @@ def refuse_secret(url: str) -> None:
 
 
 def _secrets(url: str) -> list[tuple[str, str]]:
-    """The secrets of an address: that of its user with an empty name, and parameters by theirs."""
+    """The secrets of an address, by name. That of its user has an empty name, parameters have their own."""
     user = USER.search(url)
     found = [("", user[1].partition(":")[2] or user[1])] if user else []
     for part in re.split("[?&;#]", url)[1:]:
@@ -122,7 +122,7 @@ def _forms(secret: str) -> str:
     """A pattern of the forms in which a server may repeat a secret."""
     forms = [f"(?i:{_escaped(secret, {})})"]
     content = secret.encode()
-    for before in range(3):  # in base64 three bytes are four characters, so there are three ways to begin
+    for before in range(3):  # base64 turns three bytes into four characters, so there are three ways to begin
         text = base64.b64encode(bytes(before) + content).decode()
         whole = text[(0, 2, 3)[before] : (before + len(content)) * 8 // 6]
         forms.append(_escaped(whole, {"+": "-", "/": "_"}) + r"[\w+/-]?(?:=|%3[Dd])*")
@@ -130,12 +130,12 @@ def _forms(secret: str) -> str:
 
 
 def _escaped(text: str, instead: Mapping[str, str]) -> str:
-    """A pattern of a text, each of its characters plain, or escaped for an address, JSON or HTML."""
+    """A pattern of a text, with each character plain or escaped for an address, JSON or HTML."""
     return "".join(f"(?:{'|'.join(_ways(each, instead.get(each)))})" for each in text)
 
 
 def _ways(character: str, other: str | None) -> list[str]:
-    """Longest first, so that nothing of a long one is left where a short one fits too."""
+    """The forms of a character, longest first, so that no part of a long form is left where a short one fits too."""
     code, units = ord(character), character.encode("utf-16-be").hex()
     ways = ["(?i:" + "".join(f"%(?:25)?{byte:02x}" for byte in character.encode()) + ")"]
     ways.append("(?i:" + "".join(rf"\\+u{units[start : start + 4]}" for start in range(0, len(units), 4)) + ")")

@@ -1,4 +1,4 @@
-"""How a served model takes images, read off the metadata of its input, and images laid out so."""
+"""How a served model takes images, from the metadata of its input, and images in that layout."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ COLOURS = (1, 3)
 
 @dataclass(frozen=True)
 class ImageInput:
-    """What a model takes, read off its metadata.
+    """The image input of a model, from its metadata.
 
     Attributes:
-        name, datatype: as the server has them.
+        name, datatype: the server's name and datatype.
         layout: `NCHW`, `NHWC`, `NHW` (grey), `ND` (grey, flat), `CHW` or `HWC` (one image, no batch), or `N` or `N1`
             (files).
-        image_size, channels: where the metadata fix them.
-        one_at_a_time: a request holds one image.
+        image_size, channels: the size and channels, if the metadata fix them.
+        one_at_a_time: whether a request holds one image only.
     """
 
     name: str
@@ -37,10 +37,10 @@ class ImageInput:
 
 
 def read_input(described: Mapping[str, Any], layout: str | None, place: str) -> ImageInput:
-    """What an input takes, from `name`, `datatype` and `shape` of its metadata.
+    """The image input that `name`, `datatype` and `shape` of the metadata describe.
 
     Raises:
-        ValueError: it takes no image, or the metadata do not tell how: the message begins with `place`.
+        ValueError: it takes no image, or the metadata do not tell how. The message begins with `place`.
     """
     name, datatype = str(described["name"]), str(described["datatype"])
     shape = [int(side) for side in described["shape"]]
@@ -84,7 +84,7 @@ def read_input(described: Mapping[str, Any], layout: str | None, place: str) -> 
 
 
 def arrange(values: NDArray[Any], layout: str) -> NDArray[Any]:
-    """Images `(N, H, W, C)` in the layout of an input; for `N` and `N1` the bytes of a PNG file each."""
+    """Images `(N, H, W, C)` in the layout of an input. `N` and `N1` hold the bytes of one PNG file per image."""
     if layout in ("N", "N1"):
         files: NDArray[Any] = np.empty(len(values), dtype=object)
         files[:] = [encode(each, "png") for each in values]

@@ -32,24 +32,24 @@ PREPARED_AT_ONCE = 512
 
 
 class InferenceProtocol:
-    """A model on a server that speaks the protocol: what `BlackBox` asks. Its metadata are read when it is made.
+    """A model on a server that speaks the protocol, which `BlackBox` queries. Its metadata are read when it is made.
 
-    An input of `UINT8` is sent the 8-bit image, one of `BYTES` a PNG file, one of `FP16`, `FP32` or `FP64` the image in
-    [0, 1] as the black box prepared it. Tensors go as JSON; in the binary extension where the server names it. (`BYTES`
-    in JSON are base64, with the parameter `content_type: base64`, as MLServer has it.)
+    A `UINT8` input is sent the 8-bit image, and a `BYTES` input a PNG file. An `FP16`, `FP32` or `FP64` input is sent
+    the image in [0, 1] as the black box prepared it. Tensors are sent as JSON, or in the binary extension if the server
+    names it. (`BYTES` in JSON are base64, with the parameter `content_type: base64`, as in MLServer.)
 
     Args:
-        url: `http(s)://HOST/v2/models/NAME`, and `/versions/VERSION` where a version is meant. It and the headers may
-            hold `${FREEMCG_NAME}`, read from the environment.
+        url: `http(s)://HOST/v2/models/NAME`, with `/versions/VERSION` for a certain version. The address and the
+            headers may hold `${FREEMCG_NAME}`, read from the environment.
         headers: sent with every request.
-        input_name, output_name: needed where the model has several.
-        layout: `"NCHW"` or `"NHWC"`, needed where the metadata do not tell.
-        class_names: needed where the output holds names of classes.
+        input_name, output_name: needed if the model has several.
+        layout: `"NCHW"` or `"NHWC"`, needed if the metadata do not tell it.
+        class_names: needed if the output holds names of classes.
         transport: arguments of `Transport`.
 
     Raises:
         RemoteError: the server does not answer.
-        ValueError: it has no such model, or one that takes no image; the message says what it takes.
+        ValueError: there is no such model, or it takes no image. The message says what it takes.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class InferenceProtocol:
 
     @property
     def identity(self) -> str:
-        """The address as given, and a digest of it, the metadata and the output chosen."""
+        """The address as given, and a digest of it, of the metadata and of the chosen output."""
         fields = [self._url, self._metadata, self.input.name, self.input.layout, self.output, self.class_names]
         digest = hashlib.blake2b(json.dumps(fields, sort_keys=True).encode(), digest_size=8).hexdigest()
         return f"{self.url}:{digest}"
@@ -95,7 +95,7 @@ class InferenceProtocol:
         return f"InferenceProtocol({self.url})"
 
     def answers(self, images: Tensor, charge: Charge) -> Generator[tuple[int, int, Rows]]:
-        """Ask about images `(N, C, H, W)`: yields `(start, count, scores)` as answers arrive."""
+        """Query images `(N, C, H, W)`, and yield `(start, count, scores)` as answers arrive."""
         if self.input.datatype in ("UINT8", "BYTES"):
             values: NDArray[Any] = eight_bit(images)
         else:
@@ -137,7 +137,7 @@ class InferenceProtocol:
             if rows.dtype == object:
                 names = self.class_names or ()
                 return np.array([class_index(label, names) for label in rows.reshape(count)], dtype=np.float64)
-            if rows.ndim == 2 and rows.shape[1] == 1 and rows.dtype.kind in "iu":  # a label an image
+            if rows.ndim == 2 and rows.shape[1] == 1 and rows.dtype.kind in "iu":  # one label per image
                 rows = rows[:, 0]
             return rows.astype(np.float64)
         except ValueError as error:
@@ -172,17 +172,17 @@ def inference_black_box(
     cache: QueryCache | None = None,
     **options: Any,
 ) -> BlackBox:
-    """The black box that asks a model behind the protocol, about 8-bit images. Asks it nothing yet but its metadata.
+    """The black box that queries a model behind the protocol with 8-bit images. Making it reads only the metadata.
 
     Args:
-        url: of the model; see `InferenceProtocol`, which takes `options`.
-        scores: what its output holds; see `BlackBox`, which takes the other arguments.
-        image_size, channels: where the metadata leave them open.
+        url: the address of the model; see `InferenceProtocol`, which takes `options`.
+        scores: the kind of scores in its output; see `BlackBox`, which takes the other arguments.
+        image_size, channels: needed only if the metadata leave them open.
         mean, std: only for an input of `FP16`, `FP32` or `FP64`.
 
     Raises:
         RemoteError: the server does not answer.
-        ValueError: the model takes no image, or not as the arguments say.
+        ValueError: the model takes no image, or the arguments do not fit it.
     """
     model = InferenceProtocol(url, class_names=class_names, **options)
     given = (image_size, image_size) if isinstance(image_size, int) else image_size

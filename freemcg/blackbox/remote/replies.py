@@ -1,4 +1,4 @@
-"""What a server's reply says about each image, whatever shape it has: rows of scores, or labels."""
+"""Rows of scores or labels, one per image, from a server's reply of any common shape."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from freemcg.messages.errors import InvalidValue
 Rows = NDArray[np.float64]
 LONGEST_LABEL = 60
 PARALLEL = {"label": "score", "labels": "scores", "displayNames": "confidences"}
-"""Names of two lists that go together: what answers are commonly mapped to, zero-shot pipelines, Vertex AI."""
+"""Names of two lists that belong together: the usual ones, those of zero-shot pipelines, and those of Vertex AI."""
 
 
 def read_json(content: bytes) -> Any:
-    """The value that a body holds.
+    """The JSON value in the body of a reply.
 
     Raises:
         ValueError: it is not JSON.
@@ -30,10 +30,10 @@ def read_json(content: bytes) -> Any:
 
 
 def read_scores(found: Any, count: int) -> Rows:
-    """Rows of numbers, `(count, classes)`; one row may come without a list around it.
+    """Rows of numbers, `(count, classes)`. A single row may come without a list around it.
 
     Raises:
-        ValueError: another number of rows, rows of unequal length, no numbers, or NaN.
+        ValueError: there is another number of rows, rows differ in length, or they hold NaN or anything but numbers.
     """
     rows = [found] if count == 1 and _is_numbers(found) else found
     _check_count(rows, count, "rows")
@@ -49,10 +49,10 @@ def read_scores(found: Any, count: int) -> Rows:
 
 
 def read_numbers(found: Any, count: int) -> Rows:
-    """A number an image, `(count,)`, alone or in a list of one; the number of one image may come without a list.
+    """One number per image, `(count,)`, alone or in a list of one. A single number may come without a list around it.
 
     Raises:
-        ValueError: another number of them, no numbers, or NaN.
+        ValueError: there is another number of them, or they are NaN or no numbers.
     """
     numbers = found if isinstance(found, list) else [found]
     _check_count(numbers, count, "numbers")
@@ -60,23 +60,26 @@ def read_numbers(found: Any, count: int) -> Rows:
 
 
 def names_classes(found: Any) -> bool:
-    """Whether a reply says by name, and not by position, which class a score is for."""
+    """Whether a reply gives the class of a score by name, and not by position."""
     while isinstance(found, list) and found:
         found = found[0]
     return isinstance(found, dict)
 
 
 def read_labelled(found: Any, count: int, class_names: Sequence[str], *, all_classes: bool) -> Rows:
-    """Labels with scores in any order, as `(count, classes)`; NaN for a class that is not listed.
+    """Labels with scores in any order, as `(count, classes)`. A class that is not listed is NaN.
 
-    An image has a list of `{"label": ..., "score": ...}`, a mapping `{label: score}`, or two lists that go together, as
-    `PARALLEL` names them. One image may come without a list around it.
+    An image has a list of `{"label": ..., "score": ...}`, a mapping `{label: score}`, or two lists that belong
+    together, with the names in `PARALLEL`. A single image may come without a list around it.
 
     Args:
-        all_classes: every class must be listed.
+        found: the part of the reply that holds the labels.
+        count: the number of images.
+        class_names: the names of the classes, in the order of the columns.
+        all_classes: whether every class must be listed.
 
     Raises:
-        ValueError: a label is unknown, listed twice or (where all must be) missing; a score is no finite number.
+        ValueError: a label is unknown, listed twice or (with `all_classes`) missing, or a score is no finite number.
     """
     lists = [found] if count == 1 and (isinstance(found, dict) or _is_entries(found)) else found
     _check_count(lists, count, "lists of labels")
@@ -96,7 +99,7 @@ def read_labelled(found: Any, count: int, class_names: Sequence[str], *, all_cla
 
 
 def _labels_with_scores(listed: Any) -> list[tuple[Any, Any]]:
-    """What is listed for one image."""
+    """The labels and scores that are listed for one image."""
     if _is_entries(listed):
         return [(each["label"], each["score"]) for each in listed]
     if isinstance(listed, dict):
@@ -121,10 +124,10 @@ def _is_entries(listed: Any) -> bool:
 
 
 def read_labels(found: Any, count: int, class_names: Sequence[str]) -> Rows:
-    """A class an image, by name or index, as indices `(count,)`; one may come without a list around it.
+    """One class per image, by name or index, as indices `(count,)`. A single one may come without a list around it.
 
     Raises:
-        ValueError: another number of labels, or an unknown one.
+        ValueError: there is another number of labels, or a label is unknown.
     """
     labels = found if isinstance(found, list) else [found]
     _check_count(labels, count, "labels")
@@ -132,7 +135,9 @@ def read_labels(found: Any, count: int, class_names: Sequence[str]) -> Rows:
 
 
 def class_index(label: Any, class_names: Sequence[str]) -> int:
-    """The class that a label names: by its name, else by its name but for case, space and a full stop, or by index.
+    """The class of a label: by its name, by its index, or by its name without case.
+
+    The last form also ignores spaces, quotes and full stops around the name.
 
     Raises:
         ValueError: there is no such class, or there are several.
@@ -145,7 +150,7 @@ def class_index(label: Any, class_names: Sequence[str]) -> int:
         return label
     alike = [i for i, name in enumerate(class_names) if isinstance(label, str) and _plain(name) == _plain(label)]
     if len(alike) != 1:
-        name = str(label)  # whole or not at all: half a secret could not be hidden
+        name = str(label)  # it is shown whole or not at all, since half a secret could not be hidden
         named = f"the class {name!r}" if len(name) <= LONGEST_LABEL else f"a class in {len(name)} characters"
         raise InvalidValue(f"names {named}, which is not among class_names")
     return alike[0]

@@ -20,7 +20,7 @@ NUMBERS = {
 
 
 def raw(array: NDArray[Any]) -> bytes:
-    """An array as the binary extension has it: little-endian, row by row; texts each behind its length."""
+    """An array in the binary extension: little-endian, row by row. Each text follows its length."""
     if array.dtype == object:
         return b"".join(struct.pack("<I", len(each)) + each for each in array.flat)
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -30,7 +30,7 @@ def read_outputs(content: bytes, headers: Mapping[str, str]) -> dict[str, NDArra
     """The outputs of a reply by name: numbers, or texts (`BYTES`) as an object array.
 
     Raises:
-        ValueError: the reply is not what the protocol has; the message ends a sentence.
+        ValueError: the reply does not follow the protocol. The message is the end of a sentence.
     """
     length = headers.get(HEADER_LENGTH)
     try:
