@@ -71,7 +71,7 @@ def compare(
     from freemcg.comparison.pictures import bundled_digits, read_pictures
     from freemcg.comparison.run import compare as run_comparison
     from freemcg.explainer import FreeMCG
-    from freemcg.jobs.run import start_processes
+    from freemcg.jobs.processes import start_processes
     from freemcg.models.bundle import load_bundle
     from freemcg.models.load import load_denoiser, load_vae
 

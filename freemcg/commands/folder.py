@@ -12,7 +12,8 @@ from freemcg.commands.prepare import class_of, hush_diffusers
 from freemcg.explainer import FreeMCG
 from freemcg.jobs.items import list_items
 from freemcg.jobs.plan import Task
-from freemcg.jobs.run import run_job, start_processes
+from freemcg.jobs.processes import start_processes
+from freemcg.jobs.run import run_job
 from freemcg.messages.errors import UNFINISHED
 from freemcg.models.load import load_denoiser
 

@@ -22,7 +22,7 @@ def probe(images: Images, classifier: Classifier, denoiser: DenoiserName = "digi
     from freemcg.blackbox import probe as asking
     from freemcg.commands.prepare import hush_diffusers
     from freemcg.files.images import list_images, read_for
-    from freemcg.jobs.run import start_processes
+    from freemcg.jobs.processes import start_processes
     from freemcg.jobs.spending import Spending
     from freemcg.models.load import load_denoiser
 

@@ -29,8 +29,8 @@ def replay(
     Costs no query.
     """
     from freemcg.commands.prepare import hush_diffusers
+    from freemcg.jobs.processes import start_processes
     from freemcg.jobs.replay import replay_folder
-    from freemcg.jobs.run import start_processes
 
     hush_diffusers()
     _, place = start_processes(device)

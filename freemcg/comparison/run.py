@@ -30,7 +30,7 @@ from freemcg.evaluation.insertion_deletion import insertion_deletion
 from freemcg.explainer import FreeMCG
 from freemcg.jobs.made_with import check_made_with, job_settings, write_made_with
 from freemcg.jobs.plan import most_queries
-from freemcg.jobs.run import check_one_counts, together
+from freemcg.jobs.processes import check_one_counts, together
 from freemcg.jobs.spending import Spending, price_text
 from freemcg.jobs.unchanged import Answered, check_unchanged
 from freemcg.messages.errors import InvalidValue, Refusal

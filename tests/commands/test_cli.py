@@ -13,7 +13,7 @@ import yaml
 
 from freemcg import Attribution, Counterfactual
 from freemcg.commands.app import main
-from freemcg.jobs import run as jobs
+from freemcg.jobs import announce
 from freemcg.messages.errors import STATUSES
 
 
@@ -232,8 +232,8 @@ def test_a_lost_connection_is_said_in_one_sentence(explain, place, capsys):
 def test_a_slip_of_ours_shows_its_traceback_and_asks_for_a_report(explain, capsys, monkeypatch, error):
     inside = "def most_queries(*arguments, **options):\n    raise error('a slip')\n"
     names = {"error": error}
-    exec(compile(inside, jobs.__file__, "exec"), names)
-    monkeypatch.setattr(jobs, "most_queries", names["most_queries"])
+    exec(compile(inside, announce.__file__, "exec"), names)
+    monkeypatch.setattr(announce, "most_queries", names["most_queries"])
     assert explain() == 70
     said = capsys.readouterr().err
     assert "Traceback (most recent call last)" in said

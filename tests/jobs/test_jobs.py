@@ -17,7 +17,7 @@ from tolerance import assert_same_map
 
 from freemcg import Attribution, BlackBox, Counterfactual, Denoiser, FreeMCG
 from freemcg.files.images import read_image, write_image
-from freemcg.jobs import run as jobs
+from freemcg.jobs import one
 from freemcg.jobs.items import list_items
 from freemcg.jobs.plan import most_queries
 from freemcg.jobs.run import run_job
@@ -221,14 +221,14 @@ def test_what_a_budget_cut_short_is_made_whole_by_the_next_start(make_explainer,
 
 def test_what_broke_off_while_it_was_written_is_done_again(make_explainer, tmp_path, monkeypatch):
     images, out = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png")), tmp_path / "out"
-    write = jobs.write_text
+    write = one.write_text
 
     def fail_at_b(path, text):
         if path.parent.name == "b":
             raise OSError("disk full")
         write(path, text)
 
-    monkeypatch.setattr(jobs, "write_text", fail_at_b)
+    monkeypatch.setattr(one, "write_text", fail_at_b)
     with pytest.raises(OSError, match="disk full"):
         run_job(make_explainer(), images, out, task="attribution")
     assert list(written(out)) == [out / "a" / "result.safetensors"]

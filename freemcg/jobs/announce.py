@@ -1,0 +1,66 @@
+"""What a job finds of its pictures before the first query, and says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from freemcg.explainer import FreeMCG
+from freemcg.files.images import decode
+from freemcg.jobs.items import Item
+from freemcg.jobs.plan import Task, most_queries
+from freemcg.jobs.spending import price_text
+from freemcg.messages.errors import (
+    Refusal,
+    sentence_of,
+)
+from freemcg.messages.terminal import say
+
+SHOWN_REASONS = 20
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was found of pictures before the first query: how many there are of each kind, and the unreadable ones."""
+
+    resized: int = 0
+    cleared: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+def look_at(explainer: FreeMCG, items: Sequence[Item], *, alone: bool) -> Look:
+    """Decode each picture whole, and count. One that cannot be read is noted, or refused where it is `alone`."""
+    resized, cleared, unreadable = 0, 0, {}
+    for item in items:
+        try:
+            picture, clear = decode(item.image)
+        except (Refusal, OSError) as error:
+            if alone:
+                raise
+            unreadable[item.name] = sentence_of(error)
+            continue
+        cleared += clear
+        resized += explainer.denoiser.image_size not in (None, (picture.height, picture.width))
+    return Look(resized, cleared, unreadable)
+
+
+def announce(
+    explainer: FreeMCG, task: Task, images: int, pending: int, looks: Sequence[Look], price_per_1000: float | None
+) -> None:
+    """Say what there is to do, what it will cost at most, and what was done to the pictures or is left out."""
+    unreadable = [why for look in looks for why in look.unreadable.values()]
+    each = most_queries(explainer.settings, task, may_change=explainer.black_box.may_change)
+    say(
+        f"images: {images}; done before: {images - len(unreadable) - pending}; "
+        f"to do: {pending}, at most {each} queries each" + price_text(pending * each, price_per_1000),
+        err=True,
+    )
+    if unreadable:
+        reasons = sorted(unreadable)
+        rest = [f"and {len(reasons) - SHOWN_REASONS} more"] if len(reasons) > SHOWN_REASONS else []
+        say(f"left out, cannot be read: {len(reasons)} of them", *reasons[:SHOWN_REASONS], *rest, err=True)
+    if cleared := sum(look.cleared for look in looks):
+        say(f"transparent in part, laid on white: {cleared} of them", err=True)
+    if resized := sum(look.resized for look in looks):
+        height, width = explainer.denoiser.image_size or (0, 0)
+        say(f"resized to the denoiser's {height}x{width}: {resized} of them", err=True)

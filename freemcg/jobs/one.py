@@ -1,0 +1,72 @@
+"""One picture is explained, and what belongs to it is written: receipt, record, result, figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from freemcg.explainer import FreeMCG
+from freemcg.files.images import is_whole, read_for, write_image
+from freemcg.files.whole import write_text
+from freemcg.jobs.items import CHANGED, FIGURE, RECEIPT, RECORD, RESULT, Item, digest_of
+from freemcg.jobs.plan import Task, most_queries
+from freemcg.jobs.rows import row_of
+from freemcg.messages.errors import (
+    sentence_of,
+)
+from freemcg.messages.terminal import say
+from freemcg.results import BUDGET_EXHAUSTED, Attribution, Counterfactual, load_result
+from freemcg.show.figures import write_figure
+
+PICTURES: dict[Task, tuple[str, ...]] = {"attribution": (FIGURE,), "counterfactual": (FIGURE, CHANGED)}
+
+
+def explain(explainer: FreeMCG, item: Item, task: Task, target: int | str | None) -> None:
+    """Explain one picture; its result is saved last, and after it only the figures are drawn."""
+    image = read_for(explainer.denoiser, item.image)
+    item.make_folder()
+    before, picture = explainer.black_box.spent, item.picture
+    with explainer.black_box.recording() as receipt:
+        result = (explainer.explain if task == "attribution" else explainer.counterfactual)(image, target)
+    row = row_of(result)
+    spent = {name: count - before[name] for name, count in explainer.black_box.spent.items()}
+    row = {"image": item.name, **row, "record": result.record, "spent": spent}
+    row |= {"picture": picture, "made with": item.made_with}
+    row["unfinished"] = result.status == BUDGET_EXHAUSTED and _fell_short(explainer, task, result.queries)
+    for path in (item.folder / RESULT, item.folder / FIGURE):
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+    receipt.save(item.folder / RECEIPT)
+    write_text(item.folder / RECORD, json.dumps(row, indent=2) + "\n")
+    result.save(item.folder / RESULT, {name: digest_of(item.folder / name) for name in (RECEIPT, RECORD)})
+    _draw(result, item)
+
+
+def _draw(result: Attribution | Counterfactual, item: Item) -> None:
+    """The pictures beside a result, which is saved before them: what was paid for does not hang on a figure.
+
+    A picture that cannot be drawn is said in one line; the next start tries again.
+    """
+    try:
+        if isinstance(result, Counterfactual):
+            write_image(result.image, item.folder / CHANGED)
+        write_figure(result.plot(), item.folder / FIGURE)
+    except Exception as error:
+        with tqdm.external_write_mode():
+            say(f"{item.name}: the figure could not be drawn ({sentence_of(error)}); the result is saved", err=True)
+
+
+def draw_missing(items: Sequence[Item], task: Task) -> None:
+    """Draw what is done and has no figure, since an earlier start broke off before it, or a damaged one."""
+    for item in items:
+        if item.done and not all(is_whole(item.folder / name) for name in PICTURES[task]):
+            _draw(load_result(item.folder / RESULT), item)
+
+
+def _fell_short(explainer: FreeMCG, task: Task, queries: int) -> bool:
+    """Whether the black box's budget ended before an image could have cost the most that it may."""
+    black_box = explainer.black_box
+    most = most_queries(explainer.settings, task, may_change=black_box.may_change)
+    return black_box.remaining is not None and black_box.remaining < most - queries

@@ -1,0 +1,83 @@
+"""The processes that the launcher started: their devices, and how they go on or end together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+
+from freemcg.blackbox import BlackBox
+from freemcg.messages.errors import (
+    REFUSED,
+    SLIP,
+    FailedElsewhere,
+    InvalidValue,
+    sentence_of,
+    show_traceback,
+    status_of,
+)
+
+LONGEST_WAIT = timedelta(days=30)
+
+
+def start_processes(device: str | None = None) -> tuple[PartialState, torch.device]:
+    """Join the processes that the launcher started, if any, and choose this one's device.
+
+    Args:
+        device: as `torch.device` takes it; `None` is a CUDA device where there is one, else the CPU.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    if device is not None:
+        try:
+            wanted = torch.device(device)
+        except RuntimeError:
+            raise InvalidValue(f"there is no device {device!r}; name cpu, cuda or cuda:N") from None
+        if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+            raise InvalidValue(f"there is no device {device}; {torch.cuda.device_count()} CUDA devices are visible")
+        if wanted.type not in ("cpu", "cuda") and not _computes(wanted):
+            raise InvalidValue(f"nothing can be computed on the device {device!r} here; name cpu, cuda or cuda:N")
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
+    return state, state.device if device in (None, "cpu", "cuda") else torch.device(device)
+
+
+def _computes(device: torch.device) -> bool:
+    try:
+        return torch.zeros(1, device=device).tolist() == [0]
+    except Exception:  # each kind of device has its own
+        return False
+
+
+def check_one_counts(black_box: BlackBox, state: PartialState) -> None:
+    """Refuse a budget that several processes would share.
+
+    Raises:
+        ValueError: there is one, and this is one of several processes.
+    """
+    if black_box.budget is not None and state.num_processes > 1:
+        raise InvalidValue("a budget is counted in one process; start one process, or give the black box no budget")
+
+
+def together(state: PartialState, act: Callable[[], None]) -> None:
+    """Act on every process and wait for all; where one fails, none goes on, and the main process says why."""
+    own: Exception | SystemExit | None = None
+    try:
+        act()
+    except (Exception, SystemExit) as error:
+        own = error
+    failed = None if own is None else (status_of(own), sentence_of(own))
+    failures = [each for each in gather_object([failed]) if each is not None]
+    if failures and not state.is_main_process:
+        if own is not None and status_of(own) == SLIP:
+            show_traceback(own)
+        raise SystemExit(failures[0][0])
+    if own is not None:
+        raise own
+    if failures:
+        status, sentence = failures[0]
+        raise InvalidValue(sentence) if status == REFUSED else FailedElsewhere(status, sentence)
