@@ -1,6 +1,6 @@
 """The command `freemcg`: its verbs, and how it ends.
 
-What went wrong is said in one sentence on the error stream; `freemcg.messages.errors` holds the exit statuses.
+An error is told in one sentence on the error stream. `freemcg.messages.errors` holds the exit statuses.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ app.add_typer(train, name="train")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (that of the process, by default) and return the exit status.
 
-    `freemcg.messages.errors` says which. With `FREEMCG_DEBUG=1` in the environment, errors keep their traceback.
+    `freemcg.messages.errors` lists these. With `FREEMCG_DEBUG=1` in the environment, errors keep their traceback.
     """
     os.environ.setdefault(
         "OMP_WAIT_POLICY", "PASSIVE"
-    )  # torch's idle threads spin, several times slower on a busy machine
+    )  # else torch's idle threads spin, and a busy machine is several times slower
     try:
         status = app(arguments, prog_name="freemcg", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
@@ -90,7 +90,7 @@ def _start(
     """Explain an image classifier that you can only query.
 
     Where does it look, and what is the smallest realistic change that makes it decide otherwise? A diffusion model
-    supplies what a realistic image is; the classifier is only asked, image by image, and every question is counted.
+    knows what a realistic image is. The classifier is only queried, image by image, and every query is counted.
     """
     if version:
         say(f"freemcg {__version__}")

@@ -24,21 +24,21 @@ def attribute(
     target: Target = None,
     config: Config = None,
     queries: Annotated[
-        int | None, typer.Option(help="Queries an image, beside one for the image itself.  [default: 64]")
+        int | None, typer.Option(help="Queries per image, besides one for the image itself.  [default: 64]")
     ] = None,
     tolerance: Annotated[
         float | None,
-        typer.Option(help="Ask only until the map's relative standard error is this; --queries is then the most."),
+        typer.Option(help="Stop once the map's relative standard error is this small, after at most --queries."),
     ] = None,
     seed: Seed = None,
     device: Device = None,
 ) -> None:
     """Show where the classifier looks.
 
-    That is, which pixels speak for its decision, or for --target.
+    The map shows which pixels speak for the decision, or for --target.
 
-    Costs 65 queries an image (1 + --queries). A model behind an address is asked about the image once more at the end,
-    four times where the answer differs, and marked model_changed where it is another model's.
+    An image costs 65 queries (1 + --queries). A model behind an address is asked about the image once more at the end,
+    and four times if the answer differs. If the answers are another model's, the result is marked model_changed.
     """
     from freemcg.commands.folder import explain_folder
     from freemcg.commands.prepare import settings

@@ -1,4 +1,4 @@
-"""`freemcg cache`: the answers that a file keeps."""
+"""`freemcg cache`: the answers stored in a file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ EXAMPLES = ("freemcg cache results/answers.sqlite", "freemcg cache results/answe
 
 
 def cache(
-    file: Annotated[Path, typer.Argument(help="The file, as --cache named it.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="The file that --cache named.", show_default=False)],
     clear: Annotated[bool, typer.Option("--clear", help="Forget all answers.")] = False,
 ) -> None:
-    """List the answers that a file keeps, or clear it."""
+    """Count the answers in a file, model by model, or clear it."""
     from freemcg.blackbox.cache import QueryCache
 
     if not file.is_file():

@@ -28,7 +28,7 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the results; what is there is not done again.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder of the results. Finished maps are not made again.")] = Path(
         "freemcg-compare"
     ),
     count: Annotated[
@@ -37,17 +37,17 @@ def compare(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Which, separated by commas: freemcg, and those of baselines.available().  [default: freemcg, "
+            help="The methods, separated by commas: freemcg, and those of baselines.available().  [default: freemcg, "
             "gradient, smooth_grad, integrated_gradients, guided_ig, rise, zeroth_order; freemcg, rise, geex, "
-            "zeroth_order for a model that can only be asked]"
+            "zeroth_order for a model that can only be queried]"
         ),
     ] = None,
     denoiser: DenoiserName = "digits",
     vae: Annotated[
         str | None,
         typer.Option(
-            help="Whose tangent spaces the maps are measured with: a folder written by 'freemcg train vae', or the "
-            "bundled digits.  [default: digits for the denoiser digits, else those of the denoiser's particles]"
+            help="The VAE whose tangent spaces measure the maps: a folder written by 'freemcg train vae', or the "
+            "bundled digits.  [default: digits for the denoiser digits, else the denoiser's particles are used]"
         ),
     ] = None,
     target: Target = None,
@@ -62,10 +62,10 @@ def compare(
     """Compare methods that show where the classifier looks.
 
     Each has the same budget for an image, and is measured by alignment with the tangent space, by insertion and by
-    deletion. Draws all maps side by side. Where a map is missing at the end, the exit status is 1; the next start
+    deletion. All maps are drawn side by side. If a map is missing at the end, the exit status is 1, and the next start
     tries it again.
 
-    Costs at most --queries a map, for measuring it 2 * --steps + 1 queries, and one for an image's decision.
+    A map costs at most --queries, and 2 * --steps + 1 queries to measure it. Each image costs one for its decision.
     """
     from freemcg.commands.prepare import class_of, hush_diffusers, settings
     from freemcg.comparison.pictures import bundled_digits, read_pictures
@@ -79,11 +79,11 @@ def compare(
         raise InvalidValue("give pictures, or --images for the bundled digits, and not both")
     hush_diffusers()
     wanted = settings(config, queries=queries - 1, seed=seed)
-    _ = payment.most  # a budget that is none is refused before a model is loaded
+    _ = payment.most  # refuses a malformed budget before a model is loaded
     state, place = start_processes(device)
     black_box = classifier.load(place)
     payment.give(black_box, out)
-    black_box.may_change = False  # freemcg is not asked to notice, which would cost it more than the others
+    black_box.may_change = False  # to check for a change would cost freemcg more than the others
     diffusion = load_denoiser(denoiser, device=place)
     vae = "digits" if vae is None and denoiser == "digits" else vae
     rows = run_comparison(

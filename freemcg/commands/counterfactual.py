@@ -1,4 +1,4 @@
-"""`freemcg counterfactual`: what flips the decision."""
+"""`freemcg counterfactual`: the change that flips the decision."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def counterfactual(
     target: Target = None,
     config: Config = None,
     queries: Annotated[
-        int | None, typer.Option(help="Queries an image, at most.  [default: 50; 100 for top_k, 200 for label]")
+        int | None, typer.Option(help="The most queries per image.  [default: 50; 100 for top_k, 200 for label]")
     ] = None,
     seed: Seed = None,
     device: Device = None,
 ) -> None:
     """Find what flips the decision.
 
-    That is, a realistic image close to yours that the classifier decides as --target, or as its runner-up.
+    It is a realistic image close to yours that the classifier decides as --target, or as its runner-up.
 
-    Costs at most 50 queries an image (--queries): 1 for it, 10 for each of 4 gradients, the rest for candidates.
+    An image costs at most 50 queries (--queries): 1 for itself, 10 for each of 4 gradients, the rest for candidates.
     --config paper costs 9,902.
     """
     from freemcg.commands.folder import explain_folder

@@ -17,8 +17,8 @@ def demo(
 ) -> None:
     """Explain digits with the bundled models.
 
-    Handwritten digits, held out in training: where the bundled classifier looks, and a change that flips its decision.
-    Each costs about 110 queries and 4 seconds on two CPU cores.
+    The handwritten digits were held out in training. For each you see where the bundled classifier looks, and a change
+    that flips its decision. Each costs about 110 queries and 4 seconds on two CPU cores.
     """
     from freemcg.commands.prepare import hush_diffusers
     from freemcg.jobs.demo import run_demo

@@ -1,4 +1,4 @@
-"""A folder of pictures is explained by the models that options name."""
+"""The explanation of a folder of pictures with the models that the options name."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def explain_folder(
     device: str | None,
     payment: Payment,
 ) -> None:
-    """Do what is missing in `out`; if something is left over, end with that status."""
+    """Make the missing results in `out`. If some are still missing at the end, exit with status `UNFINISHED`."""
     hush_diffusers()
     items = list_items(images, out)
-    _ = payment.most  # a budget that is none is refused before a model is loaded
+    _ = payment.most  # refuses a malformed budget before a model is loaded
     state, place = start_processes(device)
     black_box = classifier.load(place)
     wanted = class_of(target, black_box.class_names)

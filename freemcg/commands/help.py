@@ -1,10 +1,10 @@
-"""How help shows examples and lists."""
+"""The layout of examples and lists in help texts."""
 
 from __future__ import annotations
 
 
 def listed(title: str, *lines: str) -> str:
-    """What help shows below the options, line by line as it stands."""
+    """A text that help shows below the options, with its lines unchanged."""
     return "\b\n" + "\n".join((title, *(f"  {line}" for line in lines)))
 
 

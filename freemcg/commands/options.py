@@ -1,4 +1,4 @@
-"""The options that verbs share: the text of each stands once. Imports nothing that is slow."""
+"""The options that verbs share, each written once. This file imports nothing that is slow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _price(price_per_1000: float | None) -> float | None:
 
 
 Images = Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.", show_default=False)]
-Out = Annotated[Path, typer.Option(help="Folder of the results; what is there is not done again.", show_default=False)]
+Out = Annotated[Path, typer.Option(help="Folder of the results. Finished ones are not made again.", show_default=False)]
 DenoiserName = Annotated[
     str, typer.Option(help="The diffusion model: a folder, a repository on the hub, or the bundled digits.")
 ]
@@ -54,12 +54,12 @@ Scores = Annotated[
         help="What file.py:name or file.onnx answers: logits, probabilities, percent (they sum to 100), "
         "log_probabilities, top_k (probabilities of some classes, NaN or not listed for the others), label, binary "
         "(the probability of the positive class of two), binary_logit, multi_label (a probability for each label), "
-        "multi_label_logit or value (numbers that mean themselves).  [default: logits, or as the ONNX file shows; to "
-        "be said for http://...]"
+        "multi_label_logit or value (numbers that mean themselves).  [default: logits, or as the ONNX file shows; "
+        "required for http://...]"
     ),
 ]
-Classes = Annotated[int | None, typer.Option(help="Number of classes; needed where it answers labels or top_k.")]
-Size = Annotated[int | None, typer.Option(help="Side in pixels that file.py:name wants its images resized to.")]
+Classes = Annotated[int | None, typer.Option(help="Number of classes; needed if the model answers labels or top_k.")]
+Size = Annotated[int | None, typer.Option(help="Side in pixels to which images are resized for file.py:name.")]
 Output = Annotated[
     str | None,
     typer.Option(help="Name of the output that holds the scores, if file.onnx or http://... has several."),
@@ -71,8 +71,8 @@ Layout = Annotated[
 Mean = Annotated[
     str | None,
     typer.Option(
-        help="What file.py:name, file.onnx or http://... is handed is (image - mean) / std: a number, or one a channel "
-        "with commas. Give --std too."
+        help="file.py:name, file.onnx or http://... gets (image - mean) / std. Give one number, or one per channel "
+        "with commas, and --std too."
     ),
 ]
 Std = Annotated[str | None, typer.Option(help="See --mean. For pixels 0..255: --mean 0 --std 0.0039215686")]
@@ -80,36 +80,36 @@ Budget = Annotated[
     str | None,
     typer.Option(
         help="The most that this start may cost, retries included: queries (500), or money (2.50usd), which needs "
-        "--price-per-1000. Where something is left over, the exit status is 1.",
+        "--price-per-1000. If some results are still missing then, the exit status is 1.",
         show_default=False,
     ),
 ]
-Price = Annotated[float | None, typer.Option(min=0, help="Price of 1000 queries; shown beside them.", callback=_price)]
+Price = Annotated[float | None, typer.Option(min=0, help="Price of 1000 queries, shown with them.", callback=_price)]
 Cache = Annotated[
     Path | None,
     typer.Option(
-        help="File that keeps answers, so that nothing is paid for twice.  [default: OUT/answers.sqlite for a model "
+        help="File that stores answers, so that nothing is paid for twice.  [default: OUT/answers.sqlite for a model "
         "behind an address]"
     ),
 ]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no answers.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.  [default: cuda where there is one]")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Store no answers.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.  [default: cuda if there is one]")]
 
 
 def _numbers(option: str, text: str | None) -> float | list[float] | None:
-    """A number, or one a channel."""
+    """The value of an option: one number, or one per channel."""
     if text is None:
         return None
     try:
         found = [float(each) for each in text.split(",")]
     except ValueError:
-        raise InvalidValue(f"{option} is a number, or one a channel such as 0.485,0.456,0.406, got {text!r}") from None
+        raise InvalidValue(f"{option} is one number, or one per channel (0.485,0.456,0.406), got {text!r}") from None
     return found if len(found) > 1 else found[0]
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """Which classifier is explained, and what it answers."""
+    """The options that name the classifier and say what it answers."""
 
     model: Model = "digits"
     scores: Scores = None
@@ -121,7 +121,7 @@ class Classifier:
     std: Std = None
 
     def load(self, device: Any = "cpu") -> BlackBox:
-        """The black box. Asks it nothing."""
+        """The black box. Loading it costs no query."""
         from freemcg.models.load import load_black_box
 
         numbers = {"mean": _numbers("--mean", self.mean), "std": _numbers("--std", self.std)}
@@ -130,7 +130,7 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Payment:
-    """What one start may spend, and where the answers that it pays for are kept."""
+    """The options that bound the cost of one start and say where its answers are stored."""
 
     budget: Budget = None
     price_per_1000: Price = None
@@ -145,7 +145,7 @@ class Payment:
         return None if self.budget is None else budget_in_queries(self.budget, self.price_per_1000)
 
     def give(self, black_box: BlackBox, out: Path) -> None:
-        """Bound what the black box may ask, unless its own budget is smaller, and let it remember answers."""
+        """Give the black box this budget, unless its own is smaller, and a cache for its answers."""
         from freemcg.blackbox.asking import Remote
         from freemcg.blackbox.cache import OWN_FILE, QueryCache
 
@@ -159,7 +159,7 @@ class Payment:
 
 
 def taking_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """A verb in which each parameter that is a dataclass is given by options, one for each of its fields."""
+    """A verb whose dataclass parameters become options, one for each of their fields."""
     groups: dict[str, Any] = {name: kind for name, kind in get_type_hints(verb).items() if is_dataclass(kind)}
     hints, options = get_type_hints(verb, include_extras=True), []
     for name, parameter in inspect.signature(verb).parameters.items():

@@ -1,4 +1,4 @@
-"""`freemcg plan`: what a job will cost."""
+"""`freemcg plan`: the cost of a job."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def plan(
     task: Annotated[str, typer.Option(help="attribution or counterfactual.")] = "attribution",
     config: Config = None,
     queries: Annotated[
-        int | None, typer.Option(help="Queries an image, as 'attribute' and 'counterfactual' take them.")
+        int | None, typer.Option(help="Queries per image, as 'attribute' and 'counterfactual' take them.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the results; what is done there is left out.")] = None,
-    latency: Annotated[float | None, typer.Option(min=0, help="Seconds an answer takes; 'probe' shows it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results. Finished ones are left out.")] = None,
+    latency: Annotated[float | None, typer.Option(min=0, help="Seconds for one answer, as 'probe' shows.")] = None,
     price_per_1000: Price = None,
 ) -> None:
     """Forecast the queries, time and price of a job.
 
-    Costs nothing: the classifier is asked nothing.
+    It costs nothing, since the classifier is not queried.
     """
     from freemcg.commands.prepare import search_settings, settings
     from freemcg.jobs.items import list_items

@@ -1,4 +1,4 @@
-"""What a verb makes of its options before it begins: settings, a target, a diffusion model."""
+"""The steps of a verb before its work begins: from options to settings and a target."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from freemcg.settings import Settings, make
 
 
 def settings(config: str | None, **options: float | None) -> dict[str, Any]:
-    """Arguments of `FreeMCG`: those of the config, and over them the options that were given."""
+    """The arguments of `FreeMCG`: those of the config, overridden by the given options."""
     values, source = ({}, "") if config is None else read_config(config)
     make(Settings, values, source=source)
     values |= {name: value for name, value in options.items() if value is not None}
@@ -22,25 +22,25 @@ def settings(config: str | None, **options: float | None) -> dict[str, Any]:
 
 
 def search_settings(config: str | None, budget: int | None, **options: float | None) -> dict[str, Any]:
-    """The same with the budget of a search, if one was given."""
+    """The arguments of `FreeMCG`, with the budget of the search if one is given."""
     values = settings(config, **options)
     search = values.get("search", {})
     if budget is not None and search.get("method") == "paper":
         raise InvalidValue(
-            f"--queries {budget} bounds the package's own search; the paper's procedure of --config {config} asks as "
-            "many as its particles and steps make; leave --queries out, or set search.particles and search.steps in a "
+            f"--queries {budget} bounds the package's own search; the cost of the paper's procedure (--config {config})"
+            " follows from its particles and steps; leave --queries out, or set search.particles and search.steps in a "
             "YAML file"
         )
     return values if budget is None else {**values, "search": {**search, "budget": budget}}
 
 
 def class_of(target: str | None, names: Sequence[str] | None) -> int | str | None:
-    """A class name if the black box has that name, else an index."""
+    """The class name, if the black box has that name, else an index."""
     if target is None or target in (names or ()):
         return target
     return int(target) if target.removeprefix("-").isdecimal() else target
 
 
 def hush_diffusers() -> None:
-    """Show no bar over the parts of a pipeline; that over the images is the one to watch."""
+    """Hide diffusers' bars over the parts of a pipeline. The bar over the images is the one to watch."""
     disable_progress_bar()

@@ -1,4 +1,4 @@
-"""`freemcg probe`: how a classifier is understood."""
+"""`freemcg probe`: how freemcg understands a classifier."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ EXAMPLES = (
 
 
 def probe(images: Images, classifier: Classifier, denoiser: DenoiserName = "digits", device: Device = None) -> None:
-    """Ask a classifier three times, and show how it was understood.
+    """Show how a classifier is understood, for 3 queries.
 
-    Twice about the first picture and once about the second, or the first one's mirror image where there is but one.
-    They are sent as 'attribute' sends them, with the channels and at the size of the denoiser.
-
-    Costs 3 queries.
+    It is asked twice about the first picture and once about the second. If there is only one, its mirror image is the
+    second. Pictures are sent as 'attribute' sends them, with the channels and the size of the denoiser.
     """
     from freemcg.blackbox import probe as asking
     from freemcg.commands.prepare import hush_diffusers

@@ -1,4 +1,4 @@
-"""`freemcg replay`: results are made again from their receipts."""
+"""`freemcg replay`: the same results, made again from their receipts."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ EXAMPLES = ("freemcg replay results", "freemcg replay results/deep/c --denoiser 
 
 
 def replay(
-    folder: Annotated[Path, typer.Argument(help="Folder of results, as --out named it.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder of results that --out named.", show_default=False)],
     denoiser: Annotated[
-        str | None, typer.Option(help="The diffusion model, where it is not at the place that the results name.")
+        str | None, typer.Option(help="The diffusion model, if it has moved from the place that the results name.")
     ] = None,
     device: Device = None,
 ) -> None:
     """Explain again from the receipts, and compare.
 
-    Each result is made again from its receipt, which holds all answers; the classifier is not needed and not asked.
-    Where one comes out different in any digit, the exit status is 1.
+    Each result is made again from its receipt, which holds all answers. The classifier is not needed and not queried.
+    If a result differs in any digit, the exit status is 1.
 
-    Costs no query.
+    It costs no query.
     """
     from freemcg.commands.prepare import hush_diffusers
     from freemcg.jobs.processes import start_processes

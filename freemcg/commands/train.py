@@ -20,7 +20,7 @@ train = typer.Typer(
 Config = Annotated[str, typer.Option("--config", help="A YAML file, or a bundled config.", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the model.", show_default=False)]
 Data = Annotated[
-    str | None, typer.Option(help="Folder of pictures, .parquet or .npz file, in place of the config's 'data'.")
+    str | None, typer.Option(help="Folder of pictures, .parquet or .npz file, instead of the config's 'data'.")
 ]
 
 
@@ -28,7 +28,7 @@ Data = Annotated[
 def _train(context: typer.Context) -> None:
     """Train a denoiser, a classifier, a VAE.
 
-    Asks no black box anything. A run that was stopped goes on from its last checkpoint.
+    Training costs no query. A run that was stopped goes on from its last checkpoint.
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -48,7 +48,7 @@ def _train_denoiser(
     data: Data = None,
     start_from: Annotated[
         str | None,
-        typer.Option(help="Folder of a denoiser whose weights are gone on from.", show_default=False),
+        typer.Option(help="Folder of a denoiser from whose weights training starts.", show_default=False),
     ] = None,
 ) -> None:
     """Train a diffusion model, for --denoiser."""
@@ -75,7 +75,7 @@ def _train_classifier(
     adversarial: Annotated[
         bool,
         typer.Option(
-            "--adversarial", help="Train on images that are attacked within the config's 'radius' (L2, 1.0 by default)."
+            "--adversarial", help="Train on images attacked within the config's 'radius' (L2, 1.0 by default)."
         ),
     ] = False,
 ) -> None:

@@ -116,8 +116,8 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
     ({"task": "counterfactual", "queries": "5"}, "search.budget must be >= 6 for 2 gradients, got 5; raise it, or"),
     (
         {"task": "counterfactual", "queries": "90", "config": "paper"},
-        "--queries 90 bounds the package's own search; the paper's procedure of --config paper asks as many as its "
-        "particles and steps make; leave --queries out, or set search.particles and search.steps in a YAML file",
+        "--queries 90 bounds the package's own search; the cost of the paper's procedure (--config paper) follows from "
+        "its particles and steps; leave --queries out, or set search.particles and search.steps in a YAML file",
     ),
     ({"device": "gpu"}, "there is no device 'gpu'; name cpu, cuda or cuda:N"),
     ({"device": "cuda:99"}, f"there is no device cuda:99; {torch.cuda.device_count()} CUDA devices are visible"),
@@ -133,7 +133,7 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
     ({"mean": "0.5"}, "give both mean and std, or neither"),
     (
         {"mean": "a,b", "std": "1"},
-        "--mean is a number, or one a channel such as 0.485,0.456,0.406, got 'a,b'",
+        "--mean is one number, or one per channel (0.485,0.456,0.406), got 'a,b'",
     ),
     ({"mean": "0", "std": "nan"}, "mean and std hold one finite number a channel, std > 0; got 0.0 and nan"),
     ({"mean": "0", "std": "0,1"}, "mean and std hold one finite number a channel, std > 0; got 0.0 and [0.0, 1.0]"),
