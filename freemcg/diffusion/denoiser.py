@@ -41,7 +41,7 @@ class Denoiser:
 
     Raises:
         TypeError: the scheduler has no `alphas_cumprod`.
-        ValueError: the prediction type is unknown, or the network needs a class or a text beside the image. Every use
+        ValueError: the prediction type is unknown, or the network needs a class or a text besides the image. Every use
             raises it if a part of the network is in training mode.
     """
 
@@ -60,9 +60,9 @@ class Denoiser:
             known = ", ".join(PREDICTION_TYPES)
             raise InvalidValue(f"prediction_type is {self.prediction_type!r}; known are {known}")
         if _read(unet, "num_class_embeds", None) or _read(unet, "class_embed_type", None):
-            raise InvalidValue("the network wants a class beside the image; take an unconditional diffusion model")
+            raise InvalidValue("the network needs a class besides the image; take an unconditional diffusion model")
         if _read(unet, "cross_attention_dim", None):
-            raise InvalidValue("the network wants a text or another condition; take an unconditional diffusion model")
+            raise InvalidValue("the network needs a text or another condition; take an unconditional diffusion model")
         abar = torch.as_tensor(scheduler.alphas_cumprod).double().cpu()
         if len(abar) == 0 or not ((abar >= 0) & (abar <= 1)).all():
             raise InvalidValue("alphas_cumprod of the scheduler must be one or more numbers in [0, 1]")

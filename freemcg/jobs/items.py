@@ -1,4 +1,4 @@
-"""The pictures of a job, and the folders their results go to."""
+"""The pictures of a job, and the folders for their results."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ OWN_NAMES = {
 
 @dataclass(frozen=True)
 class Item:
-    """An image to explain, and the folder that its result goes to.
+    """An image to explain, and the folder for its result.
 
     Attributes:
-        name: its path below the folder of images.
-        made_with: a digest of the settings that count, see `freemcg.jobs.made_with`; `None` where any do.
+        name: the path of the image below the folder of images.
+        image: the file of the image.
+        folder: the folder for its result.
+        made_with: a digest of the settings that count, see `freemcg.jobs.made_with`. `None` accepts any settings.
     """
 
     name: str
@@ -41,26 +43,26 @@ class Item:
 
     @property
     def explained(self) -> bool:
-        """Whether a result and its receipt are there, whole, for this very picture, and made with these settings."""
+        """Whether an undamaged result and receipt are there, for this very picture and made with these settings."""
         return self._whole and self._record()["picture"] == self.picture and not self.of_others
 
     @property
     def of_others(self) -> bool:
-        """Whether the result that is there was made with other settings."""
+        """Whether there is a result that was made with other settings."""
         return self._whole and self.made_with not in (None, self._record().get("made with", self.made_with))
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing to do: it is explained, and that did not end with the budget of a job."""
+        """Whether nothing is left to do: the image is explained, and no job's budget cut its explanation short."""
         return self.explained and self._record()["unfinished"] is False
 
     @property
     def damaged(self) -> bool:
-        """Whether a result is there that cannot be believed: it, its receipt or its record is not what was written."""
+        """Whether there is a result, but it, its receipt or its record was damaged."""
         return (self.folder / RESULT).exists() and not self._whole
 
     def make_folder(self) -> None:
-        """Make the folder; a file in the place of it, or of a folder above it within the results, is set aside."""
+        """Make the folder. A file in its place, or in that of a folder above it within the results, is set aside."""
         within = [self.folder, *self.folder.parents][: len(Path(self.name).parts)]
         with naming(self.folder):
             for folder in reversed(within):
@@ -75,7 +77,7 @@ class Item:
 
     @property
     def _whole(self) -> bool:
-        """Whether result and receipt are there, and result, receipt and record are what was written.
+        """Whether result, receipt and record are there and undamaged.
 
         Once they were found so, they are not read again.
         """
@@ -93,7 +95,7 @@ class Item:
             return False
 
     def _record(self) -> dict[str, Any]:
-        """What was noted of the result."""
+        """The record beside the result."""
         record = json.loads((self.folder / RECORD).read_text())
         return record if isinstance(record, dict) else {}
 
@@ -104,7 +106,7 @@ def digest_of(path: Path) -> str:
 
 
 def _folder_of(path: Path) -> Path:
-    """Where a picture's results go: its path without the suffix, or with it where that is no name of their own."""
+    """The folder for a picture's results: its path without the suffix, or with it if that name is taken."""
     return path if _is_taken(path.stem) else path.with_suffix("")
 
 
@@ -113,12 +115,12 @@ def _is_taken(name: str) -> bool:
 
 
 def _below(out: Path, folder: Path) -> Path:
-    """The folder within `out`, with an underscore after each part of it that is a name of the job's own."""
+    """The folder within `out`, with an underscore after each part that is a name of the job's own files."""
     return out.joinpath(*(f"{part}_" if _is_taken(part) else part for part in folder.parts))
 
 
 def list_items(images: Path, out: Path, made_with: str | None = None) -> list[Item]:
-    """The images of a job in order, each with a folder of its own: two that differ only in suffix keep theirs.
+    """The images of a job in order, each with its own folder. If two differ only in suffix, their folders keep it.
 
     Raises:
         FileNotFoundError: there is no such picture or folder, or the folder holds no picture.

@@ -269,7 +269,7 @@ BAD_ANSWERS = {
     "some": (
         LABELLED[:1],
         LABELS,
-        "the answer does not list class 'low'; where it lists only some classes, say means: "
+        "the answer does not list class 'low'; if it lists only some classes, say means: "
         'top_k: \'[{"label": "high", "score": 0.5}]\'',
     ),
     "twice": (

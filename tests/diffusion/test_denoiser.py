@@ -225,19 +225,19 @@ def test_a_noise_level_out_of_range_is_refused(level, message, gaussian):
             {"num_class_embeds": 10},
             {},
             ValueError,
-            "the network wants a class beside the image; take an unconditional diffusion model",
+            "the network needs a class besides the image; take an unconditional diffusion model",
         ),
         (
             {"class_embed_type": "timestep"},
             {},
             ValueError,
-            "the network wants a class beside the image; take an unconditional diffusion model",
+            "the network needs a class besides the image; take an unconditional diffusion model",
         ),
         (
             {"cross_attention_dim": 768},
             {},
             ValueError,
-            "the network wants a text or another condition; take an unconditional diffusion model",
+            "the network needs a text or another condition; take an unconditional diffusion model",
         ),
         ({}, {"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
     ],
@@ -348,7 +348,7 @@ def test_a_network_of_which_a_part_is_in_training_mode_is_refused_before_the_fir
 
 
 def test_a_real_class_conditional_unet_is_refused():
-    message = "the network wants a class beside the image; take an unconditional diffusion model"
+    message = "the network needs a class besides the image; take an unconditional diffusion model"
     with pytest.raises(ValueError, match=f"^{message}$"):
         Denoiser(tiny_unet(num_class_embeds=10), diffusers.DDPMScheduler())
 

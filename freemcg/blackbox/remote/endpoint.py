@@ -55,13 +55,13 @@ class EndpointDescription(BaseModel):
     encoding: Literal["png", "jpeg", "numbers"] = Field("png", description="numbers are nested lists, for json only")
     body: Any = Field(
         None,
-        description="for json: what is sent, with {image} where the image goes (base64, or the lists); a list of one "
-        "element that holds {image} is repeated, once an image; {class_names} becomes the names with commas",
+        description="for json: the body, with {image} in the place of the image (base64, or the lists); if a list has "
+        "one element and it holds {image}, it is repeated for each image; {class_names} becomes the names with commas",
     )
     field: str = Field("image", description="for multipart: the name of the part")
     layout: Literal["HWC", "CHW"] = Field("HWC", description="for numbers")
     value_range: tuple[float, float] = Field((0, 1), description="for numbers: black and white")
-    answer: str = Field("@", description="JMESPath, from the reply to what is meant, for all images of the request")
+    answer: str = Field("@", description="JMESPath to the scores or labels in the reply, for all images of a request")
     means: Literal[
         "probabilities",
         "percent",
@@ -76,16 +76,17 @@ class EndpointDescription(BaseModel):
         "multi_label_logit",
         "value",
     ] = Field(
-        description="rows of scores; probabilities by name, of all classes (labels) or some (top_k); a class each; "
-        "one number each, the probability (binary) or logit of the positive class; a probability or logit for each of "
-        "several labels; or numbers that mean themselves (value). By name: a list of {label, score}, a mapping "
-        "{label: score} or two lists {label: [...], score: [...]} an image; rows of any kind may come so"
+        description="rows of scores; probabilities by name, of all classes (labels) or some (top_k); one class per "
+        "image; one number per image, the probability (binary) or logit of the positive class; a probability or logit "
+        "for each of several labels; or numbers that mean themselves (value). Scores by name are, for each image, a "
+        "list of {label, score}, a mapping {label: score} or two lists {label: [...], score: [...]}; rows of any kind "
+        "may come by name"
     )
-    percent: bool = Field(False, description="probabilities are in percent: those of exclusive classes sum to 100")
+    percent: bool = Field(False, description="probabilities are in percent; those of exclusive classes sum to 100")
     class_names: str | tuple[str, ...] | None = Field(None, description="a list, or one text with commas")
     image_size: int | tuple[int, int] | None = Field(None, description="a side, or height and width")
     channels: Literal[1, 3] | None = None
-    batch_size: Annotated[int, Field(ge=1, description="the most images a request")] = 1
+    batch_size: Annotated[int, Field(ge=1, description="the most images per request")] = 1
     concurrency: Annotated[int, Field(ge=1, le=256, description="requests at a time")] = 8
     requests_per_second: Annotated[float, Field(gt=0)] | None = None
     timeout: Annotated[float, Field(gt=0, description="seconds for an answer")] = 60.0

@@ -94,7 +94,7 @@ def read_labelled(found: Any, count: int, class_names: Sequence[str], *, all_cla
             row[index] = score
         if all_classes and np.isnan(row).any():
             missing = class_names[int(np.isnan(row).argmax())]
-            raise InvalidValue(f"does not list class {missing!r}; where it lists only some classes, say means: top_k")
+            raise InvalidValue(f"does not list class {missing!r}; if it lists only some classes, say means: top_k")
     return rows
 
 
