@@ -28,8 +28,8 @@ class GuidedIG(FromBasePoint):
             image cannot be batched.
         fraction: the share of pixel values that may move at a time, in (0, 1]: those of smallest absolute gradient. 1
             is the straight line.
-        max_dist: how far a pixel value may run ahead of or lag behind the straight line, in [0, 1], as a fraction of
-            its length. 0 is the straight line, 1 sets no bound. The default is that of the authors' code. With
+        max_dist: the most that a pixel value may lead or lag the straight line, in [0, 1], as a fraction of its length.
+            At 0 the path is the straight line, at 1 there is no bound. The default is that of the authors' code. With
             `anchors`, the bound holds within each part.
         anchors: the number of points of the straight line that the path must pass through. The path then has
             `anchors + 1` parts, with an equal share of the steps each. The paper has anchors and no `max_dist`, the

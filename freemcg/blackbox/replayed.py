@@ -52,7 +52,7 @@ class ReplayedBlackBox(BlackBox):
 
 
 class _Absent:
-    """It takes the place of the classifier, of which only the identity is known. It is never called."""
+    """A stand-in for the classifier, whose identity alone is known. Nobody calls it."""
 
     def __init__(self, identity: str) -> None:
         self.identity = identity

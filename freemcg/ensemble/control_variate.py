@@ -29,9 +29,9 @@ def control_variate(particles: Tensor, predicted: Tensor, values: Tensor) -> Est
 
     Returns:
         The estimate in units of `score * x`. Its standard error is that of the two means over particles, with their
-        covariance, since the first `K` enter both. To it comes `a (1 - a)` of the correction's variance, for what
-        shrinking left out (the posterior's, under a normal prior of variance `b`: Morris 1983). The correction's
-        variance is the delete-one jackknife's, as in `cross_covariance`. The error is infinite for `K < 3`.
+        covariance, since the first `K` enter both. `a (1 - a)` of the correction's variance is added for what shrinking
+        left out (the posterior's, under a normal prior of variance `b`: Morris 1983). The correction's variance is the
+        delete-one jackknife's, as in `cross_covariance`. The error is infinite for `K < 3`.
     """
     everyone, asked = len(particles), len(values)
     deviations = particles - particles.mean(dim=0)

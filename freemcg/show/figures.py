@@ -197,7 +197,7 @@ def _draw_signed(axes: Axes, values: Tensor, *, scale: float | None = None, alph
 
 
 def _draw_overlay(axes: Axes, result: Attribution, *, visible: Tensor | float = 1.0) -> AxesImage:
-    """The attribution over a pale image. The larger a value, the more opaque; `visible` `(H, W)` multiplies this."""
+    """The attribution over a pale image. A larger value is more opaque; `visible` `(H, W)` multiplies its opacity."""
     values = result.values.sum(dim=0)
     largest = values.abs().max().clamp(min=1e-30)
     pale = 0.75 + 0.25 * result.image.mean(dim=0)
