@@ -6,6 +6,7 @@ An error is told in one sentence on the error stream. `freemcg.messages.errors` 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -14,12 +15,14 @@ import typer
 from freemcg.commands import attribute, cache, compare, counterfactual, demo, plan, probe, replay
 from freemcg.commands.help import examples, listed
 from freemcg.commands.options import taking_options
+from freemcg.commands.termination import terminating
 from freemcg.commands.train import train
 from freemcg.messages.errors import (
     INTERRUPTED,
     MODEL_FAILED,
     SLIP,
     STATUSES,
+    TERMINATED,
     FailedElsewhere,
     sentence_of,
     show_traceback,
@@ -63,8 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault(
         "OMP_WAIT_POLICY", "PASSIVE"
     )  # else torch's idle threads spin, and a busy machine is several times slower
+    terminated = threading.Event()
     try:
-        status = app(arguments, prog_name="freemcg", standalone_mode=False)
+        with terminating() as terminated:
+            status = app(arguments, prog_name="freemcg", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except (Exception, SystemExit) as error:
@@ -79,7 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(f"freemcg: {sentence_of(error)}", err=True)
         return status
     if status == INTERRUPTED:
-        say("freemcg: interrupted; finished results are kept, and the same command goes on from them", err=True)
+        status = TERMINATED if terminated.is_set() else INTERRUPTED
+        what = STATUSES[status]
+        say(f"freemcg: {what}; finished results are kept, and the same command goes on from them", err=True)
     return int(status or 0)
 
 

@@ -80,8 +80,11 @@ class Spending:
         except BaseException as error:
             counts = self.total() if isinstance(error, Exception | SystemExit) else self.counts
             if aloud and any(counts.values()):
+                lost = isinstance(error, KeyboardInterrupt) and counts["unanswered"] > 0
+                under_way = "; the unanswered were under way" if lost else ""
                 kept = "finished results are kept" if self.black_box.cache is None else "every answer is kept"
-                self.say(counts, f"; {kept}, and the next start goes on from there" if goes_on else "", err=True)
+                more = f"; {kept}, and the next start goes on from there" if goes_on else ""
+                self.say(counts, under_way + more, err=True)
             raise
 
 

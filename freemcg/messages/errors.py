@@ -13,6 +13,7 @@ REFUSED = 2
 MODEL_FAILED = 3
 SLIP = 70
 INTERRUPTED = 130
+TERMINATED = 143
 STATUSES = {
     0: "everything asked for is done",
     UNFINISHED: "some pictures or maps are left; the same command goes on from there",
@@ -20,6 +21,7 @@ STATUSES = {
     MODEL_FAILED: "the model's own code raised an error",
     SLIP: "a fault of freemcg itself; please report it",
     INTERRUPTED: "interrupted",
+    TERMINATED: "ended by SIGTERM",
 }
 
 

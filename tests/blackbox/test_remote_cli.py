@@ -151,6 +151,49 @@ def test_a_job_that_is_killed_goes_on_and_answers_as_one_that_was_not(server, pl
         assert torch.equal(one.standard_error, other.standard_error)
 
 
+ENDS = {
+    "once": ([signal.SIGINT], 130, "interrupted"),
+    "twice": ([signal.SIGINT, signal.SIGINT], 130, "interrupted"),
+    "terminated": ([signal.SIGTERM], 143, "ended by SIGTERM"),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_job_whose_server_hangs_ends_at_once_and_says_what_was_under_way(server, place, explain, pipeline, how):
+    signals, status, said_to_end = ENDS[how]
+    name = f"hung-{how}"
+    model = describe(place, server, name, "ok+ok+wait=60+ok")
+    options = ["--out", "out", "--model", model, "--denoiser", str(pipeline), "--config", "tiny.yaml"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "freemcg", "attribute", "pics", *options],
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while len(server.log(name)) < 3:
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.3)  # for the answer of the second request
+    began = time.monotonic()
+    for each in signals:
+        process.send_signal(each)
+    printed = process.communicate(timeout=50)[1].splitlines()
+    assert time.monotonic() - began < 20
+    assert process.returncode == status
+    lost = sum(len(levels) for _, _, levels, step, _ in server.log(name) if step == "wait=60")
+    if how != "twice":
+        answered = sent(server, name) - lost
+        assert printed[-2].endswith(
+            f"queries of this start: {answered + lost} sent, {answered} answered, 0 retried, {lost} unanswered, 0 from "
+            "the cache; the unanswered were under way; every answer is kept, and the next start goes on from there"
+        )
+    assert printed[-1] == f"freemcg: {said_to_end}; finished results are kept, and the same command goes on from them"
+    assert "Traceback" not in "".join(printed)
+    assert explain(model=model) == 0
+    assert sent(server, name) == 2 * (EACH + 1) + lost
+
+
 def test_a_counterfactual_of_an_endpoint(server, place, explain):
     model = describe(place, server, "flip", "ok")
     assert explain("--target", "middle", "--no-cache", model=model, task="counterfactual") == 0

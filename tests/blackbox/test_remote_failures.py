@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -148,7 +149,25 @@ def test_a_budget_that_ends_in_a_retry_is_kept_and_its_answers_too(server, tmp_p
     assert cache.models()[0].answers == 8
 
 
-@pytest.mark.parametrize("concurrency", [1, 4])
+def test_an_interrupt_does_not_wait_for_a_server_that_hangs_and_the_black_box_can_be_asked_again(server, tmp_path):
+    """The first answers are kept; the connections that hang are closed, so that they take no room from the next."""
+    cache = QueryCache(tmp_path / "answers.sqlite")
+    url = server.url("interrupted", "ok+ok+wait=60+wait=60+ok")
+    black_box = asking.asking(url, cache, concurrency=2)
+    timer = threading.Timer(1, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
+    began = time.monotonic()
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        black_box(pictures(40))
+    assert time.monotonic() - began < 10
+    assert black_box.spent == {"sent": 16, "answered": 8, "retried": 0, "unanswered": 8, "from the cache": 0}
+    assert cache.models()[0].answers == 8
+    torch.testing.assert_close(black_box(pictures(40)).exp(), expected(40))
+    assert spent(black_box) == (16 + 32, 40, 0)
+    assert black_box.cached == 8
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 8])
 def test_killed_in_the_middle_and_started_again(server, tmp_path, concurrency):
     """With SIGKILL: what was answered is not asked again, but for the requests of 4 that were under way."""
     name = f"killed-{concurrency}"

@@ -11,15 +11,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from queue import SimpleQueue
+from functools import partial
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 from freemcg.blackbox.asking import Charge
+from freemcg.blackbox.remote.side_by_side import Stopped, side_by_side
 from freemcg.messages.errors import InvalidValue, MissingExtra
 
 PAYLOAD_TOO_LARGE, TOO_MANY_REQUESTS, GATEWAY_TIMEOUT = 413, 429, 504
@@ -95,14 +95,15 @@ class Transport:
         limits = self._httpx2.Limits(
             max_connections=concurrency, max_keepalive_connections=concurrency, keepalive_expiry=30
         )
-        self._client = self._httpx2.Client(
+        self._new_client = partial(
+            self._httpx2.Client,
             headers={"Accept-Encoding": "identity", **(headers or {})},
             timeout=timeout,
             limits=limits,
             follow_redirects=False,
         )
-        self.close = weakref.finalize(self, _close, self._client, _HiddenInLogs(hide))
         self.hide = hide
+        self._connect()
         self.batch_size = batch_size
         self.concurrency = concurrency
         self.timeout = timeout
@@ -128,58 +129,37 @@ class Transport:
             read: from a reply and its number of images to their answers.
             charge: called before images are sent, on several threads; where it raises, these are not sent.
 
+        Answers that are not taken yet count as requests under way: of both together there are never more than
+        `concurrency`. An interrupt does not wait for the server.
+
         Raises:
             RemoteError: the server gave no answer, or refused; what others answered meanwhile was yielded before.
         """
-        stopped, found = threading.Event(), SimpleQueue[tuple[int, int, Any]]()
+        size, stopped = self.batch_size, threading.Event()
 
-        def work(start: int, stop: int) -> None:
-            resent = start  # the images before it were sent once, in a batch that was too large
-            try:
-                while start < stop and not stopped.is_set():
-                    end = min(resent if start < resent else stop, start + self.batch_size)
-                    try:
-                        reply = self._send(request(start, end), end - start, charge, stopped, again=start < resent)
-                    except _TooLarge:
-                        self.batch_size, resent = min(self.batch_size, (end - start) // 2), max(resent, end)
-                    else:
-                        found.put((start, end, read(reply, end - start)))
-                        start = end
-            except _Stopped:
-                pass
-            except BaseException as error:
-                stopped.set()
-                found.put((start, start, error))
+        def ask(piece: range) -> Iterator[tuple[int, int, Any]]:
+            start = resent = piece.start  # the images before `resent` were sent once, in a batch that was too large
+            while start < piece.stop:
+                end = min(resent if start < resent else piece.stop, start + self.batch_size)
+                try:
+                    reply = self._send(request(start, end), end - start, charge, stopped, again=start < resent)
+                except _TooLarge:
+                    self.batch_size, resent = min(self.batch_size, (end - start) // 2), max(resent, end)
+                else:
+                    yield start, end - start, read(reply, end - start)
+                    start = end
 
-        size = self.batch_size
-        with ThreadPoolExecutor(min(self.concurrency, count), "freemcg-http") as pool:
-            try:
-                for start in range(0, count, size):
-                    pool.submit(work, start, min(start + size, count))
-                failure: BaseException | None = None
-                missing = count
-                while missing and failure is None:
-                    try:
-                        start, stop, answer = found.get()
-                    except KeyboardInterrupt as error:
-                        failure = error
-                        break
-                    if stop == start:
-                        failure = answer
-                    else:
-                        missing -= stop - start
-                        yield start, stop - start, answer
-                if failure is not None:
-                    stopped.set()
-                    pool.shutdown(cancel_futures=True)  # waits for what is under way: it is paid for
-                    while not found.empty():
-                        start, stop, answer = found.get()
-                        if stop > start:
-                            yield start, stop - start, answer
-                    raise failure
-            finally:
-                stopped.set()
-                pool.shutdown(cancel_futures=True)
+        pieces = [range(start, min(start + size, count)) for start in range(0, count, size)]
+        yield from side_by_side(ask, pieces, threads=self.concurrency, stopped=stopped, give_up=self._hang_up)
+
+    def _connect(self) -> None:
+        self._client = self._new_client()
+        self.close = weakref.finalize(self, _close, self._client, _HiddenInLogs(self.hide))
+
+    def _hang_up(self) -> None:
+        """Give up what is under way: its connections are closed, and the next questions get others."""
+        self.close()
+        self._connect()
 
     def get(self, url: str) -> Reply:
         """Ask for a page that tells of the server; costs no query."""
@@ -308,10 +288,6 @@ def _close(client: Any, hidden: _HiddenInLogs) -> None:
     logging.getLogger("httpx2").removeFilter(hidden)
 
 
-class _Stopped(Exception):
-    pass
-
-
 class _TooLarge(Exception):
     pass
 
@@ -339,7 +315,7 @@ class _Gate:
                     break
             _sleep(wait, stopped)
         if stopped.is_set():
-            raise _Stopped
+            raise Stopped
 
 
 def retry_after(value: str | None, now: float) -> float | None:
@@ -362,7 +338,7 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 def _sleep(seconds: float, stopped: threading.Event) -> None:
     if stopped.wait(seconds):
-        raise _Stopped
+        raise Stopped
 
 
 def _import_httpx2() -> ModuleType:
