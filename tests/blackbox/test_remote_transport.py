@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 
 from freemcg import BlackBox, QueryBudgetExceeded
-from freemcg.blackbox.remote.transport import RemoteError, Transport, retry_after
+from freemcg.blackbox.remote.transport import RemoteError, Transport
+from freemcg.blackbox.remote.waiting import retry_after
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import random
 import socket
 import ssl
@@ -12,14 +10,15 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from functools import partial
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 from freemcg.blackbox.asking import Charge
-from freemcg.blackbox.remote.side_by_side import Stopped, side_by_side
+from freemcg.blackbox.remote.logs import HiddenInLogs, close_client
+from freemcg.blackbox.remote.side_by_side import side_by_side
+from freemcg.blackbox.remote.waiting import Gate, retry_after, sleep
 from freemcg.messages.errors import InvalidValue, MissingExtra
 
 PAYLOAD_TOO_LARGE, TOO_MANY_REQUESTS, GATEWAY_TIMEOUT = 413, 429, 504
@@ -112,7 +111,7 @@ class Transport:
         self.longest_wait = longest_wait
         self.largest_answer = largest_answer
         self.spacing = 0.0 if requests_per_second is None else 1 / requests_per_second
-        self._gate = _Gate(self.spacing)
+        self._gate = Gate(self.spacing)
         self._jitter = random.Random()  # when to ask again; no result depends on it
 
     def answers(
@@ -154,7 +153,7 @@ class Transport:
 
     def _connect(self) -> None:
         self._client = self._new_client()
-        self.close = weakref.finalize(self, _close, self._client, _HiddenInLogs(self.hide))
+        self.close = weakref.finalize(self, close_client, self._client, HiddenInLogs(self.hide))
 
     def _hang_up(self) -> None:
         """Give up what is under way: its connections are closed, and the next questions get others."""
@@ -200,7 +199,7 @@ class Transport:
     def _wait(self, attempt: int, asked: float | None, place: str, problem: str, stopped: threading.Event) -> None:
         if not asked:
             backoff = min(self.first_wait * 2**attempt, LONGEST_BACKOFF)
-            _sleep(backoff * self._jitter.uniform(0.5, 1), stopped)
+            sleep(backoff * self._jitter.uniform(0.5, 1), stopped)
             return
         if asked > self.longest_wait:
             raise RemoteError(
@@ -270,75 +269,8 @@ class Transport:
         return "dropped the connection", False
 
 
-class _HiddenInLogs(logging.Filter):
-    """Takes secrets out of the addresses that httpx2 logs, for those who turn its log on."""
-
-    def __init__(self, hide: Callable[[str], str]) -> None:
-        super().__init__()
-        self.hide = hide
-        logging.getLogger("httpx2").addFilter(self)
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self.hide(record.getMessage()), ()
-        return True
-
-
-def _close(client: Any, hidden: _HiddenInLogs) -> None:
-    client.close()
-    logging.getLogger("httpx2").removeFilter(hidden)
-
-
 class _TooLarge(Exception):
     pass
-
-
-class _Gate:
-    """When the next request may leave: evenly spaced, and not before the server said."""
-
-    def __init__(self, spacing: float) -> None:
-        self.spacing = spacing
-        self.opens = 0.0
-        self._next = 0.0
-        self._lock = threading.Lock()
-
-    def close_for(self, seconds: float) -> None:
-        with self._lock:
-            self.opens = max(self.opens, time.monotonic() + seconds)
-
-    def pass_through(self, stopped: threading.Event) -> None:
-        while True:
-            with self._lock:
-                now = time.monotonic()
-                wait = max(self._next, self.opens) - now
-                if wait <= 0:
-                    self._next = max(now, self._next) + self.spacing
-                    break
-            _sleep(wait, stopped)
-        if stopped.is_set():
-            raise Stopped
-
-
-def retry_after(value: str | None, now: float) -> float | None:
-    """Seconds that a `Retry-After` header asks for: a number, or a date (RFC 9110, 10.2.3); `None` where it is neither.
-
-    Args:
-        now: seconds since the epoch.
-    """
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - now
-        except (ValueError, OverflowError):
-            return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
-
-
-def _sleep(seconds: float, stopped: threading.Event) -> None:
-    if stopped.wait(seconds):
-        raise Stopped
 
 
 def _import_httpx2() -> ModuleType:
