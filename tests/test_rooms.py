@@ -59,6 +59,11 @@ def test_few_files_lie_in_no_room():
     assert len([path for path in (ROOT / "freemcg").glob("*.py") if not path.name.startswith("__")]) <= 8
 
 
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_a_file_holds_one_idea(path):
+    assert len(path.read_text().splitlines()) <= 300
+
+
 def test_ensemble_is_pure_linear_algebra():
     known = {"torch", "freemcg", "__future__", "collections", "dataclasses", "math", "typing"}
     for path in (ROOT / "freemcg" / "ensemble").glob("*.py"):
