@@ -9,7 +9,7 @@ Black-box methods take the same `BlackBox` as `FreeMCG`, so queries are counted 
 from baselines.adversarial import Adversarial
 from baselines.adversarial_gradient_integration import AdversarialGradientIntegration
 from baselines.blur_ig import BlurIG
-from baselines.budget import settings_within
+from baselines.cost import settings_within
 from baselines.diffusion_guided import DiffusionGuided
 from baselines.expected_gradients import ExpectedGradients
 from baselines.geex import GEEX

@@ -32,7 +32,7 @@ class DiffusionGuided(CounterfactualMethod):
 
     Args:
         model: maps images `(N, C, H, W)` in [0, 1] to logits, in eval mode; it is left as it was found.
-        search: the settings of the search. Its `budget`, `refresh` and `unpaid` have no effect: the gradient is exact
+        search: the settings of the search. Its `queries`, `refresh` and `unpaid` have no effect: the gradient is exact
             and new at every step.
         denoiser, objective, seed: as `CounterfactualMethod`; the wanted confidence is that of `search`.
 

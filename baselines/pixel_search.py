@@ -1,4 +1,4 @@
-"""Zeroth-order search in pixel space under a query budget: what queries alone find, without a model of the images.
+"""Zeroth-order search in pixel space by a number of queries: what queries alone find, without a model of the images.
 
 The method is antithetic natural evolution strategies (Wierstra et al. 2014). Ilyas et al. 2018 (arXiv:1804.08598) use
 it as an attack.

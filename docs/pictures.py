@@ -139,7 +139,7 @@ def a_counterfactual() -> Figure:
 def error_bars() -> Figure:
     """The same map from more and more queries, and what of it is told from zero."""
     bundle = load_bundle()
-    counts = (16, 32, 64, 256)
+    counts = (17, 33, 65, 257)
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     upper, lower = figure.subplots(2, len(counts))
     for above, below, queries in zip(upper, lower, counts, strict=True):

@@ -29,7 +29,7 @@ def main() -> None:
     targets = classifier(images).argmax(dim=1)
     asking = {"freemcg": BlackBox(classifier), "rise": BlackBox(classifier), "zeroth_order": BlackBox(classifier)}
     methods = {
-        "freemcg": FreeMCG(asking["freemcg"], digits.denoiser, queries=QUERIES - 1),
+        "freemcg": FreeMCG(asking["freemcg"], digits.denoiser, queries=QUERIES),
         "rise": baselines.create("rise", asking["rise"], queries=QUERIES),
         "zeroth_order": baselines.create("zeroth_order", asking["zeroth_order"], queries=QUERIES),
         "integrated_gradients": baselines.create("integrated_gradients", classifier, steps=50),

@@ -27,7 +27,7 @@ from freemcg.tasks.goal import ValueGoal, goal_of
 Result = TypeVar("Result", Attribution, Counterfactual)
 Target = int | str | Tensor | Sequence[int | str] | None
 DEFAULT_TOLERANCE = 0.2
-DEFAULT_BUDGET = 512
+DEFAULT_QUERIES = 512
 
 
 class FreeMCG:
@@ -42,7 +42,7 @@ class FreeMCG:
         denoiser: the diffusion model.
         particles: denoised copies drawn for an attribution; costs time, no queries. At least as many are drawn as are
             asked about.
-        queries: queries of an attribution, beside one for the image itself.
+        queries: the most that one attribution asks, the image's own included.
         tolerance: relative standard error at which an attribution stops asking; then `queries` is the most it asks.
         noise: noise level of the attribution, a fraction of the schedule, or several to average over. Higher asks a
             coarser question.
@@ -65,7 +65,7 @@ class FreeMCG:
         denoiser: Denoiser,
         *,
         particles: int = 256,
-        queries: int = 64,
+        queries: int = 65,
         tolerance: float | None = None,
         noise: float | Sequence[float] = 0.2,
         estimate: str | None = None,
@@ -105,7 +105,7 @@ class FreeMCG:
         Returns:
             Signed attributions, `(N, C, H, W)`. Each is what `explain` answers for that image alone.
 
-        Costs `1 + queries` queries an image.
+        Costs `queries` queries an image.
         """
         self._check(images)
         targets = self._targets(target, len(images))
@@ -118,7 +118,7 @@ class FreeMCG:
         target: int | str | None = None,
         *,
         tolerance: float | None = None,
-        budget: int | None = None,
+        queries: int | None = None,
     ) -> Attribution:
         """Attribution of one image `(C, H, W)` or `(1, C, H, W)`, with its standard error, cost and status.
 
@@ -126,12 +126,12 @@ class FreeMCG:
             target: class index or name; `None` explains the decision made.
             tolerance: where given, in place of the explainer's: ask in small batches until the map's relative standard
                 error is at most this.
-            budget: the most queries then, the image's own included; 512 unless given.
+            queries: the most that is asked then, the image's own included; 512 unless given.
 
-        Costs `1 + queries` queries; with a tolerance 33, and 16 more for each step, up to that.
+        Costs the explainer's `queries`; with a tolerance 33, and 16 more for each step, up to `queries`.
         """
-        if tolerance is not None or budget is not None:
-            return deque(self.stream(image, target, tolerance=tolerance, budget=budget), maxlen=1).pop()
+        if tolerance is not None or queries is not None:
+            return deque(self.stream(image, target, tolerance=tolerance, queries=queries), maxlen=1).pop()
         prepared, record = self._one(image, target)
         result = attribute_image(self.black_box, self.denoiser, prepared, target, self.settings)
         return _finished(result, image, record)
@@ -142,7 +142,7 @@ class FreeMCG:
         target: int | str | None = None,
         *,
         tolerance: float | None = None,
-        budget: int | None = None,
+        queries: int | None = None,
     ) -> Iterator[Attribution]:
         """What `explain` answers with these arguments, and before it the map so far after each batch.
 
@@ -155,10 +155,8 @@ class FreeMCG:
         values = {name: getattr(self.settings, name) for name in Settings.model_fields}
         wanted = self.settings.tolerance if tolerance is None else tolerance
         values["tolerance"] = DEFAULT_TOLERANCE if wanted is None else wanted
-        if budget is not None and budget < 3:
-            raise InvalidValue(f"budget must be >= 3, one for the image and two to compare, got {budget}")
-        if budget is not None or self.settings.tolerance is None:
-            values["queries"] = (DEFAULT_BUDGET if budget is None else budget) - 1
+        if queries is not None or self.settings.tolerance is None:
+            values["queries"] = DEFAULT_QUERIES if queries is None else queries
         settings = make(Settings, values)
         prepared, record = self._one(image, target, settings)
         maps = stream_attributions(self.black_box, self.denoiser, prepared, target, settings)
@@ -172,7 +170,7 @@ class FreeMCG:
         Args:
             classes: two or more, by index or name; `None` takes all. The map of `(b, a)` is that of `(a, b)` negated.
 
-        Costs `1 + queries` queries, however many pairs there are.
+        Costs `queries` queries, however many pairs there are.
 
         Raises:
             ValueError: fewer than two classes, or all of a black box that has not said yet how many it has.
@@ -195,7 +193,7 @@ class FreeMCG:
 
         Its standard error is the difference's own: what the two models share cancels point by point.
 
-        Costs `1 + queries` queries of each; the result counts those of one.
+        Costs `queries` queries of each; the result counts those of one.
         """
         if other is self.black_box:
             raise InvalidValue("a model does not differ from itself; hand over another one")
@@ -211,7 +209,7 @@ class FreeMCG:
         a tenth of the way there, or `"up:1.5"`, `"down:2"`, after `"NAME="` where there are several. The result is then
         one of two classes, no and yes: `freemcg.tasks.goal`.
 
-        Costs at most `search.budget` queries, 50 by default, and 8 more where a number to reach was passed.
+        Costs at most `search.queries` queries, 50 by default, and 8 more where a number to reach was passed.
         """
         goal = goal_of(self.black_box, target)
         if goal is None:
@@ -231,7 +229,7 @@ class FreeMCG:
         """Up to `n` counterfactuals of one image, each decided as `target`, and far from one another.
 
         They are chosen among `8 n` particles that share one search, so `n` of them cost hardly more queries than one:
-        at most `search.budget + 2 n (1 + search.copies)`, which is what each result's `queries` says of the whole.
+        at most `search.queries + 2 n (1 + search.copies)`, which is what each result's `queries` says of the whole.
         Fewer come back where fewer were decided as the target; where none was, the best attempt comes back alone, and
         its status says why.
 

@@ -21,7 +21,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class SharedSearch(BaseModel):
     """The counterfactual search of this package: one gradient, estimated now and then, shared by few particles.
 
-    `budget` bounds the whole search. One query is for the image, up to `checks` for candidates at the end, nearest
+    `queries` bounds the whole search. One query is for the image, up to `checks` for candidates at the end, nearest
     first and only until one is good enough, and the rest is shared evenly by the gradients. For a black box that
     answers only its top classes or a bare label, other defaults hold: see `SEARCHES_BY_SCORES`.
     """
@@ -29,7 +29,7 @@ class SharedSearch(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["shared"] = "shared"
-    budget: int = Field(50, ge=1, description="queries of one counterfactual, at most")
+    queries: int = Field(50, ge=1, description="the most that one counterfactual asks, the image's own included")
     particles: int = Field(8, ge=1, description="candidates that are guided")
     strength: float = Field(0.6, gt=0, le=1, description="noise level of the start, a fraction of the schedule")
     steps: int = Field(24, ge=2, description="steps of the reverse diffusion")
@@ -55,14 +55,14 @@ class SharedSearch(BaseModel):
     @property
     def queries_per_gradient(self) -> int:
         """Queries of each of them."""
-        share = self.budget // (3 if self.copies else 6)
-        return (self.budget - 1 - max(1, min(self.particles * (1 + self.copies), share))) // self.gradients
+        share = self.queries // (3 if self.copies else 6)
+        return (self.queries - 1 - max(1, min(self.particles * (1 + self.copies), share))) // self.gradients
 
     @property
     def checks(self) -> int:
         """Queries that may be spent on candidates at the end."""
         most = (self.particles + 1) * (1 + self.copies)
-        return min(most, self.budget - 1 - self.gradients * self.queries_per_gradient)
+        return min(most, self.queries - 1 - self.gradients * self.queries_per_gradient)
 
     @property
     def calls(self) -> list[int]:
@@ -70,30 +70,37 @@ class SharedSearch(BaseModel):
         return [1] + [self.queries_per_gradient] * self.gradients + [1] * self.checks
 
     def without(self, queries: int) -> SharedSearch:
-        """The same search with a budget that is smaller by `queries`, which are spent elsewhere.
+        """The same search with `queries` fewer, which are spent elsewhere.
 
         Raises:
             ValueError: what is left is too small.
         """
-        return SharedSearch(**{**dict(self), "budget": self.budget - queries})
+        return SharedSearch(**{**dict(self), "queries": self.queries - queries})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_name(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "budget" in values:
+            raise InvalidValue("search.budget is called search.queries now; rename it")
+        return values
 
     @model_validator(mode="after")
-    def _budget_reaches(self) -> SharedSearch:
+    def _queries_suffice(self) -> SharedSearch:
         if self.queries_per_gradient < 2:
-            least = next(budget for budget in itertools.count(self.budget) if self._reaches(budget))
+            least = next(queries for queries in itertools.count(self.queries) if self._suffices(queries))
             raise InvalidValue(
-                f"search.budget must be >= {least} for {self.gradients} gradients, got {self.budget}; "
+                f"search.queries must be >= {least} for {self.gradients} gradients, got {self.queries}; "
                 "raise it, or raise search.refresh"
             )
         return self
 
-    def _reaches(self, budget: int) -> bool:
-        return self.model_construct(**{**self.__dict__, "budget": budget}).queries_per_gradient >= 2
+    def _suffices(self, queries: int) -> bool:
+        return self.model_construct(**{**self.__dict__, "queries": queries}).queries_per_gradient >= 2
 
 
 SEARCHES_BY_SCORES: dict[str, dict[str, Any]] = {
-    "top_k": {"budget": 100},
-    "label": {"budget": 200, "estimate": "cross_covariance", "unpaid": 2, "confidence": 0.75, "copies": 8},
+    "top_k": {"queries": 100},
+    "label": {"queries": 200, "estimate": "cross_covariance", "unpaid": 2, "confidence": 0.75, "copies": 8},
 }
 """What a `SharedSearch` is unless told otherwise where the black box answers a part of its scores.
 
@@ -121,7 +128,7 @@ class PaperSearch(BaseModel):
         return [1] + [self.particles] * (self.steps - 1) + [1] * self.checks
 
     @property
-    def budget(self) -> int:
+    def queries(self) -> int:
         """Queries of the whole search, which its numbers fix."""
         return sum(self.calls)
 
@@ -141,7 +148,7 @@ class PaperSearch(BaseModel):
         return 0
 
     def without(self, queries: int) -> PaperSearch:
-        """The same search: what is spent elsewhere comes on top of its budget."""
+        """The same search: what is spent elsewhere comes on top of its queries."""
         return self
 
 
@@ -154,7 +161,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     particles: int = Field(256, ge=2, description="denoised copies of the image; drawing one asks nothing")
-    queries: int = Field(64, ge=2, description="queries of an attribution, beside one for the image itself")
+    queries: int = Field(65, ge=3, description="the most that one attribution asks, the image's own included")
     tolerance: float | None = Field(
         None,
         gt=0,

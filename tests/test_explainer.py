@@ -21,7 +21,7 @@ def test_one_class_linear_attribution_points_along_the_weights_within_the_manifo
 ):
     """`margin` of two classes is linear in the pixels, so the answer is known: C a, or a projected on the particles."""
     two = lambda x: classifier(x)[:, :2]  # noqa: E731
-    result = make(two, denoiser, estimate=estimate, objective="margin", particles=64, queries=64).explain(image, 0)
+    result = make(two, denoiser, estimate=estimate, objective="margin", particles=64, queries=65).explain(image, 0)
     slope = (classifier.weights[:, 0] - classifier.weights[:, 1]).detach()
     particles = draw_particles(denoiser, image, denoiser.timestep(0.2), 64, seed=0).flatten(1)
     deviations = anomalies(particles)
@@ -34,8 +34,8 @@ def test_one_class_linear_attribution_points_along_the_weights_within_the_manifo
         torch.testing.assert_close(result.values.flatten(), factor * wanted, rtol=1e-3, atol=2e-5)
 
 
-def test_attribution_costs_one_query_and_those_of_the_settings(classifier, denoiser, image):
-    explainer = make(classifier, denoiser, queries=13, noise=(0.1, 0.2))
+def test_attribution_costs_the_queries_of_the_settings(classifier, denoiser, image):
+    explainer = make(classifier, denoiser, queries=14, noise=(0.1, 0.2))
     result = explainer.explain(image)
     assert result.queries == explainer.black_box.queries == len(classifier.asked) == 1 + 2 * 6
     assert result.status == "complete"
@@ -44,9 +44,9 @@ def test_attribution_costs_one_query_and_those_of_the_settings(classifier, denoi
 
 @pytest.mark.parametrize("estimate", ["control_variate", "cross_covariance"])
 def test_several_noise_levels_are_averaged(classifier, denoiser, image, estimate):
-    explainer = make(classifier, denoiser, noise=(0.1, 0.3), queries=30, seed=1, estimate=estimate)
+    explainer = make(classifier, denoiser, noise=(0.1, 0.3), queries=31, seed=1, estimate=estimate)
     both = explainer.explain(image, 1)
-    single = make(classifier, denoiser, noise=0.1, queries=15, seed=1, estimate=estimate).explain(image, 1)
+    single = make(classifier, denoiser, noise=0.1, queries=16, seed=1, estimate=estimate).explain(image, 1)
     ensemble = Ensemble(denoiser, image, denoiser.timestep(0.3), particles=64, seed=1, step=1)
     ensemble.ask(BlackBox(classifier), 15, estimate)
     second = ensemble.gradient(log_odds, 1, estimate)
@@ -61,7 +61,7 @@ def test_several_noise_levels_are_averaged(classifier, denoiser, image, estimate
 
 @pytest.mark.parametrize("estimate", ["cross_covariance", "regression", "per_particle", "control_variate"])
 def test_more_particles_are_drawn_where_more_are_asked_about(classifier, denoiser, image, estimate):
-    result = make(classifier, denoiser, particles=5, queries=40, estimate=estimate).explain(image)
+    result = make(classifier, denoiser, particles=5, queries=41, estimate=estimate).explain(image)
     assert result.queries == len(classifier.asked) == 41
     assert len({tuple(each.flatten().tolist()) for each in classifier.asked}) == 41
 
@@ -110,7 +110,7 @@ def test_counterfactual_is_decided_as_the_runner_up_and_asked_about_as_an_8_bit_
     assert (result.original_decision, result.target) == (int(order[0]), int(order[1]))
     assert result.status == "complete"
     assert result.flipped
-    assert result.queries == len(classifier.asked) <= SEARCH.budget == 1 + SEARCH_COST + 3
+    assert result.queries == len(classifier.asked) <= SEARCH.queries == 1 + SEARCH_COST + 3
     assert torch.equal(result.image, classifier.asked[-1])
     torch.testing.assert_close(result.image * 255, (result.image * 255).round(), rtol=0, atol=1e-4)
     torch.testing.assert_close(
@@ -175,7 +175,7 @@ def test_counterfactual_keeps_queries_back_for_the_final_check(classifier, denoi
     classifier.asked.clear()
     result = make(classifier, denoiser, budget=budget).counterfactual(image)
     assert result.queries == len(classifier.asked) <= budget
-    if budget >= SEARCH.budget:
+    if budget >= SEARCH.queries:
         assert result.queries == unbounded.queries
         assert torch.equal(result.image, unbounded.image)
         assert result.status == "complete"
@@ -199,7 +199,7 @@ def test_results_do_not_depend_on_the_batch_size(classifier, denoiser, image, ba
     wanted, found = reference.explain(image, 0), reference.counterfactual(image)
     denoiser.batch_size = batch_size
     box = BlackBox(classifier, batch_size=batch_size)
-    other = FreeMCG(box, denoiser, particles=64, queries=16, search=SEARCH)
+    other = FreeMCG(box, denoiser, particles=64, queries=17, search=SEARCH)
     torch.testing.assert_close(other.explain(image, 0).values, wanted.values, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(other.counterfactual(image).image, found.image, rtol=0, atol=1.01 / 255)
 
@@ -218,7 +218,7 @@ def test_global_random_state_is_left_alone(classifier, denoiser, image):
 
 BAD = [
     ({"particles": 0}, "particles must be >= 2, got 0"),
-    ({"queries": 1}, "queries must be >= 2, got 1"),
+    ({"queries": 2}, "queries must be >= 3, got 2"),
     ({"noise": 1.5}, "a noise level is a fraction of the schedule in (0, 1], got 1.5"),
     (
         {"estimate": "magic"},

@@ -64,7 +64,7 @@ def quick(log_probabilities, target):
         ),
         ({"search": {"method": "fast"}}, "search.method must be 'shared' or 'paper', got 'fast'"),
         ({"particles": 1}, "particles must be >= 2, got 1"),
-        ({"queries": 1}, "queries must be >= 2, got 1"),
+        ({"queries": 2}, "queries must be >= 3, got 2"),
         ({"noise": 0}, "a noise level is a fraction of the schedule in (0, 1], got 0.0"),
         ({"noise": [0.1, 1.5]}, "a noise level is a fraction of the schedule in (0, 1], got 1.5"),
         ({"noise": float("nan")}, "a noise level is a fraction of the schedule in (0, 1], got nan"),
@@ -83,15 +83,16 @@ def quick(log_probabilities, target):
         ({"search": {"method": "shared", "eta": -1}}, "search.eta must be >= 0, got -1"),
         ({"search": {"method": "shared", "confidence": 1}}, "search.confidence must be < 1, got 1"),
         ({"search": {"method": "shared", "particles": 0}}, "search.particles must be >= 1, got 0"),
-        ({"search": {"method": "shared", "budget": 0}}, "search.budget must be >= 1, got 0"),
+        ({"search": {"method": "shared", "queries": 0}}, "search.queries must be >= 1, got 0"),
         (
-            {"search": {"method": "shared", "budget": 9}},
-            "search.budget must be >= 10 for 4 gradients, got 9; raise it, or raise search.refresh",
+            {"search": {"method": "shared", "queries": 9}},
+            "search.queries must be >= 10 for 4 gradients, got 9; raise it, or raise search.refresh",
         ),
         (
-            {"search": {"budget": 9, "steps": 24, "refresh": 1}},
-            "search.budget must be >= 55 for 23 gradients, got 9; raise it, or raise search.refresh",
+            {"search": {"queries": 9, "steps": 24, "refresh": 1}},
+            "search.queries must be >= 55 for 23 gradients, got 9; raise it, or raise search.refresh",
         ),
+        ({"search": {"budget": 50}}, "search.budget is called search.queries now; rename it"),
         ({"tolerance": 0}, "tolerance must be > 0, got 0"),
         ({"tolerance": -0.1}, "tolerance must be > 0, got -0.1"),
         (
@@ -132,33 +133,39 @@ def test_training_settings_are_refused_alike():
         make(DenoiserTraining, {"ema": 1})
 
 
-# --- the budget of a search ---
+# --- the queries of a search ---
 
 
-@pytest.mark.parametrize("budget", [17, 18, 23, 50, 99, 200])
+def test_the_former_name_of_a_search_s_queries_is_refused_with_the_new_one():
+    for refused in (lambda: SharedSearch(budget=50), lambda: FreeMCG(quick, None, search={"budget": 50})):
+        with pytest.raises(ValueError, match=r"search\.budget is called search\.queries now; rename it"):
+            refused()
+
+
+@pytest.mark.parametrize("queries", [17, 18, 23, 50, 99, 200])
 @pytest.mark.parametrize("particles", [1, 2, 8, 40])
 @pytest.mark.parametrize("refresh", [4, 6, 23])
-def test_a_budget_is_shared_by_the_image_the_gradients_and_the_checks(budget, particles, refresh):
-    search = SharedSearch(budget=budget, particles=particles, refresh=refresh)
+def test_queries_are_shared_by_the_image_the_gradients_and_the_checks(queries, particles, refresh):
+    search = SharedSearch(queries=queries, particles=particles, refresh=refresh)
     assert search.gradients == len(range(0, 23, refresh))
     assert search.queries_per_gradient >= 2
     assert 1 <= search.checks <= particles + 1
     spent = 1 + search.gradients * search.queries_per_gradient + search.checks
-    assert spent <= budget
-    kept = max(1, min(particles, budget // 6))
+    assert spent <= queries
+    kept = max(1, min(particles, queries // 6))
     assert search.checks >= kept
-    assert 1 + search.gradients * (search.queries_per_gradient + 1) + kept > budget  # no gradient could have had more
+    assert 1 + search.gradients * (search.queries_per_gradient + 1) + kept > queries  # no gradient could have had more
 
 
 @pytest.mark.parametrize("particles", [1, 8])
 @pytest.mark.parametrize("refresh", [1, 3, 6])
-def test_the_budget_that_a_refusal_names_is_the_least_that_is_taken(particles, refresh):
-    with pytest.raises(ValueError, match=r"^search\.budget must be >= \d+ for \d+ gradients, got 1;") as caught:
-        make(Settings, {"search": {"budget": 1, "particles": particles, "refresh": refresh}})
+def test_the_queries_that_a_refusal_names_are_the_least_that_is_taken(particles, refresh):
+    with pytest.raises(ValueError, match=r"^search\.queries must be >= \d+ for \d+ gradients, got 1;") as caught:
+        make(Settings, {"search": {"queries": 1, "particles": particles, "refresh": refresh}})
     least = int(re.search(r">= (\d+)", str(caught.value))[1])
-    make(Settings, {"search": {"budget": least, "particles": particles, "refresh": refresh}})
+    make(Settings, {"search": {"queries": least, "particles": particles, "refresh": refresh}})
     with pytest.raises(ValueError, match=rf">= {least} "):
-        make(Settings, {"search": {"budget": least - 1, "particles": particles, "refresh": refresh}})
+        make(Settings, {"search": {"queries": least - 1, "particles": particles, "refresh": refresh}})
 
 
 # --- values that are taken ---
@@ -218,7 +225,7 @@ def test_the_paper_config_is_the_papers_numbers():
     assert values["search"] == PaperSearch().model_dump()
     assert FreeMCG.paper(quick, None).settings == make(Settings, values)
     search = PaperSearch()
-    assert (values["queries"], search.particles * search.steps) == (100, 10_000)
+    assert (values["queries"], search.particles * search.steps) == (101, 10_000)
     assert (search.strength, search.eta, search.guidance, search.proximity) == (0.4, 1.0, 0.2, 0.02)
 
 

@@ -24,7 +24,7 @@ def attribute(
     target: Target = None,
     config: Config = None,
     queries: Annotated[
-        int | None, typer.Option(help="Queries per image, besides one for the image itself.  [default: 64]")
+        int | None, typer.Option(help="The most queries per map, the image's own included.  [default: 65]")
     ] = None,
     tolerance: Annotated[
         float | None,
@@ -37,7 +37,7 @@ def attribute(
 
     The map shows which pixels speak for the decision, or for --target.
 
-    An image costs 65 queries (1 + --queries). A model behind an address is asked about the image once more at the end,
+    An image costs 65 queries (--queries). A model behind an address is asked about the image once more at the end,
     and four times if the answer differs. If the answers are another model's, the result is marked model_changed.
     """
     from freemcg.commands.folder import explain_folder

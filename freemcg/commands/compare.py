@@ -53,7 +53,8 @@ def compare(
     target: Target = None,
     config: Config = None,
     queries: Annotated[
-        int, typer.Option(min=3, help="The most that a map may cost: queries, or gradients of the model.")
+        int,
+        typer.Option(min=3, help="The most queries per map, the image's own included; or gradients of the model."),
     ] = 256,
     steps: Annotated[int, typer.Option(min=1, help="Steps of insertion and deletion.")] = 32,
     seed: Seed = None,
@@ -61,7 +62,7 @@ def compare(
 ) -> None:
     """Compare methods that show where the classifier looks.
 
-    Each has the same budget for an image, and is measured by alignment with the tangent space, by insertion and by
+    Each may cost the same for an image, and is measured by alignment with the tangent space, by insertion and by
     deletion. All maps are drawn side by side. If a map is missing at the end, the exit status is 1, and the next start
     tries it again.
 
@@ -78,7 +79,7 @@ def compare(
     if images is not None and count is not None:
         raise InvalidValue("give pictures, or --images for the bundled digits, and not both")
     hush_diffusers()
-    wanted = settings(config, queries=queries - 1, seed=seed)
+    wanted = settings(config, queries=queries, seed=seed)
     _ = payment.most  # refuses a malformed budget before a model is loaded
     state, place = start_processes(device)
     black_box = classifier.load(place)

@@ -23,7 +23,10 @@ def counterfactual(
     target: Target = None,
     config: Config = None,
     queries: Annotated[
-        int | None, typer.Option(help="The most queries per image.  [default: 50; 100 for top_k, 200 for label]")
+        int | None,
+        typer.Option(
+            help="The most queries per search, the image's own included.  [default: 50; 100 for top_k, 200 for label]"
+        ),
     ] = None,
     seed: Seed = None,
     device: Device = None,

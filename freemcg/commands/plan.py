@@ -23,7 +23,8 @@ def plan(
     task: Annotated[str, typer.Option(help="attribution or counterfactual.")] = "attribution",
     config: Config = None,
     queries: Annotated[
-        int | None, typer.Option(help="Queries per image, as 'attribute' and 'counterfactual' take them.")
+        int | None,
+        typer.Option(help="The most queries per explanation, as 'attribute' and 'counterfactual' take them."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results. Finished ones are left out.")] = None,
     latency: Annotated[float | None, typer.Option(min=0, help="Seconds for one answer, as 'probe' shows.")] = None,

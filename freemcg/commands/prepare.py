@@ -21,17 +21,17 @@ def settings(config: str | None, **options: float | None) -> dict[str, Any]:
     return values
 
 
-def search_settings(config: str | None, budget: int | None, **options: float | None) -> dict[str, Any]:
-    """The arguments of `FreeMCG`, with the budget of the search if one is given."""
+def search_settings(config: str | None, queries: int | None, **options: float | None) -> dict[str, Any]:
+    """The arguments of `FreeMCG`, with the queries of the search if they are given."""
     values = settings(config, **options)
     search = values.get("search", {})
-    if budget is not None and search.get("method") == "paper":
+    if queries is not None and search.get("method") == "paper":
         raise InvalidValue(
-            f"--queries {budget} bounds the package's own search; the cost of the paper's procedure (--config {config})"
-            " follows from its particles and steps; leave --queries out, or set search.particles and search.steps in a "
-            "YAML file"
+            f"--queries {queries} bounds the package's own search; the cost of the paper's procedure (--config "
+            f"{config}) follows from its particles and steps; leave --queries out, or set search.particles and "
+            "search.steps in a YAML file"
         )
-    return values if budget is None else {**values, "search": {**search, "budget": budget}}
+    return values if queries is None else {**values, "search": {**search, "queries": queries}}
 
 
 def class_of(target: str | None, names: Sequence[str] | None) -> int | str | None:

@@ -1,4 +1,4 @@
-"""The methods of a comparison, by name, each with the settings with which it spends one budget."""
+"""The methods of a comparison, by name, each with the settings with which it costs as much as the others."""
 
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ def make_contestants(names: Sequence[str], explainer: FreeMCG, given: dict[str, 
         given: arguments that some of the constructors take, such as `vae`. An argument that is `None` is left out.
 
     Raises:
-        ValueError: the budget is too small for a method, or a method needs an argument that is not given.
+        ValueError: the cost is too small for a method, or a method needs an argument that is not given.
     """
     from baselines import METHODS, create, settings_within  # noqa: PLC0415
 
-    black_box, budget = explainer.black_box, most_queries(explainer.settings, "attribution")
+    black_box, cost = explainer.black_box, most_queries(explainer.settings, "attribution")
     white_box = WhiteBox(black_box) if has_gradients(black_box) else None
     made = []
     for name in names:
@@ -104,7 +104,7 @@ def make_contestants(names: Sequence[str], explainer: FreeMCG, given: dict[str, 
             most = most_queries(explainer.settings, "attribution", may_change=black_box.may_change)
             made.append(Contestant(name, black_box, "queries", most, _whole_maps(explainer)))
             continue
-        settings, known = settings_within(name, budget), inspect.signature(METHODS[name]).parameters
+        settings, known = settings_within(name, cost), inspect.signature(METHODS[name]).parameters
         more = {key: value for key, value in given.items() if key in known and value is not None}
         model, unit = (white_box, "gradients") if white_box and METHODS[name].needs_weights else (black_box, "queries")
         attribute, missing = None, ""
@@ -114,7 +114,7 @@ def make_contestants(names: Sequence[str], explainer: FreeMCG, given: dict[str, 
             missing = str(error)
         except ValueError as error:
             raise InvalidValue(str(error) if name in str(error) else f"{name}: {error}") from None
-        made.append(Contestant(name, model, unit, budget if settings else 1, attribute, missing))
+        made.append(Contestant(name, model, unit, cost if settings else 1, attribute, missing))
     return made
 
 

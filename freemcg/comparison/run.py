@@ -1,4 +1,4 @@
-"""Many methods over many images, with one budget: alignment, insertion and deletion, cost and time of each.
+"""Many methods over many images, at one cost: alignment, insertion and deletion, cost and time of each.
 
 Every method on every image is a cell with its own file. So a stopped comparison resumes where it was. It can take more
 images and methods, and it does not depend on the number of processes.
@@ -29,7 +29,6 @@ from freemcg.comparison.tangents import EnsembleTangents, Tangents, VaeTangents
 from freemcg.evaluation.insertion_deletion import insertion_deletion
 from freemcg.explainer import FreeMCG
 from freemcg.jobs.made_with import check_made_with, job_settings, write_made_with
-from freemcg.jobs.plan import most_queries
 from freemcg.jobs.processes import check_one_counts, together
 from freemcg.jobs.spending import Spending, price_text
 from freemcg.jobs.unchanged import Answered, check_unchanged
@@ -56,11 +55,10 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Compare methods, or do the missing part; print a table and write `comparison.csv` and `grid.png`.
 
-    The budget of every method for an image is the most that one attribution of `explainer` may cost,
-    `most_queries(explainer.settings, "attribution")`. It counts gradients if the method differentiates the model. All
-    methods explain the same class and are measured alike: alignment with the tangent space, insertion and deletion with
-    their defaults. If a method fails on an image, its error is recorded and the others go on. The next start tries it
-    again.
+    Every method may cost as much for an image as one attribution of `explainer`, `most_queries(explainer.settings,
+    "attribution")`. This counts gradients if the method differentiates the model. All methods explain the same class
+    and are measured alike: alignment with the tangent space, insertion and deletion with their defaults. If a method
+    fails on an image, its error is recorded and the others go on. The next start tries it again.
 
     If the black box has a budget, a map is begun only if the budget covers all of it. The rest is recorded as failed.
 
@@ -84,7 +82,7 @@ def compare(
 
         QueryBudgetExceeded: the budget does not cover the decisions.
 
-    A cell costs at most the budget (for `freemcg`, up to four more if the black box may change), and `2 * steps + 1`
+    A cell costs at most that (for `freemcg`, up to four more if the black box may change), and `2 * steps + 1`
     queries to measure it. Without `target` each image costs one query more. If some cells are already done,
     `check_unchanged` adds its cost.
     """
@@ -183,7 +181,6 @@ def _measuring(steps: int) -> int:
 def _settings(explainer: FreeMCG, target: int | None, tangents: Tangents, steps: int) -> dict[str, Any]:
     """The record that a second start must agree with. Its images and methods may differ."""
     record = job_settings(explainer, "attribution", target)
-    record["settings"]["queries"] = most_queries(explainer.settings, "attribution")
     space = f"{tangents.name}: {tangents.identity}"
     return {**record, "task": "comparison", "tangent space": space, "steps": steps}
 

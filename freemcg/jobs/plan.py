@@ -79,23 +79,24 @@ def calls(settings: Settings, task: Task, *, may_change: bool = False) -> list[i
     """
     again = [1, MOST_REPEATS - 1] if may_change else []
     if task == "attribution":
-        return [1, *_calls_of_a_map(settings), *again]
+        return [*_calls_of_a_map(settings), *again]
     return [*settings.search.calls, *again]
 
 
 def most_queries(settings: Settings, task: Task, *, may_change: bool = False) -> int:
-    """The most queries that an image costs: all `calls`, or a search's budget, which holds for a runner-up as well."""
+    """The most queries that an image costs: all `calls`, or those of a search, which hold for a runner-up as well."""
     if task == "counterfactual":
-        return settings.search.budget + (MOST_REPEATS if may_change else 0)
+        return settings.search.queries + (MOST_REPEATS if may_change else 0)
     return sum(calls(settings, task, may_change=may_change))
 
 
 def _calls_of_a_map(settings: Settings) -> list[int]:
     """As `attribute_image` asks; with a tolerance batch by batch, as `stream_attributions` does to the last."""
-    levels, asked, found = len(settings.noise), 0, []
-    batch = settings.queries if settings.tolerance is None else FIRST_BATCH
-    while settings.queries - levels * asked >= levels:
-        more = min(batch, settings.queries - levels * asked) // levels
+    levels, asked, found = len(settings.noise), 0, [1]
+    most = settings.queries - 1
+    batch = most if settings.tolerance is None else FIRST_BATCH
+    while most - levels * asked >= levels:
+        more = min(batch, most - levels * asked) // levels
         found += _calls_of_a_level(settings.estimate, asked, asked + more) * levels
         asked, batch = asked + more, BATCH * levels
     return found

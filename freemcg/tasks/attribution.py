@@ -33,10 +33,10 @@ def attribute_image(
 ) -> Attribution:
     """Attribute the objective for `target` (the decision made, where `None`) to the pixels of `image` `(C, H, W)`.
 
-    Costs `1 + settings.queries` queries, fewer where the budget holds fewer: then the map is made from those, and its
+    Costs `settings.queries` queries, fewer where the budget holds fewer: then the map is made from those, and its
     status is `budget_exhausted`. If the black box may change, one more at the end, and four where the answer differs:
-    see `freemcg.blackbox.repeats`. The levels of `settings.noise` share the queries evenly. With `settings.tolerance`
-    it is the last map of `stream_attributions`.
+    see `freemcg.blackbox.repeats`. One query is for the image itself; the levels of `settings.noise` share the others
+    evenly. With `settings.tolerance` it is the last map of `stream_attributions`.
 
     Raises:
         QueryBudgetExceeded: not even one query is left, so nothing can be said.
@@ -46,7 +46,7 @@ def attribute_image(
     question = _Question.about(black_box, image, target)
     objective = objective_of(named(settings.objective), black_box.scores)
     survey = Survey(denoiser, image, settings)
-    short = _ask(survey, black_box, settings.queries, black_box)
+    short = _ask(survey, black_box, settings.queries - 1, black_box)
     return question.answered(survey, objective, short=short, repeats=question.again(black_box))
 
 
@@ -59,7 +59,7 @@ def stream_attributions(
 ) -> Iterator[Attribution]:
     """The map after 33 queries and after every 16 more, until its relative standard error is `settings.tolerance`.
 
-    Or until `1 + settings.queries` are spent: then the last status is `budget_exhausted`. A black box without a signal
+    Or until `settings.queries` are spent: then the last status is `budget_exhausted`. A black box without a signal
     ends it after the first batch. While the sampling of the unpaid particles is the larger part of the allowed error,
     they are doubled, up to 16 times `settings.particles`; that takes time and no queries.
     """
@@ -67,10 +67,10 @@ def stream_attributions(
     tolerance = settings.tolerance
     question = _Question.about(black_box, image, target)
     objective = objective_of(named(settings.objective), black_box.scores)
-    survey, batch, left = Survey(denoiser, image, settings), FIRST_BATCH, settings.queries
+    survey, batch, left = Survey(denoiser, image, settings), FIRST_BATCH, settings.queries - 1
     while True:
         short = _ask(survey, black_box, min(batch, left), black_box)
-        left, batch = settings.queries - survey.queries, BATCH * len(settings.noise)
+        left, batch = settings.queries - 1 - survey.queries, BATCH * len(settings.noise)
         result = question.answered(survey, objective, short=False)
         while _starved(result, tolerance) and survey.particles < MOST_GROWTH * settings.particles:
             survey.grow()
@@ -89,11 +89,11 @@ def contrast_maps(
 ) -> dict[tuple[int, int], Attribution]:
     """For every pair `(a, b)` of `classes`, what speaks for `a` against `b`: the map of `log p_a - log p_b`.
 
-    All from the same `1 + settings.queries` queries, since an answer holds every class.
+    All from the same `settings.queries` queries, since an answer holds every class.
     """
     question = _Question.about(black_box, image, None)
     survey = Survey(denoiser, image, settings)
-    short, again = _ask(survey, black_box, settings.queries, black_box), question.again(black_box)
+    short, again = _ask(survey, black_box, settings.queries - 1, black_box), question.again(black_box)
     return {
         (first, second): replace(question, target=first).answered(survey, between(second), short=short, repeats=again)
         for first, second in combinations(classes, 2)
@@ -110,7 +110,7 @@ def difference_map(
 ) -> Attribution:
     """The map of `black_box` less that of `other`, asked about the same points, with the difference's own error.
 
-    Costs `1 + settings.queries` queries of each, and of one that may change as many more as `attribute_image`.
+    Costs `settings.queries` queries of each, and of one that may change as many more as `attribute_image`.
 
     Raises:
         ValueError: they answer different numbers of classes.
@@ -135,7 +135,7 @@ def difference_map(
 
     question = replace(question, labels=question.labels and other.scores == "label")
     survey = Survey(denoiser, image, settings)
-    short = _ask(survey, both, settings.queries, black_box, other)
+    short = _ask(survey, both, settings.queries - 1, black_box, other)
     result = question.answered(survey, less, short=short, repeats=question.again(black_box))
     changed = ask_again(other, image, theirs[0], since=before).changed
     return replace(result, status=MODEL_CHANGED) if changed else result

@@ -33,10 +33,10 @@ def find_counterfactual(
 ) -> Counterfactual:
     """Find a realistic image close to `image` `(C, H, W)` that is decided as `target` (`None`: as the runner-up).
 
-    Costs what `search_counterfactuals` does; the search is that of `settings.search`, whose budget holds for all.
+    Costs what `search_counterfactuals` does; the search is that of `settings.search`, whose `queries` hold for all.
 
     Raises:
-        ValueError: the budget of the search is too small to look for a runner-up as well.
+        ValueError: the search has too few queries to look for a runner-up as well.
         QueryBudgetExceeded: not even one query is left, so nothing can be said.
     """
     settings = _with_runner_up_paid(settings, black_box, target)
@@ -48,27 +48,27 @@ def find_diverse_counterfactuals(
 ) -> list[Counterfactual]:
     """Up to `n` counterfactuals that are far (L1) from one another, from one search with `8 n` particles.
 
-    Costs at most `search.budget + 2 n (1 + search.copies)` queries.
+    Costs at most `search.queries + 2 n (1 + search.copies)` queries.
     """
     settings = _with_runner_up_paid(settings, black_box, target)
     assert isinstance(settings.search, SharedSearch)
     search = SharedSearch(**{**dict(settings.search), "particles": PARTICLES_EACH * n})
     settings = settings.model_copy(update={"search": search})
-    checks = search.budget - 1 - search.gradients * search.queries_per_gradient
+    checks = search.queries - 1 - search.gradients * search.queries_per_gradient
     checks += CHECKS_EACH * n * (1 + search.copies)
     return _find(black_box, denoiser, image, target, settings, n=n, checks=checks)
 
 
 def _with_runner_up_paid(settings: Settings, black_box: BlackBox, target: int | str | None) -> Settings:
-    """The settings with a budget of the search that leaves the queries that `_runner_up` may ask."""
+    """The settings with a search that leaves the queries that `_runner_up` may ask."""
     if target is not None or not _hides_runner_up(black_box):
         return settings
     try:
         left = settings.search.without(RUNNER_UP_QUERIES)
     except ValueError:
         raise InvalidValue(
-            f"search.budget of {settings.search.budget} is too small to look for a runner-up first, which takes "
-            f"{RUNNER_UP_QUERIES} queries where only labels are answered; raise it, or name the target"
+            f"search.queries of {settings.search.queries} is too small to look for a runner-up first, which takes "
+            f"{RUNNER_UP_QUERIES} of them where only labels are answered; raise it, or name the target"
         ) from None
     return settings.model_copy(update={"search": left})
 

@@ -124,7 +124,7 @@ def run(
     route: Route = "drawn",
     classifier: Annotated[Path | None, typer.Option(help="Folder of the one explained.  [default: DATA's]")] = None,
     images: Annotated[int, typer.Option(min=2, help="How many.")] = 200,
-    queries: Annotated[int, typer.Option(min=2, help="Of FreeMCG, an image.")] = 64,
+    queries: Annotated[int, typer.Option(min=3, help="Of one map of FreeMCG, the image's own included.")] = 65,
     particles: Annotated[int | None, typer.Option(help="Of FreeMCG, an image, unpaid.  [default: its own]")] = None,
     noise: Annotated[float | None, typer.Option(help="Of FreeMCG, the noise level.  [default: its own]")] = None,
     models: ModelsFolder = MODELS,

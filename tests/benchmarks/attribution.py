@@ -35,8 +35,8 @@ from freemcg.gradient.objective import log_odds
 app = typer.Typer(add_completion=False, help=__doc__)
 LEVEL = 0.2
 REFERENCE = 10_000
-BUDGETS = (8, 16, 32, 64, 128)
-LARGE_BUDGETS = (256, 512, 1024)
+QUERIES = (8, 16, 32, 64, 128)  # of an ensemble; a map asks one more, for the image itself
+LARGE_QUERIES = (256, 512, 1024)
 ESTIMATES = ("control_variate", "sigma_points", "cross_covariance", "per_particle")
 REACH = 0.1
 TANGENT_RANK = 64
@@ -60,16 +60,16 @@ def _measure(data: Models, image: Tensor, repeats: int, large_repeats: int) -> d
     found: dict[str, list[dict[str, float]]] = defaultdict(list)
     for repeat in range(repeats + large_repeats):
         large = repeat >= repeats
-        budgets = LARGE_BUDGETS if large else BUDGETS
+        counts = LARGE_QUERIES if large else QUERIES
         fresh = Ensemble(data.denoiser, image, t, particles=1024 if large else 256, seed=1 + repeat)
         for estimate in ESTIMATES:
             ensemble = copy.copy(fresh)
-            for budget in budgets:
-                ensemble.ask(ask, budget - ensemble.queries, estimate)
+            for queries in counts:
+                ensemble.ask(ask, queries - ensemble.queries, estimate)
                 local = ensemble.gradient(log_odds, target, estimate)
                 gradient, error = local.gradient.flatten(), local.standard_error.flatten()
                 noise = (error.norm() / gradient.norm()).item()
-                found[f"{estimate} {budget}"].append(
+                found[f"{estimate} {queries}"].append(
                     {
                         "cosine": cosine(gradient, reference),
                         "covered": ((gradient - reference).abs() <= 1.96 * error)[live].double().mean().item(),
@@ -98,7 +98,7 @@ def _projected(data: Models, image: Tensor, target: int, pool: Ensemble) -> dict
 
     found: dict[str, list[float]] = {}
     flat, generator = image.flatten(), generator_for(0, "zeroth order")
-    for queries in (*BUDGETS, *LARGE_BUDGETS):
+    for queries in (*QUERIES, *LARGE_QUERIES):
         count = min(queries - 1, TANGENT_RANK)
         points = torch.cat([flat[None], flat + REACH * axes.variances[:count].sqrt()[:, None] * basis[:count]]).clamp(
             0, 1
@@ -145,14 +145,14 @@ def report(data: str = "digits", out: Path = Path("runs/attribution"), split: st
     print("\n| estimate | queries | cosine with the reference | squared, and predicted | coverage of 95 % |")
     print("| --- | --- | --- | --- | --- |")
     for estimate in ESTIMATES:
-        for budget in (*BUDGETS, *LARGE_BUDGETS):
-            runs = [m["estimates"][f"{estimate} {budget}"] for m in measured]
+        for queries in (*QUERIES, *LARGE_QUERIES):
+            runs = [m["estimates"][f"{estimate} {queries}"] for m in measured]
             cells = {key: [statistics.fmean(each[key] for each in image) for image in runs] for key in runs[0][0]}
             squared = statistics.fmean(each["cosine"] ** 2 for image in runs for each in image)
             bars = not any(math.isnan(value) for value in cells["predicted"])
             predicted = f"{squared:.3f}, {statistics.fmean(cells['predicted']):.3f}" if bars else f"{squared:.3f}, -"
             covered = _mean(cells["covered"]) if bars else "none offered"
-            print(f"| {estimate} | {budget} | {_mean(cells['cosine'])} | {predicted} | {covered} |")
+            print(f"| {estimate} | {queries + 1} | {_mean(cells['cosine'])} | {predicted} | {covered} |")
     print("\n| queries | ours, with the projected gradient | zeroth order in pixel space |")
     print("| --- | --- | --- |")
     for queries in measured[0]["projected"]:

@@ -1,12 +1,13 @@
 """The frontier of counterfactuals: what each method reaches with how many queries.
 
-    python tests/benchmarks/frontier.py run --data digits --methods ours --budgets 50,100 --images 100 --seeds 0,1,2
+    python tests/benchmarks/frontier.py run --data digits --methods ours --queries 50,100 --images 100 --seeds 0,1,2
     python tests/benchmarks/frontier.py run --data digits --methods ours,paper,pixel,whitebox --images 30
     python tests/benchmarks/frontier.py report --data digits --csv frontier.csv --plot frontier.png
 
-The target is the classifier's runner-up. `run` keeps each finished counterfactual in --out, a file for each method,
-budget, seed and image; a second start does only what is missing, and several may run side by side on different methods,
-budgets, seeds or images. For MNIST, make the pictures, train three models, and name the folder that they are in:
+The target is the classifier's runner-up. --queries are what one counterfactual may ask, the image's own included. `run`
+keeps each that is finished in --out, a file for each method, number of queries, seed and image; a second start does
+only what is missing, and several may run side by side on different methods, queries, seeds or images. For MNIST, make
+the pictures, train three models, and name the folder that they are in:
 
     python tests/benchmarks/frontier.py mnist-folder --mnist ../shared/data/mnist.npz --out mnist
     freemcg train denoiser --config mnist-denoiser --data mnist/train --out runs/mnist-denoiser
@@ -33,36 +34,36 @@ from freemcg.files.images import write_image
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
 OUT = Path("runs/frontier")
-BUDGETS = "25,50,100,200,400,1600,10000"
+QUERIES = "25,50,100,200,400,1600,10000"
 
 
-def ours(models: Models, budget: int, seed: int) -> Any:
-    return FreeMCG(BlackBox(models.classifier, budget=None), models.denoiser, search={"budget": budget}, seed=seed)
+def ours(models: Models, queries: int, seed: int) -> Any:
+    return FreeMCG(BlackBox(models.classifier), models.denoiser, search={"queries": queries}, seed=seed)
 
 
-def paper(models: Models, budget: int, seed: int) -> Any:
-    """The published procedure with as many particles as steps, or one more step, scaled to the budget."""
-    search = {"method": "paper", **scaled_preset(budget)}
+def paper(models: Models, queries: int, seed: int) -> Any:
+    """The published procedure with as many particles as steps, or one more step, scaled to them."""
+    search = {"method": "paper", **scaled_preset(queries)}
     box = BlackBox(models.classifier)
     return FreeMCG(box, models.denoiser, search=search, objective="log_probability", seed=seed)
 
 
-def scaled_preset(budget: int) -> dict[str, int]:
+def scaled_preset(queries: int) -> dict[str, int]:
     """The most particles K, and then steps S, that cost `K (S - 1) + 2` queries: 100 and 100 at 10,000."""
-    particles = (1 + math.isqrt(4 * budget - 7)) // 2
-    return {"particles": particles, "steps": (budget - 2) // particles + 1}
+    particles = (1 + math.isqrt(4 * queries - 7)) // 2
+    return {"particles": particles, "steps": (queries - 2) // particles + 1}
 
 
-def whitebox(models: Models, budget: int, seed: int) -> Any:
+def whitebox(models: Models, queries: int, seed: int) -> Any:
     from baselines.diffusion_guided import DiffusionGuided
 
     return DiffusionGuided(models.classifier, models.denoiser, seed=seed)
 
 
-def pixel(models: Models, budget: int, seed: int) -> Any:
+def pixel(models: Models, queries: int, seed: int) -> Any:
     from baselines.pixel_search import PixelSearch
 
-    return PixelSearch(BlackBox(models.classifier), models.denoiser, queries=budget, seed=seed)
+    return PixelSearch(BlackBox(models.classifier), models.denoiser, queries=queries, seed=seed)
 
 
 METHODS: dict[str, Callable[[Models, int, int], Any]] = {
@@ -83,7 +84,7 @@ MnistFile = Annotated[Path, typer.Option(help="MNIST as one .npz.")]
 def run(
     data: Data = "digits",
     methods: str = ",".join(METHODS),
-    budgets: str = BUDGETS,
+    queries: str = QUERIES,
     images: int = 30,
     first: int = 0,
     seeds: str = "0",
@@ -93,12 +94,12 @@ def run(
     models: ModelFolder = MODELS,
 ) -> None:
     """Find the counterfactuals that are missing in --out."""
-    cells = list(_cells(methods, budgets, seeds))
+    cells = list(_cells(methods, queries, seeds))
     pictures = load_images(data, split, first=first, count=images, mnist=mnist)
     loaded = load_models(data, models)
     missing = []
-    for name, method, budget, seed in cells:
-        explainer = METHODS[method](loaded, budget, seed)
+    for name, method, allowed, seed in cells:
+        explainer = METHODS[method](loaded, allowed, seed)
         for index, picture in enumerate(pictures, start=first):
             path = out / f"{data}-{split}" / f"{name}-seed{seed}" / f"{index:05d}.safetensors"
             if not path.is_file():
@@ -110,14 +111,14 @@ def run(
             replace(result, path=result.path[-1:]).save(path)
 
 
-def _cells(methods: str, budgets: str, seeds: str) -> Iterator[tuple[str, str, int, int]]:
-    """Name, method, budget and seed; a method without a budget has 0 and comes once a seed."""
+def _cells(methods: str, queries: str, seeds: str) -> Iterator[tuple[str, str, int, int]]:
+    """Name, method, queries and seed; a method that cannot be bounded has 0 and comes once a seed."""
     for method in methods.split(","):
         if method not in METHODS:
             raise typer.BadParameter(f"--methods are {', '.join(METHODS)}, got {method!r}")
-        for budget in [0] if method in UNBOUNDED else _integers(budgets):
+        for allowed in [0] if method in UNBOUNDED else _integers(queries):
             for seed in _integers(seeds):
-                yield method if method in UNBOUNDED else f"{method}-{budget}", method, budget, seed
+                yield method if method in UNBOUNDED else f"{method}-{allowed}", method, allowed, seed
 
 
 @app.command()
@@ -134,14 +135,14 @@ def report(
     csv_file: Annotated[Path | None, typer.Option("--csv")] = None,
     plot: Path | None = None,
 ) -> None:
-    """Print a table of what is finished in --out, a row for each method and budget."""
+    """Print a table of what is finished in --out, a row for each method and number of queries."""
     chosen = range(first, 10**9 if images is None else first + images)
     judge = load_judge(data, models)
     found = read_finished(out / f"{data}-{split}", judge, chosen, list(METHODS))
     if not found:
         raise typer.BadParameter(f"nothing is finished in {out / f'{data}-{split}'}; start 'run' first")
     rows = [summarise_row(name, each, found.get(against)) for name, each in found.items()]
-    rows.sort(key=lambda row: (list(METHODS).index(row.method), row.budget or 0))
+    rows.sort(key=lambda row: (list(METHODS).index(row.method), row.allowed or 0))
     print("\n".join(markdown(rows, against)))
     if csv_file is not None:
         write_csv(rows, csv_file, data=data, split=split, against=against)

@@ -15,16 +15,16 @@ from matplotlib.figure import Figure
 from freemcg import Counterfactual
 from freemcg.evaluation import Interval, mean_interval, ratio_interval, share_interval
 
-FOLDER = re.compile(r"(?P<method>[a-z]+)(-(?P<budget>\d+))?-seed(?P<seed>\d+)")
+FOLDER = re.compile(r"(?P<method>[a-z]+)(-(?P<allowed>\d+))?-seed(?P<seed>\d+)")
 PANELS = {"judged": "judge agrees", "flipped": "decided as target", "l1": "L1", "realism": "denoising error / input's"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one method reaches with one budget; means over images and seeds, with intervals that draw images."""
+    """What one method reaches with so many queries; means over images and seeds, with intervals that draw images."""
 
     method: str
-    budget: int | None
+    allowed: int | None
     images: int
     seeds: int
     flipped: Interval
@@ -56,10 +56,10 @@ class Finished:
 def read_finished(
     folder: Path, judge: torch.nn.Module, chosen: range, methods: Sequence[str]
 ) -> dict[str, list[Finished]]:
-    """What is finished, by method and budget, as `ours-50` or `whitebox`.
+    """What is finished, by method and queries allowed, as `ours-50` or `whitebox`.
 
     Raises:
-        ValueError: the counterfactuals of one method and budget were made with different settings or models.
+        ValueError: the counterfactuals of one row were made with different settings or models.
     """
     found: dict[str, list[Finished]] = {}
     for path in sorted(folder.glob("*/*.safetensors")):
@@ -96,7 +96,7 @@ def _made_by(result: Counterfactual) -> dict[str, Any]:
 
 
 def summarise_row(name: str, finished: list[Finished], reference: list[Finished] | None) -> Row:
-    method, _, budget = name.partition("-")
+    method, _, allowed = name.partition("-")
     clusters = torch.tensor([each.image for each in finished])
 
     def share(key: str) -> Interval:
@@ -107,7 +107,7 @@ def summarise_row(name: str, finished: list[Finished], reference: list[Finished]
 
     return Row(
         method=method,
-        budget=int(budget) if budget else None,
+        allowed=int(allowed) if allowed else None,
         images=len(clusters.unique()),
         seeds=len({each.seed for each in finished}),
         flipped=share("flipped"),
@@ -143,14 +143,14 @@ def _by_image(key: str, finished: list[Finished]) -> dict[int, float]:
 def markdown(rows: list[Row], against: str) -> Iterator[str]:
     titles = [
         "method",
-        "budget",
+        "queries allowed",
         "images",
         "seeds",
         "decided as target",
         "judge agrees",
         "L1",
         "realism",
-        "queries (most)",
+        "queries asked (most)",
         "seconds",
     ]
     compared = any(row.l1_ratio is not None for row in rows)
@@ -158,7 +158,7 @@ def markdown(rows: list[Row], against: str) -> Iterator[str]:
     yield "| " + " | ".join(titles) + " |"
     yield "| --- " * len(titles) + "|"
     for row in rows:
-        cells = [row.method, "" if row.budget is None else f"{row.budget:,}", f"{row.images}", f"{row.seeds}"]
+        cells = [row.method, "" if row.allowed is None else f"{row.allowed:,}", f"{row.images}", f"{row.seeds}"]
         cells += [_percent(row.flipped), _percent(row.judged), f"{row.l1:.4f}", f"{row.realism:.3f}"]
         cells += [f"{row.queries:,.1f} ({row.most_queries:,})", f"{row.seconds:.2f}"]
         if compared:
@@ -185,13 +185,13 @@ def _flat(row: Row) -> dict[str, Any]:
     for key, value in vars(row).items():
         if isinstance(value, Interval):
             flat |= {key: value.value, f"{key}_low": value.low, f"{key}_high": value.high}
-        elif value is not None or key == "budget":
+        elif value is not None or key == "allowed":
             flat[key] = value
     return flat
 
 
 def draw(rows: list[Row], title: str, methods: Sequence[str]) -> Figure:
-    """Four panels against queries: a line a method, a level for a row without a budget; bars are 95 % intervals."""
+    """Four panels against queries: a line a method, a level for a row without a bound; bars are 95 % intervals."""
     figure = Figure(figsize=(10, 7), layout="constrained")
     figure.suptitle(title)
     grid = figure.subplots(2, 2, sharex=True)
@@ -199,9 +199,9 @@ def draw(rows: list[Row], title: str, methods: Sequence[str]) -> Figure:
         axes.set(xscale="log", yscale="log" if key == "realism" else "linear", ylabel=label)
         for index, method in enumerate(methods):
             of_method = [row for row in rows if row.method == method]
-            bounded = [row for row in of_method if row.budget is not None]
+            bounded = [row for row in of_method if row.allowed is not None]
             for row in of_method:
-                if row.budget is None:
+                if row.allowed is None:
                     level = getattr(row, key)
                     axes.axhline(level.value, color=f"C{index}", linestyle="--", label=method)
                     axes.axhspan(level.low, level.high, color=f"C{index}", alpha=0.1, linewidth=0)

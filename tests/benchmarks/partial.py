@@ -1,7 +1,7 @@
 """Measure counterfactuals of the bundled digits where the classifier answers only a part of its scores.
 
     python tests/benchmarks/partial.py --kinds all,top-5,label --images 100 --out runs/partial
-    python tests/benchmarks/partial.py --kinds label --split train --search "budget: 120"
+    python tests/benchmarks/partial.py --kinds label --split train --search "queries: 120"
 
 The target is the runner-up of the full scores, for every kind of answer, so that the rows compare. Each finished image
 is kept in --out, in a folder named by the settings, and a second start does only what is missing; several may run side

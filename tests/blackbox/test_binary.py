@@ -32,7 +32,7 @@ def test_the_map_of_a_logistic_model_is_the_covariance_times_its_slope(denoiser,
         return answer[:, None] if column else answer
 
     box = BlackBox(predict, scores)
-    result = make(box, denoiser, estimate="cross_covariance", queries=512, particles=512).explain(image, target=1)
+    result = make(box, denoiser, estimate="cross_covariance", queries=513, particles=512).explain(image, target=1)
     particles = draw_particles(denoiser, image, denoiser.timestep(0.2), 512, seed=0).flatten(1)
     X = anomalies(particles).T
     torch.testing.assert_close(result.values.flatten(), X @ (X.T @ slope), rtol=1e-3, atol=1e-4)

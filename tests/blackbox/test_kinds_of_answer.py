@@ -32,7 +32,7 @@ def true_maps(denoiser, image, slopes):
 
 
 def explained(box, denoiser, image, target):
-    return make(box, denoiser, estimate="cross_covariance", queries=512, particles=512).explain(image, target)
+    return make(box, denoiser, estimate="cross_covariance", queries=513, particles=512).explain(image, target)
 
 
 @pytest.mark.parametrize("scores", ["multi_label", "multi_label_logit"])

@@ -55,8 +55,8 @@ def made(explainer, task, image, path):
 
 
 def noisy(denoiser, scores="logits", **options):
-    search = SEARCH.model_copy(update={"budget": 60}) if scores == "label" else SEARCH  # 32 look for the runner-up
-    settings = {"particles": 64, "queries": 16, "search": search}
+    search = SEARCH.model_copy(update={"queries": 60}) if scores == "label" else SEARCH  # 32 look for the runner-up
+    settings = {"particles": 64, "queries": 17, "search": search}
     return FreeMCG(BlackBox(Noisy(scores), scores, num_classes=3, **options), denoiser, **settings)
 
 
@@ -151,7 +151,7 @@ def test_preparation_and_settings_come_from_the_files(denoiser, image, tmp_path)
         eight_bit=True,
         class_names=["a", "b", "c"],
     )
-    explainer = FreeMCG(box, denoiser, queries=12, noise=(0.1, 0.3), seed=4, tolerance=0.3, objective="margin")
+    explainer = FreeMCG(box, denoiser, queries=13, noise=(0.1, 0.3), seed=4, tolerance=0.3, objective="margin")
     result, receipt = made(explainer, "attribution", image, tmp_path)
     assert differences(result, replay(result, receipt, denoiser)) == []
 
@@ -202,8 +202,8 @@ def test_what_the_receipt_does_not_hold_is_said_in_one_sentence(denoiser, gaussi
 def test_by_hand_with_an_objective_of_ones_own(denoiser, image):
     box = BlackBox(Noisy())
     with box.recording() as receipt:
-        result = FreeMCG(box, denoiser, queries=8, objective=lambda p, t: 2 * log_odds(p, t)).explain(image)
-    again = FreeMCG(ReplayedBlackBox(receipt), denoiser, queries=8, objective=lambda p, t: 2 * log_odds(p, t))
+        result = FreeMCG(box, denoiser, queries=9, objective=lambda p, t: 2 * log_odds(p, t)).explain(image)
+    again = FreeMCG(ReplayedBlackBox(receipt), denoiser, queries=9, objective=lambda p, t: 2 * log_odds(p, t))
     assert torch.equal(again.explain(image).values, result.values)
 
 

@@ -70,10 +70,10 @@ def test_its_models_answer_as_in_this_process(server, bundle, here, name, read):
     assert (there.queries, there.answered, there.retried, there.num_classes) == (20, 20, 0, 10)
 
 
-def explained(server, name, task, image, out):
+def explained(server, name, task, queries, image, out):
     """The result of the command line, in a process of its own."""
     write_image(image, out / "digit.png")
-    command = [sys.executable, "-m", "freemcg", task, "digit.png", "--out", "out", "--queries", "16", "--seed", "3"]
+    command = [sys.executable, "-m", "freemcg", task, "digit.png", "--out", "out", "--queries", queries, "--seed", "3"]
     done = subprocess.run(
         [*command, "--model", f"{server}/{name}", "--scores", "logits"],
         cwd=out,
@@ -88,8 +88,8 @@ def explained(server, name, task, image, out):
 
 
 def test_an_attribution_equals_that_in_this_process(server, bundle, here, tmp_path):
-    result = Attribution.load(explained(server, "digits-uint8", "attribute", bundle.images[0], tmp_path))
-    expected = FreeMCG(here, load_denoiser("digits"), queries=16, seed=3).explain(bundle.images[0])
+    result = Attribution.load(explained(server, "digits-uint8", "attribute", "17", bundle.images[0], tmp_path))
+    expected = FreeMCG(here, load_denoiser("digits"), queries=17, seed=3).explain(bundle.images[0])
     for field in ("values", "standard_error"):
         value, wanted = getattr(result, field), getattr(expected, field)
         torch.testing.assert_close(value, wanted, rtol=0, atol=ROUNDING * wanted.abs().max().item())
@@ -97,8 +97,8 @@ def test_an_attribution_equals_that_in_this_process(server, bundle, here, tmp_pa
 
 
 def test_a_counterfactual_equals_that_in_this_process(server, bundle, here, tmp_path):
-    result = Counterfactual.load(explained(server, "digits-fp32", "counterfactual", bundle.images[0], tmp_path))
-    expected = FreeMCG(here, load_denoiser("digits"), search={"budget": 16}, seed=3).counterfactual(bundle.images[0])
+    result = Counterfactual.load(explained(server, "digits-fp32", "counterfactual", "16", bundle.images[0], tmp_path))
+    expected = FreeMCG(here, load_denoiser("digits"), search={"queries": 16}, seed=3).counterfactual(bundle.images[0])
     torch.testing.assert_close(result.path, expected.path, rtol=0, atol=ROUNDING)
     torch.testing.assert_close(result.image, expected.image, rtol=0, atol=GREY_LEVEL)
     assert (result.status, result.decision) == (expected.status, expected.decision)

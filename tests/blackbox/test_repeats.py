@@ -33,7 +33,7 @@ class Changing:
 
 
 def explainer(model, denoiser, **options):
-    settings = {"particles": 64, "queries": 16, "search": SEARCH}
+    settings = {"particles": 64, "queries": 17, "search": SEARCH}
     return FreeMCG(BlackBox(model, **{"may_change": True, **options}), denoiser, **settings)
 
 
@@ -63,7 +63,7 @@ def test_a_model_that_changes_half_way_marks_the_result(denoiser, image, task, a
     if task == "contrasts":
         results = list(found.contrasts(image).values())
     elif task == "stream":
-        results = list(found.stream(image, tolerance=1e-9, budget=50))[-1:]
+        results = list(found.stream(image, tolerance=1e-9, queries=50))[-1:]
     else:
         results = [getattr(found, task)(image)]
     assert {each.status for each in results} == {"model_changed"}
@@ -94,7 +94,7 @@ def test_a_served_model_that_changes(denoiser, image):
     with misbehaving_server.running() as server:
         for script, status in (("ok", "complete"), ("ok+ok+ok+ok+ok+turned", "model_changed")):
             url = server.url(status, script)
-            found = FreeMCG(asking(url, concurrency=1), denoiser, particles=64, queries=16)
+            found = FreeMCG(asking(url, concurrency=1), denoiser, particles=64, queries=17)
             assert found.explain(image).status == status
             asked = [len(levels) for _, _, levels, _, _ in server.log(status)]
             assert sum(asked) == found.black_box.queries

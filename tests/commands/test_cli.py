@@ -57,8 +57,8 @@ CONFIGS = {
     "particles: 0": "bad.yaml: particles must be >= 2, got 0",
     "particle: 12": "bad.yaml: unknown setting 'particle'; did you mean 'particles'?",
     "search: {steps: 0}": "bad.yaml: search.steps must be >= 2, got 0",
-    "search: {budget: 5}": (
-        "bad.yaml: search.budget must be >= 10 for 4 gradients, got 5; raise it, or raise search.refresh"
+    "search: {queries: 5}": (
+        "bad.yaml: search.queries must be >= 10 for 4 gradients, got 5; raise it, or raise search.refresh"
     ),
     "{tolerance: 0.1, estimate: regression}": (
         "bad.yaml: a tolerance needs an estimate with error bars, control_variate or cross_covariance; got 'regression'"
@@ -110,10 +110,10 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
     ({"images": "mine.py"}, "mine.py is not a picture that Pillow can read"),
     ({"out": "mine.py"}, "mine.py is a file; results need a folder"),
     ({"out": "pics"}, "pics is the folder of the images; give results another one"),
-    ({"queries": "1"}, "queries must be >= 2, got 1"),
+    ({"queries": "2"}, "queries must be >= 3, got 2"),
     ({"queries": "many"}, "Invalid value for '--queries'"),
     ({"tolerance": "0"}, "tolerance must be > 0, got 0.0"),
-    ({"task": "counterfactual", "queries": "5"}, "search.budget must be >= 6 for 2 gradients, got 5; raise it, or"),
+    ({"task": "counterfactual", "queries": "5"}, "search.queries must be >= 6 for 2 gradients, got 5; raise it, or"),
     (
         {"task": "counterfactual", "queries": "90", "config": "paper"},
         "--queries 90 bounds the package's own search; the cost of the paper's procedure (--config paper) follows from "
@@ -287,12 +287,12 @@ def test_the_smaller_of_two_budgets_holds(explain, place, budget, paid):
 
 def test_options_override_the_config(explain, place):
     assert explain(images="pics/a.png") == 0
-    assert tiny.asked(place) == [1 + 8]
-    assert explain(images="pics/a.png", out="fewer", queries=4) == 0
-    assert tiny.asked(place) == [9 + 1 + 4]
+    assert tiny.asked(place) == [9]
+    assert explain(images="pics/a.png", out="fewer", queries=5) == 0
+    assert tiny.asked(place) == [9 + 5]
     assert explain(images="pics/a.png", out="reseeded", seed=5) == 0
     results = [Attribution.load(place / out / "a" / "result.safetensors") for out in ("out", "fewer", "reseeded")]
-    assert [result.record["settings"]["queries"] for result in results] == [8, 4, 8]
+    assert [result.record["settings"]["queries"] for result in results] == [9, 5, 9]
     assert [result.record["settings"]["seed"] for result in results] == [0, 0, 5]
     assert not torch.equal(results[0].values, results[2].values)
 
@@ -305,13 +305,13 @@ def test_a_tolerance_ends_an_attribution_before_its_queries_do(explain, place):
     assert result.record["settings"]["tolerance"] == 1000
 
 
-def test_queries_of_a_counterfactual_are_the_budget_of_its_search(explain, place):
+def test_queries_of_a_counterfactual_are_those_of_its_search(explain, place):
     assert explain(task="counterfactual", images="pics/a.png", queries=7) == 0
     result = Counterfactual.load(place / "out" / "a" / "result.safetensors")
     assert tiny.asked(place) == [result.queries]
     assert result.queries <= 7
     search = result.record["settings"]["search"]
-    assert (search["budget"], search["particles"], search["steps"]) == (7, 2, 4)  # and the rest is the config's
+    assert (search["queries"], search["particles"], search["steps"]) == (7, 2, 4)  # and the rest is the config's
 
 
 def test_mean_and_std_are_said_on_the_command_line(explain, place):

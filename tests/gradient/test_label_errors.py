@@ -63,7 +63,7 @@ def test_error_bars_of_labels_are_widened_and_those_of_scores_are_not(denoiser, 
         return torch.where(label(images)[:, None] == torch.arange(2), 0.99, 0.01)
 
     boxes = (BlackBox(label, "label", num_classes=2), BlackBox(probabilities, "probabilities"))
-    ours, theirs = (FreeMCG(box, denoiser, queries=24, estimate="cross_covariance").explain(image, 1) for box in boxes)
+    ours, theirs = (FreeMCG(box, denoiser, queries=25, estimate="cross_covariance").explain(image, 1) for box in boxes)
     torch.testing.assert_close(ours.values, theirs.values)
     particles = draw_particles(denoiser, image, denoiser.timestep(0.2), 24, seed=0)
     wider = label_widening(label(particles).float())
@@ -77,7 +77,7 @@ def test_error_bars_of_labels_are_widened_and_those_of_scores_are_not(denoiser, 
 def test_labels_that_are_all_alike_have_no_error_bar(denoiser, image):
     """None of K changed: the share that would is below 3 / K, but not known to be 0."""
     box = BlackBox(lambda images: torch.zeros(len(images)), "label", num_classes=3)
-    result = FreeMCG(box, denoiser, queries=16).explain(image)
+    result = FreeMCG(box, denoiser, queries=17).explain(image)
     assert result.status == "no_signal"
     assert result.values.abs().max() < 1e-9
     assert result.standard_error.isinf().all()

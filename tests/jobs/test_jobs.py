@@ -26,7 +26,7 @@ from freemcg.settings import ESTIMATES
 
 AGAIN = 1  # a start that finds results done asks once whether the model is the same
 WEIGHTS = torch.linspace(-3, 3, 64).reshape(8, 8)
-SEARCH = {"budget": 12, "particles": 2, "steps": 4, "refresh": 2, "unpaid": 8, "strength": 0.5}
+SEARCH = {"queries": 12, "particles": 2, "steps": 4, "refresh": 2, "unpaid": 8, "strength": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def denoiser(pipeline):
 @pytest.fixture
 def make_explainer(denoiser):
     def make(black_box=None, **settings):
-        settings = {"particles": 12, "queries": 8, "noise": 0.3, "search": SEARCH, **settings}
+        settings = {"particles": 12, "queries": 9, "noise": 0.3, "search": SEARCH, **settings}
         return FreeMCG(black_box or BlackBox(brighter_right), denoiser, **settings)
 
     return make
@@ -262,7 +262,7 @@ def test_the_saved_picture_gets_the_decision_that_is_reported(make_explainer, tm
 
 OTHERS = [
     ("seed", {"seed": 4}, "another seed (0 then, 4 now)"),
-    ("queries", {"queries": 4}, "another queries (8 then, 4 now)"),
+    ("queries", {"queries": 5}, "another queries (9 then, 5 now)"),
     ("tolerance", {"tolerance": 0.2}, "another tolerance (None then, 0.2 now)"),
     (
         "model",
@@ -297,7 +297,7 @@ def test_results_of_another_task_target_or_denoiser_are_not_mixed(make_explainer
         next(weights.unet.parameters()).add_(1e-3)
     with pytest.raises(ValueError, match="another denoiser"):
         run_job(
-            FreeMCG(BlackBox(brighter_right), weights, particles=12, queries=8, noise=0.3),
+            FreeMCG(BlackBox(brighter_right), weights, particles=12, queries=9, noise=0.3),
             images,
             out,
             task="attribution",
@@ -442,7 +442,7 @@ def test_resizing_is_said_once(make_explainer, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("estimate", ESTIMATES)
-@pytest.mark.parametrize(("queries", "noise"), [(7, 0.3), (9, (0.2, 0.4))])
+@pytest.mark.parametrize(("queries", "noise"), [(8, 0.3), (10, (0.2, 0.4))])
 def test_the_price_of_an_attribution_is_known_before(make_explainer, tmp_path, estimate, queries, noise):
     explainer = make_explainer(estimate=estimate, queries=queries, noise=noise)
     image = read_image(tiny.make_pictures(tmp_path, ("a.png",)) / "a.png", channels=1)
@@ -450,7 +450,7 @@ def test_the_price_of_an_attribution_is_known_before(make_explainer, tmp_path, e
 
 
 @pytest.mark.parametrize(
-    "search", [SEARCH, {**SEARCH, "steps": 5, "budget": 15}, {"method": "paper", "particles": 3, "steps": 4}]
+    "search", [SEARCH, {**SEARCH, "steps": 5, "queries": 15}, {"method": "paper", "particles": 3, "steps": 4}]
 )
 def test_the_price_of_a_counterfactual_is_known_before(make_explainer, tmp_path, search):
     explainer = make_explainer(search=search)
@@ -465,7 +465,7 @@ def test_the_price_of_a_counterfactual_is_known_before(make_explainer, tmp_path,
 def test_an_attribution_with_a_tolerance_costs_at_most_its_price(make_explainer, tmp_path):
     image = read_image(tiny.make_pictures(tmp_path, ("a.png",)) / "a.png", channels=1)
     for tolerance, wanted in ((1000.0, 33), (1e-9, 51)):
-        explainer = make_explainer(queries=50, tolerance=tolerance)
+        explainer = make_explainer(queries=51, tolerance=tolerance)
         assert explainer.explain(image).queries == wanted
         assert most_queries(explainer.settings, "attribution") == 51
 

@@ -21,7 +21,7 @@ from freemcg.models.load import load_attribute, load_black_box
 from freemcg.networks.identity import identity
 from freemcg.networks.source import source
 
-SEARCH = {"budget": 12, "particles": 2, "steps": 4, "refresh": 2, "unpaid": 8, "strength": 0.5}
+SEARCH = {"queries": 12, "particles": 2, "steps": 4, "refresh": 2, "unpaid": 8, "strength": 0.5}
 EACH = 9
 
 
@@ -47,7 +47,7 @@ def start(denoiser, tmp_path):
     images = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png"))
 
     def run(black_box, task="attribution", **settings):
-        settings = {"particles": 12, "queries": 8, "noise": 0.3, "search": SEARCH, **settings}
+        settings = {"particles": 12, "queries": 9, "noise": 0.3, "search": SEARCH, **settings}
         explainer = FreeMCG(black_box, denoiser, **settings)
         return run_job(explainer, images, tmp_path / "out", task=task)
 
@@ -259,7 +259,7 @@ def test_an_edited_file_is_refused_before_the_first_query(denoiser, tmp_path):
     place = tiny.make_place(tmp_path, ("a.png",))
 
     def run():
-        explainer = FreeMCG(load_black_box(f"{place}/mine.py:brighter_right"), denoiser, particles=12, queries=8)
+        explainer = FreeMCG(load_black_box(f"{place}/mine.py:brighter_right"), denoiser, particles=12, queries=9)
         return run_job(explainer, place / "pics", place / "out", task="attribution")
 
     run()
@@ -281,7 +281,7 @@ def comparing(denoiser, tmp_path):
     tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png"))
 
     def run(predict):
-        explainer = FreeMCG(BlackBox(predict), denoiser, particles=12, queries=8)
+        explainer = FreeMCG(BlackBox(predict), denoiser, particles=12, queries=9)
         images = {name: read_image(tmp_path / "pics" / f"{name}.png", channels=1) for name in ("a", "b")}
         return compare(explainer, images, tmp_path / "out", methods=["rise"], steps=4)
 

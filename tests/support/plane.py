@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from freemcg import BlackBox, FreeMCG, SharedSearch
 
 SHAPE = (1, 4, 4)
-SEARCH = SharedSearch(budget=12, particles=3, steps=8, refresh=4, unpaid=16, strength=0.4, guidance=0.3)
+SEARCH = SharedSearch(queries=12, particles=3, steps=8, refresh=4, unpaid=16, strength=0.4, guidance=0.3)
 SEARCH_COST = 4 * 2  # ceil((8 - 1) / 4) gradients of 4 queries, with 1 for the image and 3 for checks beside them
 
 
@@ -27,4 +27,4 @@ class Linear(nn.Module):
 def make(classifier, denoiser, budget=None, **settings) -> FreeMCG:
     """An explainer with small settings."""
     box = classifier if isinstance(classifier, BlackBox) else BlackBox(classifier, budget=budget)
-    return FreeMCG(box, denoiser, **{"particles": 64, "queries": 16, "search": SEARCH, **settings})
+    return FreeMCG(box, denoiser, **{"particles": 64, "queries": 17, "search": SEARCH, **settings})

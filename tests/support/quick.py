@@ -54,8 +54,8 @@ class Asking(FreeMCG):
     """
 
     def __init__(self, black_box: BlackBox) -> None:
-        search = {"budget": COST, "particles": 1, "steps": 2, "unpaid": 2}
-        super().__init__(black_box, DENOISER, particles=COST, queries=COST - 1, search=search)
+        search = {"queries": COST, "particles": 1, "steps": 2, "unpaid": 2}
+        super().__init__(black_box, DENOISER, particles=COST, queries=COST, search=search)
         self.lost: list[bytes] = []
 
     def explain(self, image: Tensor, target: int | str | None = None, **_: object) -> Attribution:

@@ -11,9 +11,9 @@ SIDE = 8
 
 CONFIG = """\
 particles: 12
-queries: 8
+queries: 9
 noise: 0.3
-search: {budget: 12, particles: 2, steps: 4, refresh: 2, unpaid: 8, strength: 0.5}
+search: {queries: 12, particles: 2, steps: 4, refresh: 2, unpaid: 8, strength: 0.5}
 """
 
 MODEL = '''\

@@ -37,15 +37,15 @@ def particles_of(denoiser, image, count):
 # --- until the map is certain enough ---
 
 
-@pytest.mark.parametrize("budget", [3, 20, 33, 34, 49, 100, 129])
+@pytest.mark.parametrize("queries", [3, 20, 33, 34, 49, 100, 129])
 @pytest.mark.parametrize("estimate", ["control_variate", "cross_covariance"])
-def test_a_stream_gives_a_map_after_33_queries_and_16_more_each_up_to_the_budget(
-    classifier, denoiser, image, budget, estimate
+def test_a_stream_gives_a_map_after_33_queries_and_16_more_each_up_to_the_most(
+    classifier, denoiser, image, queries, estimate
 ):
     explainer = make(classifier, denoiser, estimate=estimate)
-    maps = list(explainer.stream(image, tolerance=OUT_OF_REACH, budget=budget))
-    assert costs(maps) == [step for step in STEPS if step < budget] + [budget]
-    assert explainer.black_box.queries == len(classifier.asked) == budget
+    maps = list(explainer.stream(image, tolerance=OUT_OF_REACH, queries=queries))
+    assert costs(maps) == [step for step in STEPS if step < queries] + [queries]
+    assert explainer.black_box.queries == len(classifier.asked) == queries
     assert [each.status for each in maps] == ["complete"] * (len(maps) - 1) + ["budget_exhausted"]
 
 
@@ -77,7 +77,7 @@ def test_a_stream_stops_at_the_first_map_that_is_certain_enough(classifier, deno
 
 
 def test_a_tolerance_of_half_takes_more_queries(classifier, denoiser, image):
-    found = [make(classifier, denoiser).explain(image, tolerance=t, budget=2000).queries for t in (0.5, 0.25, 0.125)]
+    found = [make(classifier, denoiser).explain(image, tolerance=t, queries=2000).queries for t in (0.5, 0.25, 0.125)]
     assert found == sorted(found)
     assert found[0] < found[1] < found[2]
 
@@ -86,7 +86,7 @@ def test_explain_with_a_tolerance_is_the_last_map_of_the_stream(classifier, deno
     explainer = make(classifier, denoiser)
     *_, last = explainer.stream(image, 1, tolerance=0.25)
     wanted = explainer.explain(image, 1, tolerance=0.25)
-    set_before = make(classifier, denoiser, tolerance=0.25, queries=511).explain(image, 1)
+    set_before = make(classifier, denoiser, tolerance=0.25, queries=512).explain(image, 1)
     for each in (wanted, set_before):
         assert (each.queries, each.status) == (last.queries, last.status)
         assert torch.equal(each.values, last.values)
@@ -94,10 +94,10 @@ def test_explain_with_a_tolerance_is_the_last_map_of_the_stream(classifier, deno
 
 
 def test_the_settings_bound_a_stream_where_the_call_does_not(classifier, denoiser, image):
-    explainer = make(classifier, denoiser, tolerance=OUT_OF_REACH, queries=50)
+    explainer = make(classifier, denoiser, tolerance=OUT_OF_REACH, queries=51)
     assert costs(explainer.stream(image)) == [33, 49, 51]
     assert explainer.explain(image).queries == 51
-    assert costs(explainer.stream(image, budget=40)) == [33, 40]
+    assert costs(explainer.stream(image, queries=40)) == [33, 40]
     assert explainer.explain(image, tolerance=100.0).queries == 33
     no_tolerance = make(classifier, denoiser)
     *_, last = no_tolerance.stream(image)
@@ -112,14 +112,14 @@ def test_each_map_of_a_stream_is_what_so_many_queries_at_once_give(classifier, d
     maps = list(make(classifier, denoiser, **settings).stream(image, tolerance=0.2))
     assert len(maps) >= 2
     for each in (maps[0], maps[-1]):
-        wanted = make(classifier, denoiser, queries=each.queries - 1, **settings).explain(image)
+        wanted = make(classifier, denoiser, queries=each.queries, **settings).explain(image)
         torch.testing.assert_close(each.values, wanted.values, rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(each.standard_error, wanted.standard_error, rtol=1e-3, atol=1e-6)
 
 
 def test_a_map_is_as_near_to_that_of_very_many_queries_as_the_tolerance_says(classifier, denoiser, image):
     """Over seeds, the mean squared relative error; it may be a third above, for stopping favours lucky maps."""
-    truth = make(classifier, denoiser, estimate="cross_covariance", queries=6000, seed=99).explain(image, 0).values
+    truth = make(classifier, denoiser, estimate="cross_covariance", queries=6001, seed=99).explain(image, 0).values
     squares, stated = [], []
     for seed in range(12):
         result = make(classifier, denoiser, seed=seed).explain(image, 0, tolerance=0.25)
@@ -141,7 +141,7 @@ def test_no_signal_ends_a_stream_after_the_first_batch(denoiser, image):
 def test_more_particles_are_drawn_where_their_sampling_is_what_is_left(classifier, denoiser, image):
     """A linear score: nothing to correct but the axes that so few particles do not have; and no query is spent."""
     explainer = make(steep(classifier), denoiser, objective="margin", particles=24)
-    fixed = make(steep(classifier), denoiser, objective="margin", particles=24, queries=32).explain(image, 0)
+    fixed = make(steep(classifier), denoiser, objective="margin", particles=24, queries=33).explain(image, 0)
     assert fixed.relative_error > 0.2
     assert fixed.error_parts["sampling"] > 10 * fixed.error_parts["residual"]
     denoiser.unet.batches.clear()
@@ -156,14 +156,14 @@ def test_particles_are_drawn_up_to_16_times_as_many(classifier, denoiser, image)
     explainer = make(steep(classifier), denoiser, objective="margin", particles=24)
     denoiser.check_size(image[None])
     denoiser.unet.batches.clear()
-    result = explainer.explain(image, 0, tolerance=OUT_OF_REACH, budget=50)
+    result = explainer.explain(image, 0, tolerance=OUT_OF_REACH, queries=50)
     assert sum(denoiser.unet.batches) == 16 * 24
     assert result.status == "budget_exhausted"
 
 
 def test_levels_of_noise_take_their_batches_together(classifier, denoiser, image):
     explainer = make(classifier, denoiser, noise=(0.1, 0.2, 0.3))
-    maps = list(explainer.stream(image, tolerance=OUT_OF_REACH, budget=100))
+    maps = list(explainer.stream(image, tolerance=OUT_OF_REACH, queries=100))
     assert costs(maps) == [1 + 3 * 10, 1 + 3 * 10 + 3 * 16, 1 + 3 * 33]
     assert maps[-1].status == "budget_exhausted"
 
@@ -173,7 +173,7 @@ def test_levels_of_noise_take_their_batches_together(classifier, denoiser, image
     [
         ({"tolerance": 0}, "tolerance must be > 0, got 0"),
         ({"tolerance": -0.5}, "tolerance must be > 0, got -0.5"),
-        ({"budget": 2}, "budget must be >= 3, one for the image and two to compare, got 2"),
+        ({"queries": 2}, "queries must be >= 3, got 2"),
         ({"tolerance": 0.1, "target": 3}, "there is no class 3; classes are 0..2"),
     ],
 )
@@ -198,11 +198,11 @@ def test_a_stream_needs_error_bars(classifier, denoiser, image, estimate):
 
 def test_the_forecast_of_queries_is_what_it_takes(classifier, denoiser, image):
     settings = {"estimate": "cross_covariance", "particles": 64}
-    first = make(classifier, denoiser, queries=100, **settings).explain(image, 0)
+    first = make(classifier, denoiser, queries=101, **settings).explain(image, 0)
     assert 0.5 < first.reliability < 0.95
     needed = first.queries_for(0.97)
     assert needed > 150
-    later = make(classifier, denoiser, queries=needed - 1, **settings).explain(image, 0)
+    later = make(classifier, denoiser, queries=needed, **settings).explain(image, 0)
     assert later.reliability == pytest.approx(0.97, abs=0.01)
     assert later.queries_for(later.reliability) == pytest.approx(later.queries, abs=1)
 
@@ -211,13 +211,13 @@ def test_the_forecast_of_queries_is_what_it_takes(classifier, denoiser, image):
 
 
 def test_contrasts_of_all_pairs_are_read_off_the_same_queries(classifier, denoiser, image):
-    explainer = FreeMCG(BlackBox(classifier, num_classes=3), denoiser, particles=64, queries=20)
+    explainer = FreeMCG(BlackBox(classifier, num_classes=3), denoiser, particles=64, queries=21)
     maps = explainer.contrasts(image)
     assert list(maps) == [(0, 1), (0, 2), (1, 2)]
     assert explainer.black_box.queries == len(classifier.asked) == 21
     for (first, second), result in maps.items():
         assert (result.target, result.queries, result.status) == (first, 21, "complete")
-        single = make(classifier, denoiser, objective=between(second), queries=20).explain(image, first)
+        single = make(classifier, denoiser, objective=between(second), queries=21).explain(image, first)
         torch.testing.assert_close(result.values, single.values, rtol=1e-6, atol=1e-9)
         torch.testing.assert_close(result.standard_error, single.standard_error, rtol=1e-6, atol=1e-9)
 
@@ -242,7 +242,7 @@ def test_the_order_of_a_pair_is_its_sign(classifier, denoiser, image, estimate):
 def test_a_contrast_of_linear_scores_is_the_covariance_times_the_difference_of_their_slopes(
     classifier, denoiser, image
 ):
-    maps = make(classifier, denoiser, estimate="cross_covariance", queries=40).contrasts(image, [0, 1, 2])
+    maps = make(classifier, denoiser, estimate="cross_covariance", queries=41).contrasts(image, [0, 1, 2])
     deviations = anomalies(particles_of(denoiser, image, 40))
     for first, second in itertools.combinations(range(3), 2):
         slope = (classifier.weights[:, first] - classifier.weights[:, second]).detach()
@@ -252,7 +252,7 @@ def test_a_contrast_of_linear_scores_is_the_covariance_times_the_difference_of_t
 
 def test_contrasts_go_by_name_and_within_the_budget(classifier, denoiser, image):
     box = BlackBox(classifier, class_names=["cat", "dog", "owl"], budget=10)
-    maps = FreeMCG(box, denoiser, particles=64, queries=20).contrasts(image, ["owl", "cat"])
+    maps = FreeMCG(box, denoiser, particles=64, queries=21).contrasts(image, ["owl", "cat"])
     assert list(maps) == [(2, 0)]
     assert maps[2, 0].status == "budget_exhausted"
     assert len(classifier.asked) == maps[2, 0].queries == 10
@@ -311,7 +311,7 @@ def test_both_models_are_asked_about_the_same_images_as_often(classifier, denois
 
 @pytest.mark.parametrize(
     ("estimate", "queries", "covers"),
-    [("cross_covariance", 40, 40), ("control_variate", 40, 64), ("sigma_points", 40, 64)],
+    [("cross_covariance", 41, 40), ("control_variate", 41, 64), ("sigma_points", 41, 64)],
 )
 def test_the_difference_of_linear_models_is_the_covariance_times_that_of_their_slopes(
     classifier, denoiser, image, other, estimate, queries, covers

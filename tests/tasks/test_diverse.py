@@ -13,7 +13,7 @@ from freemcg.files.images import as_file
 from freemcg.gradient.objective import log_odds
 from freemcg.tasks.shared_search import shared_search
 
-SEARCH = SharedSearch(budget=30, particles=3, steps=8, refresh=4, unpaid=32, strength=0.4, guidance=0.3)
+SEARCH = SharedSearch(queries=30, particles=3, steps=8, refresh=4, unpaid=32, strength=0.4, guidance=0.3)
 
 
 def spread(images):
@@ -32,13 +32,13 @@ def test_each_is_valid_and_all_cost_hardly_more_than_one(explain, classifier, im
     results = explain(seed=seed).counterfactuals(image, n=n)
     asked = list(classifier.asked)
     runner_up = int(classifier(image[None])[0].argsort(descending=True)[1])
-    assert len(results) == n or len(asked) == SEARCH.budget + 2 * n
+    assert len(results) == n or len(asked) == SEARCH.queries + 2 * n
     for result in results:
         assert (result.status, result.decision, result.target) == ("complete", runner_up, runner_up)
         answer = classifier(result.image[None])[0].softmax(0)
         assert answer[runner_up] >= SEARCH.confidence
         assert result.target_probability == pytest.approx(answer[runner_up].item(), abs=1e-5)
-        assert result.queries == len(asked) <= SEARCH.budget + 2 * n
+        assert result.queries == len(asked) <= SEARCH.queries + 2 * n
         assert any(torch.equal(result.image, each) for each in asked)
         assert result.l1 == pytest.approx((result.image - image).abs().mean().item())
         torch.testing.assert_close(as_file(result.path[-1]), result.image)
@@ -80,7 +80,7 @@ def test_fewer_come_back_where_fewer_are_valid(denoiser, image):
     results = explainer.counterfactuals(image, 1, n=6)
     assert 1 <= len(results) < 6
     assert all(result.flipped for result in results)
-    assert explainer.black_box.queries == results[0].queries <= SEARCH.budget + 12
+    assert explainer.black_box.queries == results[0].queries <= SEARCH.queries + 12
 
 
 def test_where_none_is_valid_the_best_attempt_comes_back_alone(denoiser, image):
@@ -88,7 +88,7 @@ def test_where_none_is_valid_the_best_attempt_comes_back_alone(denoiser, image):
     explainer = make(unreachable, denoiser, search=SEARCH)
     (result,) = explainer.counterfactuals(image, n=3)
     assert (result.status, result.flipped) == ("not_flipped", False)
-    assert explainer.black_box.queries == result.queries <= SEARCH.budget + 6
+    assert explainer.black_box.queries == result.queries <= SEARCH.queries + 6
 
 
 @pytest.mark.parametrize("budget", [1, 5, 20, 30, 36, 60])
@@ -97,7 +97,7 @@ def test_the_budget_of_the_black_box_is_never_passed(explain, classifier, image,
     assert len(classifier.asked) == results[0].queries <= budget
     assert 1 <= len(results) <= 3
     assert all(result.flipped for result in results) or [each.status for each in results] == ["budget_exhausted"]
-    if budget >= SEARCH.budget + 2 * 3:
+    if budget >= SEARCH.queries + 2 * 3:
         assert len(results) == 3
 
 

@@ -22,7 +22,7 @@ from freemcg.tasks.counterfactual import RUNNER_UP_QUERIES, search_counterfactua
 GREY = torch.full(SHAPE, 102 / 255)
 LABEL_SEARCH = SEARCHES_BY_SCORES["label"]
 NORMAL = torch.distributions.Normal(0.0, 1.0)
-SMALL = {"budget": 90, "particles": 4, "steps": 8, "refresh": 4, "guidance": 0.3}
+SMALL = {"queries": 90, "particles": 4, "steps": 8, "refresh": 4, "guidance": 0.3}
 
 
 class Labels:
@@ -47,10 +47,10 @@ class Labels:
 def test_a_search_on_partial_answers_has_defaults_of_its_own(denoiser):
     for search in (None, {}, {"method": "shared"}):
         assert FreeMCG(Labels().box, denoiser, search=search).settings.search == SharedSearch(**LABEL_SEARCH)
-    given = FreeMCG(Labels().box, denoiser, search={"budget": 77, "copies": 0}).settings.search
-    assert given == SharedSearch(**{**LABEL_SEARCH, "budget": 77, "copies": 0})
+    given = FreeMCG(Labels().box, denoiser, search={"queries": 77, "copies": 0}).settings.search
+    assert given == SharedSearch(**{**LABEL_SEARCH, "queries": 77, "copies": 0})
     top = BlackBox(Labels(), "top_k", num_classes=9)
-    assert FreeMCG(top, denoiser, search={"steps": 12}).settings.search == SharedSearch(budget=100, steps=12)
+    assert FreeMCG(top, denoiser, search={"steps": 12}).settings.search == SharedSearch(queries=100, steps=12)
     scores = BlackBox(lambda images: images.flatten(1)[:, :3])
     assert FreeMCG(scores, denoiser).settings.search == SharedSearch()
 
@@ -67,14 +67,14 @@ def test_an_attribution_of_labels_is_by_cross_covariance(denoiser):
     assert FreeMCG(Labels().box, denoiser, estimate="control_variate").settings.estimate == "control_variate"
 
 
-@pytest.mark.parametrize("budget", [20, 50, 90, 200, 1000])
+@pytest.mark.parametrize("queries", [20, 50, 90, 200, 1000])
 @pytest.mark.parametrize("particles", [1, 8, 40])
 @pytest.mark.parametrize("copies", [1, 8])
-def test_copies_are_paid_from_the_same_budget(budget, particles, copies):
-    search = SharedSearch(budget=budget, particles=particles, copies=copies)
+def test_copies_are_paid_from_the_same_queries(queries, particles, copies):
+    search = SharedSearch(queries=queries, particles=particles, copies=copies)
     spent = 1 + search.gradients * search.queries_per_gradient + search.checks
-    assert spent <= budget
-    least = min(particles * (1 + copies), budget // 3)
+    assert spent <= queries
+    least = min(particles * (1 + copies), queries // 3)
     assert least <= search.checks <= (particles + 1) * (1 + copies)
 
 
@@ -173,7 +173,7 @@ def test_checks_and_budgets_bound_the_copies_too(even, checks, asks, by_box):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_counterfactual_is_found_from_labels_alone_within_the_budget(denoiser, image, seed):
+def test_a_counterfactual_is_found_from_labels_alone_within_its_queries(denoiser, image, seed):
     labels = Labels()
     decision = int(labels(image[None]))
     for target in range(3):
@@ -242,14 +242,14 @@ def test_a_runner_up_is_told_by_what_was_answered_before_retries_ended_the_budge
     assert (box.queries == 33) == (told is None)  # without a target, nothing more is asked
 
 
-def test_a_budget_too_small_for_a_runner_up_is_refused(denoiser, image):
+def test_a_search_too_small_for_a_runner_up_is_refused(denoiser, image):
     labels = Labels()
     message = re.escape(
-        "search.budget of 40 is too small to look for a runner-up first, which takes 32 queries where only labels are "
+        "search.queries of 40 is too small to look for a runner-up first, which takes 32 of them where only labels are "
         "answered; raise it, or name the target"
     )
     with pytest.raises(ValueError, match=f"^{message}$"):
-        FreeMCG(labels.box, denoiser, search={"budget": 40}).counterfactual(image)
+        FreeMCG(labels.box, denoiser, search={"queries": 40}).counterfactual(image)
     assert labels.asked == []
 
 

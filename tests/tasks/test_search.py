@@ -53,14 +53,14 @@ def test_the_model_of_the_answers_is_exact_for_a_linear_score(denoiser, black_bo
     torch.testing.assert_close(model(others.flatten(1)), log_odds(black_box(others), 0), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("budget", [17, 18, 31, 50, 77, 200])
+@pytest.mark.parametrize("queries", [17, 18, 31, 50, 77, 200])
 @pytest.mark.parametrize("particles", [1, 3, 12])
-def test_a_search_asks_what_its_budget_leaves_for_gradients(denoiser, black_box, budget, particles):
-    search = SharedSearch(budget=budget, particles=particles, steps=7, refresh=3, unpaid=40)
+def test_a_search_asks_what_its_queries_leave_for_gradients(denoiser, black_box, queries, particles):
+    search = SharedSearch(queries=queries, particles=particles, steps=7, refresh=3, unpaid=40)
     found = shared_search(black_box, denoiser, torch.full(SHAPE, 0.5), 0, log_odds, search, seed=0)
     assert search.gradients == 2
     wanted = 2 * search.queries_per_gradient
-    assert black_box.queries <= wanted <= budget - 2
+    assert black_box.queries <= wanted <= queries - 2
     if search.queries_per_gradient <= 16:  # there are hardly more axes, of 16 pixels
         assert black_box.queries == wanted
     assert len(found.images) == len(found.likely) == found.paths.shape[1] == particles + 1
@@ -81,7 +81,7 @@ def test_candidates_are_likely_where_the_model_has_them_decided_as_the_target(de
 @pytest.mark.parametrize("left", [0, 5, 13])
 def test_a_search_whose_budget_ends_goes_on_without_guidance_and_says_so(denoiser, black_box, left):
     black_box.budget = left
-    search = SharedSearch(budget=30, particles=3, steps=7, refresh=2, unpaid=40)
+    search = SharedSearch(queries=30, particles=3, steps=7, refresh=2, unpaid=40)
     found = shared_search(black_box, denoiser, torch.full(SHAPE, 0.5), 0, log_odds, search, seed=0)
     assert search.queries_per_gradient == 8
     assert black_box.queries == 8 * (left // 8)
@@ -94,7 +94,7 @@ def test_a_particle_predicted_to_have_arrived_is_not_guided(denoiser, black_box)
     image = torch.full(SHAPE, 0.5)
 
     def found(**settings) -> torch.Tensor:
-        search = SharedSearch(particles=3, steps=6, budget=8, unpaid=16, spread=1, strength=0.5, **settings)
+        search = SharedSearch(particles=3, steps=6, queries=8, unpaid=16, spread=1, strength=0.5, **settings)
         return shared_search(black_box, denoiser, image, 0, log_odds, search, seed=0).images
 
     unguided = found(guidance=0.0)
@@ -108,7 +108,7 @@ def test_particles_are_guided_harder_one_after_the_other(denoiser, black_box):
     image = torch.full(SHAPE, 0.5)
 
     def rises(spread) -> torch.Tensor:
-        fixed = {"particles": 3, "steps": 2, "budget": 12, "unpaid": 16, "proximity": 0, "eta": 0}
+        fixed = {"particles": 3, "steps": 2, "queries": 12, "unpaid": 16, "proximity": 0, "eta": 0}
         search = SharedSearch(guidance=0.2, spread=spread, **fixed)
         found = [
             shared_search(black_box, denoiser, image, 0, log_odds, search.model_copy(update=change), seed=0).images[:3]
