@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from freemcg.version import __version__
-
 if TYPE_CHECKING:
     from freemcg.blackbox import BlackBox, QueryBudgetExceeded
     from freemcg.diffusion.denoiser import Denoiser
@@ -14,6 +12,7 @@ if TYPE_CHECKING:
     from freemcg.models.bundle import Bundle, load_bundle
     from freemcg.results import Attribution, Counterfactual
     from freemcg.settings import PaperSearch, Settings, SharedSearch
+    from freemcg.version import __version__
 
 __all__ = [
     "Attribution",
@@ -42,6 +41,7 @@ _HOMES = {
     "Settings": "settings",
     "SharedSearch": "settings",
     "load_bundle": "models.bundle",
+    "__version__": "version",
 }
 
 

@@ -29,7 +29,6 @@ from freemcg.messages.errors import (
     status_of,
 )
 from freemcg.messages.terminal import say
-from freemcg.version import __version__
 
 app = typer.Typer(
     name="freemcg",
@@ -100,6 +99,8 @@ def _start(
     knows what a realistic image is. The classifier is only queried, image by image, and every query is counted.
     """
     if version:
+        from freemcg.version import __version__
+
         say(f"freemcg {__version__}")
     elif context.invoked_subcommand is None:
         typer.echo(context.get_help())
