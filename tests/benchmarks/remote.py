@@ -151,10 +151,11 @@ def _kills(count: int, queries: int, seed: int, concurrency: int) -> None:
     moments = random.Random(seed)
     with misbehaving_server.running() as server, tempfile.TemporaryDirectory() as folder:
         url, path = server.url("kills", "wait=0.02"), Path(folder) / "answers.sqlite"
-        killed = 0
+        killed, lost = 0, []
         while killed < count:
             command = [sys.executable, asking.__file__, url, str(path), str(queries), str(concurrency)]
-            before = len(server.log("kills"))
+            before, began = len(server.log("kills")), time.monotonic()
+            kept = _kept(path)
             with subprocess.Popen(command) as process:
                 stop = before + moments.randint(1, max(1, queries // 4 // count))
                 while len(server.log("kills")) < stop and process.poll() is None:
@@ -163,14 +164,29 @@ def _kills(count: int, queries: int, seed: int, concurrency: int) -> None:
                     break
                 process.kill()
                 killed += 1
-        time.sleep(0.2)
+                came, went = _came_and_went(server, began, time.monotonic())
+                lost.append((came - went, went - (_kept(path) - kept)))
         black_box = asking.asking(url, QueryCache(path), concurrency=1)
         answers = black_box(asking.pictures(queries))
         same = torch.equal(answers, asking.asking(server.url("undisturbed", "ok"))(asking.pictures(queries)))
         paid = sum(len(levels) for _, _, levels, _, _ in server.log("kills"))
     each, most = (paid - queries) / max(killed, 1), 4 * concurrency
+    under_way, answered = (sum(each) / max(killed, 1) for each in zip(*lost, strict=True))
     print(f"requests of 4, {concurrency} at a time, killed {killed} times: {paid} queries paid for {queries},")
-    print(f"{each:.2f} a kill (wanted: at most {most}); the answers are {'the same' if same else 'NOT THE SAME'}")
+    print(f"{each:.2f} a kill (wanted: at most {most}); {under_way:.2f} images were under way at the server,")
+    print(f"{answered:.2f} answered and not kept; the answers are {'the same' if same else 'NOT THE SAME'}")
+
+
+def _kept(path: Path) -> int:
+    return sum(each.answers for each in QueryCache(path).models())
+
+
+def _came_and_went(server: misbehaving_server.Running, began: float, ended: float) -> tuple[int, int]:
+    """Images that the server was sent between two moments, and those that it answered; waits for what is under way."""
+    time.sleep(0.2)
+    came = sum(len(levels) for seconds, _, levels, _, _ in server.log("kills") if began < seconds < ended)
+    went = sum(images for seconds, images in server.told("kills", "replies") if began < seconds < ended)
+    return came, went
 
 
 if __name__ == "__main__":

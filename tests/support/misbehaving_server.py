@@ -5,7 +5,8 @@
 `POST /NAME/STEP+STEP+...` takes the k-th step for the k-th request under that name, the last step from then on. What
 is sent is images in any form; what is answered, where a step lets it, is a row of probabilities an image,
 `(v, 100, 300 - v) / 400` for the grey level `v` of its first pixel: so an answer tells which image it is for.
-`GET /NAME/log` tells what came in: `[[seconds, client port, [v, ...], step, headers], ...]`.
+`GET /NAME/log` tells what came in: `[[seconds, client port, [v, ...], step, headers], ...]`, and `GET /NAME/replies`
+what went out: `[[seconds, images], ...]`.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        self.reply(json.dumps(self.server.logs.get(self.path.split("/")[1], [])))
+        _, name, which = self.path.split("/")
+        self.reply(json.dumps({"log": self.server.logs, "replies": self.server.replies}[which].get(name, [])))
 
     def do_POST(self):
         _, name, script = self.path.split("?")[0].split("/")[:3]
@@ -93,6 +95,8 @@ class Handler(BaseHTTPRequestHandler):
             log.append([time.monotonic(), self.client_address[1], levels, step, dict(self.headers)])
         step, _, argument = step.partition("=")
         getattr(self, "step_" + step)([probabilities(level) for level in levels], argument)
+        with self.server.lock:
+            self.server.replies.setdefault(name, []).append([time.monotonic(), len(levels)])
 
     def step_ok(self, rows, argument):
         self.reply(json.dumps({"probabilities": rows}))
@@ -236,7 +240,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.logs, self.lock = {}, threading.Lock()
+        self.logs, self.replies, self.lock = {}, {}, threading.Lock()
 
     def shutdown_request(self, request):
         request.close()  # with a reset where one was asked for
@@ -256,7 +260,10 @@ class Running:
         return f"http://127.0.0.1:{self.port}/{name}/{script}"
 
     def log(self, name):
-        with urlopen(f"http://127.0.0.1:{self.port}/{name}/log") as answer:
+        return self.told(name, "log")
+
+    def told(self, name, what):
+        with urlopen(f"http://127.0.0.1:{self.port}/{name}/{what}") as answer:
             return json.load(answer)
 
 
