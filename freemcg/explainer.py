@@ -293,4 +293,4 @@ class FreeMCG:
 
 
 def _finished(result: Result, image: Tensor, record: dict[str, Any], **more: Any) -> Result:
-    return replace(result.to(image.device), record={**record, **more})
+    return replace(result.to(image.device), record={**record, **result.record, **more})

@@ -97,7 +97,8 @@ class Attribution(Stored):
             (the image, queried again, got another answer).
         queries: the images that it queried, including those answered from the cache.
         seconds: the time that it took.
-        record: what made it: settings, seed, identities, versions.
+        record: what made it: settings, seed, identities, versions; and the `disagreement` of the answers to the image,
+            where the model did not repeat itself.
         error_parts: the parts of the squared error, the fields of `freemcg.ensemble.ErrorParts`; `None` if the estimate
             cannot tell them.
     """
@@ -193,7 +194,8 @@ class Counterfactual(Stored):
         status: `complete`, `not_flipped`, `no_signal`, `budget_exhausted`, `already_target` or `model_changed`.
         queries: the images that it queried, including those answered from the cache.
         seconds: the time that it took.
-        record: what made it: settings, seed, identities, versions.
+        record: what made it: settings, seed, identities, versions; and the `disagreement` of the answers to the image,
+            where the model did not repeat itself.
     """
 
     image: Tensor

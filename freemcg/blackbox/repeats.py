@@ -39,6 +39,11 @@ class Repeats:
         return self.disagreement <= SAME
 
     @property
+    def noted(self) -> dict[str, float]:
+        """What a result records of them: the disagreement, where there is one."""
+        return {} if self.alike else {"disagreement": self.disagreement}
+
+    @property
     def changed(self) -> bool:
         """Whether the later answers differ from the first by more than they differ from one another.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from freemcg.blackbox.scores import VALUE
 from freemcg.jobs.items import RECORD, Item
 from freemcg.jobs.plan import Task
 from freemcg.jobs.spending import Spending
@@ -50,6 +51,21 @@ def _advise(rows: list[dict[str, Any]], task: Task) -> None:
         say(
             f"model_changed: {changed} of {len(rows)}; asked about the image once more, the model answered otherwise. "
             "Delete their folders and any cache, and start again",
+            err=True,
+        )
+
+
+def say_disagreement(items: Sequence[Item]) -> None:
+    """Say how far answers to one image differed, where a model that is taken for the same did not repeat itself."""
+    noted = [json.loads((item.folder / RECORD).read_text()) for item in items]
+    found = [each["record"] for each in noted if each["status"] != MODEL_CHANGED and "disagreement" in each["record"]]
+    if found:
+        most = max(each["disagreement"] for each in found)
+        unit = "of the value" if found[0]["scores"] == VALUE else "in a probability"
+        say(
+            f"disagreement: {len(found)} of {len(noted)}; asked about the same image again, the model answered "
+            f"otherwise, by up to {most:.2g} {unit}. Noise is in the error bars; if its classes come in another order "
+            "each time, let it name them (means: labels)",
             err=True,
         )
 

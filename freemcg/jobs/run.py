@@ -26,7 +26,7 @@ from freemcg.jobs.made_with import check_made_with, digest_of_settings, job_sett
 from freemcg.jobs.one import draw_missing, explain
 from freemcg.jobs.plan import Task
 from freemcg.jobs.processes import check_one_counts, together
-from freemcg.jobs.report import report, rows_of, say_what_is_left
+from freemcg.jobs.report import report, rows_of, say_disagreement, say_what_is_left
 from freemcg.jobs.spending import Spending
 from freemcg.jobs.unchanged import check_unchanged, oldest_answer
 from freemcg.messages.errors import (
@@ -123,5 +123,6 @@ def run_job(
     spent, rows = spending.total(), rows_of(explained)
     if state.is_main_process:
         report(rows, out, task, spending, spent)
+        say_disagreement(explained)
         say_what_is_left(items, len(explained), len(unreadable))
     return rows

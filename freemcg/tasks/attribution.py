@@ -137,8 +137,9 @@ def difference_map(
     survey = Survey(denoiser, image, settings)
     short = _ask(survey, both, settings.queries - 1, black_box, other)
     result = question.answered(survey, less, short=short, repeats=question.again(black_box))
-    changed = ask_again(other, image, theirs[0], since=before).changed
-    return replace(result, status=MODEL_CHANGED) if changed else result
+    again = ask_again(other, image, theirs[0], since=before)
+    noted = max(result.record, again.noted, key=lambda each: each.get("disagreement", 0.0))
+    return replace(result, record=noted, status=MODEL_CHANGED if again.changed else result.status)
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class _Question:
             status=MODEL_CHANGED if repeats is not None and repeats.changed else status,
             queries=1 + survey.queries + (0 if repeats is None else repeats.queries),
             seconds=time.monotonic() - self.began,
-            record={},
+            record={} if repeats is None else repeats.noted,
             error_parts=None if parts is None else asdict(parts),
         )
 

@@ -187,7 +187,7 @@ def search_counterfactuals(
             status=MODEL_CHANGED if again.changed else answer.status,
             queries=queries,
             seconds=seconds,
-            record={},
+            record=again.noted,
         )
         for answer, error in zip(answers, errors[1:], strict=True)
     ]

@@ -151,6 +151,25 @@ def test_a_job_that_is_killed_goes_on_and_answers_as_one_that_was_not(server, pl
         assert torch.equal(one.standard_error, other.standard_error)
 
 
+@pytest.mark.parametrize("task", ["attribute", "counterfactual"])
+def test_a_server_whose_classes_come_in_another_order_each_time_is_told_with_the_size(
+    server, place, explain, capsys, task
+):
+    model = describe(place, server, f"permuted-{task}", "permuted")
+    assert explain(model=model, task=task) == 0
+    same = [each["record"] for each in records(place) if each["status"] != "model_changed"]
+    found = [each["disagreement"] for each in same if "disagreement" in each]
+    assert found  # one repeat may come in the order of the first answer
+    assert min(found) > 0.1
+    said = (
+        f"disagreement: {len(found)} of 2; asked about the same image again, the model answered otherwise, by up to "
+        f"{max(found):.2g} in a probability. Noise is in the error bars; if its classes come in another order each "
+        "time, let it name them (means: labels)\n"
+    )
+    assert said in capsys.readouterr().err
+    assert main(["replay", "out"]) == 0
+
+
 ENDS = {
     "once": ([signal.SIGINT], 130, "interrupted"),
     "twice": ([signal.SIGINT, signal.SIGINT], 130, "interrupted"),

@@ -19,7 +19,7 @@ class Changing:
 
     def __init__(self, at=10**9, by=0.05, noise=0.0):
         self.inner, self.at, self.by, self.noise = Linear(), at, by, noise
-        self.asked = []
+        self.asked, self.answered = [], []
         self.generator = torch.Generator().manual_seed(1)
 
     def __call__(self, images):
@@ -29,6 +29,7 @@ class Changing:
             noise = self.noise * torch.randn(3, generator=self.generator)
             rows.append(logits + noise + torch.tensor([shift, 0, 0]))
         self.asked += list(images)
+        self.answered += rows
         return torch.stack(rows)
 
 
@@ -152,6 +153,21 @@ def test_a_model_that_does_not_repeat_is_not_taken_for_one_that_changed(denoiser
     result = explainer(model, denoiser).explain(image)
     assert (result.status, result.queries) == ("complete", 1 + 16 + MOST_REPEATS)
     assert explainer(Changing(9, by=12.0, noise=0.1), denoiser).explain(image).status == "model_changed"
+
+
+@pytest.mark.parametrize("task", ["explain", "counterfactual", "difference"])
+def test_the_size_of_a_disagreement_is_in_the_record(denoiser, image, task):
+    found = explainer(Changing(noise=0.3), denoiser)
+    if task == "difference":
+        result = found.difference(BlackBox(Changing(), may_change=True), image)
+    else:
+        result = getattr(found, task)(image)
+    again = torch.stack(found.black_box.predict.answered[-MOST_REPEATS:]).softmax(dim=1)
+    answers = torch.cat([found.black_box.predict.answered[0].softmax(dim=0)[None], again])
+    spread = float((answers.amax(dim=0) - answers.amin(dim=0)).max())
+    assert result.record["disagreement"] == pytest.approx(spread, rel=1e-4)
+    assert spread > 0.01
+    assert "disagreement" not in explainer(Changing(), denoiser).explain(image).record
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1, 0.3, 1.0])

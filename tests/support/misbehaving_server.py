@@ -172,6 +172,12 @@ class Handler(BaseHTTPRequestHandler):
         """What another model answers."""
         self.step_ok([row[::-1] for row in rows], "")
 
+    def step_permuted(self, rows, argument):
+        """The classes in another order every time, and nothing to tell which is which."""
+        _, name, _ = self.path.split("/")
+        order = random.Random(len(self.server.logs[name])).sample(range(3), 3)
+        self.step_ok([[row[index] for index in order] for row in rows], "")
+
     def step_shuffled(self, rows, argument):
         """Labels with scores, in another order every time."""
         labelled = [[{"label": n, "score": s} for n, s in zip(NAMES, row, strict=True)] for row in rows]
