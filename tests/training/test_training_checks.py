@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 from accelerate import Accelerator
-from test_jobs import free_port
+from ports import free_port
 from test_training import TINY_UNET
 from torch import nn
 
