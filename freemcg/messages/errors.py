@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
+from importlib import import_module
+from typing import Any
 
 from freemcg.messages.origin import is_ours, is_the_users
 from freemcg.messages.terminal import printable
@@ -39,6 +41,21 @@ class InvalidType(Refusal, TypeError):
 
 class MissingExtra(Refusal, ModuleNotFoundError):
     """A package is not installed; the message names the extra that brings it."""
+
+
+def require(module: str, what: str, extra: str) -> Any:
+    """Import a module that comes with an extra.
+
+    Args:
+        what: the beginning of the sentence that refuses, such as `"ONNX files need"`.
+
+    Raises:
+        ModuleNotFoundError: it is not installed; the sentence names the extra.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"{what} {error.name}, which is not installed: pip install 'freemcg[{extra}]'") from error
 
 
 class FailedElsewhere(RuntimeError):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from freemcg.messages.errors import MissingExtra
+from freemcg.messages.errors import require
 
 CLASS_NAMES = tuple(str(digit) for digit in range(10))
 TEST_SHARE = 0.25
@@ -43,15 +43,11 @@ def load_scans(split: str) -> tuple[Tensor, Tensor]:
     Raises:
         ModuleNotFoundError: scikit-learn, which holds the scans, is not installed.
     """
-    try:
-        from sklearn.datasets import load_digits  # noqa: PLC0415  (an optional dependency)
-        from sklearn.model_selection import train_test_split  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            "the digits' scans come with scikit-learn, which is not installed: pip install 'freemcg[digits]'"
-        ) from error
-    data = load_digits()
-    order = train_test_split(
+    datasets, selection = (
+        require(name, "the digits' scans need", "digits") for name in ("sklearn.datasets", "sklearn.model_selection")
+    )
+    data = datasets.load_digits()
+    order = selection.train_test_split(
         range(len(data.target)), test_size=TEST_SHARE, random_state=SPLIT_SEED, stratify=data.target
     )[0 if split == "train" else 1]
     scans = torch.from_numpy(data.images[order]).to(torch.uint8)

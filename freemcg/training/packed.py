@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from freemcg.files.images import decode_bytes
-from freemcg.messages.errors import InvalidValue, MissingExtra
+from freemcg.messages.errors import InvalidValue, require
 
 ARRAY_NAMES = (("train_images", "train_labels"), ("images", "labels"))
 
@@ -53,13 +53,7 @@ def open_packed(path: Path) -> Pictures:
 
 
 def _open_parquet(path: Path) -> Pictures:
-    try:
-        import pyarrow as arrow  # noqa: PLC0415  (an optional dependency)
-        from pyarrow import parquet  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"{path} is read with pyarrow, which is not installed: pip install 'freemcg[parquet]'"
-        ) from error
+    arrow, parquet = (require(name, f"{path} is read with", "parquet") for name in ("pyarrow", "pyarrow.parquet"))
     try:
         file = parquet.ParquetFile(path)
     except (arrow.ArrowInvalid, OSError) as error:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freemcg.blackbox.box import BlackBox
-from freemcg.messages.errors import InvalidValue, MissingExtra
+from freemcg.messages.errors import InvalidValue, require
 
 RESAMPLING = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}
 GREY_LEVELS = 255
@@ -115,12 +115,7 @@ def load_huggingface(
         FileNotFoundError: there is no such folder or repository, or it lacks a file.
         ValueError: the head of the model has no weights, or its image processor takes other steps.
     """
-    try:
-        import transformers  # noqa: PLC0415  (an extra)
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"Hugging Face classifiers need {error.name}, which is not installed: pip install 'freemcg[huggingface]'"
-        ) from error
+    transformers = require("transformers", "Hugging Face classifiers need", "huggingface")
     name = str(name)
     if not Path(name).is_dir() and (name.count("/") > 1 or name.startswith((".", "/", "~"))):
         raise FileNotFoundError(f"there is no folder {name}")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from freemcg.blackbox.box import BlackBox
 from freemcg.blackbox.scores import MULTI_LABEL, ONE_NUMBER, VALUE
-from freemcg.messages.errors import InvalidValue, MissingExtra
+from freemcg.messages.errors import InvalidValue, require
 
 DATATYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -169,13 +169,7 @@ def load_onnx(
 
 def _read(path: Path) -> tuple[Any, Any]:
     """The graph of a file, and a session that runs it."""
-    try:
-        import onnx  # noqa: PLC0415  (an extra)
-        import onnxruntime  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"ONNX files need {error.name}, which is not installed: pip install 'freemcg[onnx]'"
-        ) from error
+    onnx, onnxruntime = (require(name, "ONNX files need", "onnx") for name in ("onnx", "onnxruntime"))
     able = onnxruntime.get_available_providers()
     providers = [each for each in ("CUDAExecutionProvider", "CPUExecutionProvider") if each in able]
     try:

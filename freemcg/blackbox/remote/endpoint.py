@@ -33,7 +33,7 @@ from freemcg.blackbox.remote.replies import (
 )
 from freemcg.blackbox.remote.transport import Reply, Transport
 from freemcg.blackbox.scores import TWO_CLASSES, VALUE
-from freemcg.messages.errors import InvalidValue, MissingExtra
+from freemcg.messages.errors import InvalidValue, require
 
 HOLDS_A_SECRET = re.compile(f"auth|cookie|key|token|{NAMES_A_SECRET.pattern}", re.IGNORECASE)
 PREPARED_AT_ONCE = 512
@@ -247,12 +247,7 @@ def _has_rows(found: Any) -> bool:
 
 
 def _compiled(expression: str) -> Any:
-    try:
-        import jmespath  # noqa: PLC0415  (an extra)
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"an endpoint's answer needs {error.name}, which is not installed: pip install 'freemcg[http]'"
-        ) from error
+    jmespath = require("jmespath", "an endpoint's answer needs", "http")
     try:
         return jmespath.compile(expression).search
     except jmespath.exceptions.JMESPathError:

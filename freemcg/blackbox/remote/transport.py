@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +18,7 @@ from freemcg.blackbox.asking import Charge
 from freemcg.blackbox.remote.logs import HiddenInLogs, close_client
 from freemcg.blackbox.remote.side_by_side import side_by_side
 from freemcg.blackbox.remote.waiting import Gate, retry_after, sleep
-from freemcg.messages.errors import InvalidValue, MissingExtra
+from freemcg.messages.errors import InvalidValue, require
 
 PAYLOAD_TOO_LARGE, TOO_MANY_REQUESTS, GATEWAY_TIMEOUT = 413, 429, 504
 LONGEST_BACKOFF = 30.0
@@ -90,7 +89,7 @@ class Transport:
         for name, number in {"timeout": timeout, "requests_per_second": requests_per_second}.items():
             if number is not None and not number > 0:
                 raise InvalidValue(f"{name} must be > 0, got {number}")
-        self._httpx2 = _import_httpx2()
+        self._httpx2 = require("httpx2", "a model behind an address needs", "http")
         limits = self._httpx2.Limits(
             max_connections=concurrency, max_keepalive_connections=concurrency, keepalive_expiry=30
         )
@@ -271,13 +270,3 @@ class Transport:
 
 class _TooLarge(Exception):
     pass
-
-
-def _import_httpx2() -> ModuleType:
-    try:
-        import httpx2  # noqa: PLC0415  (an extra)
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"a model behind an address needs {error.name}, which is not installed: pip install 'freemcg[http]'"
-        ) from error
-    return httpx2
