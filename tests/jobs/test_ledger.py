@@ -17,25 +17,28 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 
 import pytest
 import torch
 from faults import OF_FILES, OF_FOLDERS, Faults, Killed, answers_in, damage
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from PIL import Image
 from quick import BATCH, COST, NAMES, Asking, Model, draw_picture
 
 from freemcg import Attribution, BlackBox, Counterfactual, QueryBudgetExceeded
 from freemcg.blackbox import QueryCache, Receipt
+from freemcg.jobs.items import RECEIPT, RECORD, RESULT
 from freemcg.jobs.run import run_job
 from freemcg.messages.errors import REFUSED, InvalidValue, sentence_of, status_of
 from freemcg.results import load_result
 
 MORE = os.environ.get("FREEMCG_HISTORIES")
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+SEED = st.binary(min_size=8, max_size=8)
 POINTS = 90  # more than a start of two pictures comes to
 IMAGE = SimpleNamespace(savefig=lambda path, **_: Image.new("L", (2, 2)).save(path, format="PNG"))
 
@@ -98,18 +101,20 @@ class Histories(RuleBasedStateMachine):
         self.versions: dict[str, int] = {}
         self.damaged: set[str] = set()
         self.paid, self.excused = Counter[bytes](), Counter[bytes]()
-        self.settled, self.begun_by = False, None
+        self.starts, self.settled, self.begun_by = 0, False, None
 
     @initialize(
         task=st.sampled_from(["attribution", "counterfactual"]),
         pictures=st.integers(1, 2),
         kept=st.sampled_from(["out/answers.sqlite", "mine.sqlite", None]),
+        seed=SEED,
     )
-    def begin(self, task, pictures, kept):
-        self.task, self.model = task, "one"
+    def begin(self, task, pictures, kept, seed):
+        self.task, self.model, self.seed = task, "one", seed
         self.kept = None if kept is None else self.root / kept
         for name in NAMES[-pictures:]:
             self._draw(name, 0)
+        self._start_somehow(Random(seed))
 
     def _draw(self, name, version):
         self.settled, self.versions[name] = False, version
@@ -124,6 +129,7 @@ class Histories(RuleBasedStateMachine):
 
     def _start(self, faults, budget=None):
         found = start(self.root, self.task, self.model, self.kept, faults, budget)
+        self.starts += 1
         assert not (self.settled and found.batches)
         self.paid.update(key for batch in found.batches for key in batch)
         if self.kept is None:
@@ -158,60 +164,75 @@ class Histories(RuleBasedStateMachine):
             return False
         return True
 
-    @rule(point=st.integers(1, POINTS))
-    def start_that_is_killed(self, point):
-        found = self._start(Faults(self.root, "kill", point))
-        assert self._obeyed(found) or found.error is None or isinstance(found.error, Killed)
+    @rule(seed=SEED)
+    def go_on(self, seed):
+        """What happens between two starts, and a start; drawn evenly, which hypothesis would not do."""
+        chance = Random(self.seed + seed + bytes([self.starts]))
+        for _ in range(chance.randint(0, 2)):
+            if self.out.is_dir() and chance.random() < 0.75:
+                self._damage(chance)
+            elif chance.random() < 0.5:
+                self._edit(chance.choice(sorted(self.versions)))
+            else:
+                self._change_the_model()
+        self._start_somehow(chance)
 
-    @rule(point=st.integers(1, POINTS))
-    def start_on_a_disk_that_fills(self, point):
-        found = self._start(Faults(self.root, "full", point))
-        if found.error is not None and not self._obeyed(found):
-            assert status_of(found.error) == REFUSED
-            assert str(self.root) in sentence_of(found.error)
-            assert "free space on its disk" in sentence_of(found.error)
+    def _start_somehow(self, chance):
+        kind, point = chance.choice(["kill", "kill", "full", "budget", "none"]), int(POINTS ** chance.random() ** 0.5)
+        note(f"start: {kind}, {point}")
+        if kind in ("kill", "full"):
+            self._start_that_fails(Faults(self.root, kind, point))
+        elif kind == "budget":
+            self._start_with(chance.randint(0, 2 * COST))
+        else:
+            self._start_whole()
 
-    @rule(budget=st.integers(0, 2 * COST))
-    def start_with_a_budget(self, budget):
+    def _start_that_fails(self, faults):
+        found = self._start(faults)
+        if found.error is None or isinstance(found.error, Killed) or self._obeyed(found):
+            return
+        assert faults.kind == "full"
+        assert status_of(found.error) == REFUSED
+        assert str(self.root) in sentence_of(found.error)
+        assert "free space on its disk" in sentence_of(found.error)
+
+    def _start_with(self, budget):
         found = self._start(Faults(self.root), budget)
-        assert self._obeyed(found) or found.error is None or isinstance(found.error, QueryBudgetExceeded)
+        assert found.error is None or isinstance(found.error, QueryBudgetExceeded) or self._obeyed(found)
         assert sum(map(len, found.batches)) <= budget
 
-    @rule()
-    def start(self):
+    def _start_whole(self):
         while self._obeyed(found := self._start(Faults(self.root))):
             pass
         assert found.error is None
         self._check(found.rows)
         self.settled = True
 
-    @rule(data=st.data())
-    def edit(self, data):
-        name = data.draw(st.sampled_from(sorted(self.versions)))
+    def _edit(self, name):
+        note(f"edit {name}")
         self._draw(name, 1 - self.versions[name])
         if self.kept is None:
             self._excuse(self._keys(name))
 
-    @rule()
-    def change_the_model(self):
+    def _change_the_model(self):
+        note("change the model")
         self.settled, self.model = False, "two" if self.model == "one" else "one"
 
-    @precondition(lambda self: self.out.is_dir())
-    @rule(data=st.data(), where=st.floats(0, 1, exclude_max=True), mask=st.sampled_from([1, 32, 128]))
-    def damage(self, data, where, mask):
-        paths = [path for path in self.root.rglob("*") if not path.is_relative_to(self.root / "pics")]
-        path = data.draw(st.sampled_from(sorted(paths)))
+    def _damage(self, chance):
+        paths = sorted(path for path in self.root.rglob("*") if path.relative_to(self.root).parts[0] != "pics")
+        files = [path for path in paths if path.is_file()]
+        path = chance.choice(files if files and chance.random() < 0.9 else paths)
         kinds = OF_FILES if path.is_file() else OF_FOLDERS[path == self.out :]  # a file in the place of all is refused
-        kind = data.draw(st.sampled_from(kinds))
+        kind, where, mask = chance.choice(kinds), chance.random(), 1 << chance.randrange(8)
+        note(f"damage {path}: {kind}, {where}, {mask}")
         self.settled, before = False, self._answers()
         damage(path, kind, where, mask)
         self.damaged.add(path.name)
         self._excuse(before - self._answers())
-        if self.kept is None:
-            for name in self.versions:
-                folder = (self.out / name).with_suffix("")
-                if path in (folder, *folder.parents) or folder in path.parents:
-                    self._excuse(self._keys(name))
+        for name in self.versions if self.kept is None else ():
+            folder = (self.out / name).with_suffix("")
+            if path in (folder, *folder.parents, *(folder / each for each in (RESULT, RECEIPT, RECORD))):
+                self._excuse(self._keys(name))
 
     def _answers(self):
         return set() if self.kept is None else answers_in(self.kept, MEMORY)
@@ -238,7 +259,7 @@ class Histories(RuleBasedStateMachine):
     def teardown(self):
         try:
             if self.versions:
-                self.start()
+                self._start_whole()
         finally:
             shutil.rmtree(self.root, ignore_errors=True)
 
@@ -248,7 +269,7 @@ def test_whatever_happened_a_last_start_ends_with_what_an_unbroken_run_finds():
         Histories,
         settings=settings(
             max_examples=int(MORE or 500),
-            stateful_step_count=6,
+            stateful_step_count=3,
             deadline=None,
             database=None,
             derandomize=MORE is None,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from freemcg.blackbox.cache import QueryCache, _unpacked
 
-OF_FILES = ("emptied", "halved", "flipped", "removed", "folder", "renamed")
+OF_FILES = ("emptied", "halved", "flipped", "flipped", "flipped", "removed", "folder", "renamed")
 OF_FOLDERS = ("file", "removed", "renamed")
 
 
