@@ -48,7 +48,7 @@ def test_a_model_behind_an_address_is_asked_within_its_budget_and_never_twice(tm
         example["explain"](url, tmp_path, 120)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "attribution: budget_exhausted for 40 queries"
-    assert lines[1].startswith("counterfactual: budget_exhausted for 0 queries")
+    assert lines[1].startswith("counterfactual: budget_exhausted for 1 queries")
     assert lines[2].startswith("sent 40 of 40, sent again 0, from the cache 1;")
     assert lines[3].startswith("attribution: complete for ")
     sent, known = (int(each) for each in re.match(r"sent (\d+) of 120, .* from the cache (\d+);", lines[5]).groups())
