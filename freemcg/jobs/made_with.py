@@ -73,8 +73,9 @@ def _check_settings_file(out: Path, now: dict[str, Any], *, may_be_damaged: bool
         checksum = then.pop(CHECKSUM, None)
     except (ValueError, AttributeError, TypeError):
         then, checksum = None, None
-    cut = then is None and (not content.strip() or content.startswith(BEGINNING))
-    if may_be_damaged and (cut or checksum not in (None, digest_of_settings(then))):
+    ours = checksum is not None or content.startswith(BEGINNING) or not content.strip()
+    older = checksum is None and then is not None and then.keys() <= now.keys()
+    if may_be_damaged and ours and not older and (then is None or checksum != digest_of_settings(then)):
         say(f"{path} was damaged, and is written anew", err=True)
         return
     try:

@@ -322,7 +322,7 @@ def test_a_settings_file_of_something_else_is_refused(make_explainer, tmp_path):
             run_job(make_explainer(), images, out, task="attribution")
 
 
-@pytest.mark.parametrize("damage", ["emptied", "halved", "flipped", "removed", "folder"])
+@pytest.mark.parametrize("damage", ["emptied", "halved", "flipped", "flipped twice", "removed", "folder"])
 def test_damaged_settings_stop_no_start_and_mix_no_results(make_explainer, tmp_path, capsys, damage):
     images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "out"
     run_job(make_explainer(), images, out, task="attribution")
@@ -333,7 +333,9 @@ def test_damaged_settings_stop_no_start_and_mix_no_results(make_explainer, tmp_p
         path.mkdir()
     elif damage != "removed":
         flipped = content.replace(b'"seed": 0', b'"seed": 1')
-        path.write_bytes({"emptied": b"", "halved": content[: len(content) // 2], "flipped": flipped}[damage])
+        twice = flipped.replace(b"checksum", b"cHecksum")
+        halved = content[: len(content) // 2]
+        path.write_bytes({"emptied": b"", "halved": halved, "flipped": flipped, "flipped twice": twice}[damage])
     with pytest.raises(ValueError) as caught:
         run_job(make_explainer(seed=1), images, out, task="attribution")
     assert str(caught.value) == (
@@ -345,7 +347,7 @@ def test_damaged_settings_stop_no_start_and_mix_no_results(make_explainer, tmp_p
     assert again.black_box.queries == AGAIN
     assert path.read_bytes() == content
     said = capsys.readouterr().err
-    assert (f"{path} was damaged, and is written anew" in said) == (damage in ("emptied", "halved", "flipped"))
+    assert (f"{path} was damaged, and is written anew" in said) == (damage not in ("removed", "folder"))
 
 
 def halve(path):

@@ -92,11 +92,11 @@ def shorten(path: Path) -> None:
 
 
 def damage(path: Path, kind: str, where: float = 0.5, mask: int = 1) -> None:
-    """Damage a file or a folder; `where`, in [0, 1), says which byte is flipped."""
+    """Damage a file or a folder; `where`, in [0, 1), says which byte is flipped, of those that are not zero."""
     if kind == "flipped":
         content = bytearray(path.read_bytes())
-        if content:
-            content[int(where * len(content))] ^= mask
+        if places := [place for place, byte in enumerate(content) if byte]:
+            content[places[int(where * len(places))]] ^= mask
         path.write_bytes(content)
     elif kind == "halved":
         shorten(path)
