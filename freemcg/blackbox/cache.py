@@ -29,6 +29,7 @@ OWN_FILE = "answers.sqlite"  # what a job calls its own cache
 APPLICATION_ID = 0x464D4347  # "FMCG", in the header of the file
 LONGEST_WAIT = 60.0
 AT_ONCE = 500
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)  # the latter where sqlite repeats damaged text
 VERSION = 1  # of the file: every row has a checksum
 CHECKSUM = 4  # bytes after the numbers of a row
 _COLUMNS = ["model", "scores", "image", "answer"]
@@ -148,7 +149,7 @@ class QueryCache:
                 return act(self._connection)
             except sqlite3.ProgrammingError:
                 raise
-            except sqlite3.DatabaseError as error:
+            except UNREADABLE as error:
                 aside = self._refuse_or_set_aside(error)
                 self._connect()
                 self._open()
@@ -156,11 +157,11 @@ class QueryCache:
                     self._take_over(aside, error)
             return act(self._connection)
 
-    def _take_over(self, damaged: Path, error: sqlite3.DatabaseError) -> None:
+    def _take_over(self, damaged: Path, error: Exception) -> None:
         """Keep the answers of a damaged file that can still be read and are what was written, and say so."""
         before = self._connection.total_changes
         self._connection.execute("BEGIN IMMEDIATE")
-        with self._connection, closing(sqlite3.connect(damaged)) as file, suppress(sqlite3.DatabaseError):
+        with self._connection, closing(sqlite3.connect(damaged)) as file, suppress(*UNREADABLE):
             file.text_factory = partial(str, encoding="utf-8", errors="replace")
             for row in file.execute("SELECT model, scores, image, answer FROM answers"):
                 if _unpacked(*row) is not None:
@@ -208,7 +209,7 @@ class QueryCache:
             raise sqlite3.DatabaseError("its tables are of another version")
         self._opened = self.path.stat()
 
-    def _refuse_or_set_aside(self, error: sqlite3.DatabaseError) -> Path | None:
+    def _refuse_or_set_aside(self, error: Exception) -> Path | None:
         """Move a file away that cannot be read, if it is a cache at all; the connection to it is closed.
 
         Returns:

@@ -238,6 +238,8 @@ def damage(path, kind):
     content = path.read_bytes()
     if kind == "header":
         path.write_bytes(b"\0" * 40 + content[40:])
+    elif kind == "text":
+        path.write_bytes(content.replace(b"CREATE TABLE", b"CREATE TA\xc2LE"))
     elif kind == "pages":
         path.write_bytes(content[:100] + bytes(byte ^ 0x5A for byte in content[100:]))
     elif kind == "schema":
@@ -249,7 +251,7 @@ def damage(path, kind):
         path.write_bytes(b"garbage, and nothing that a cache bears" * 100)
 
 
-@pytest.mark.parametrize("kind", ["header", "pages", "schema", "garbage"])
+@pytest.mark.parametrize("kind", ["header", "pages", "schema", "text", "garbage"])
 def test_a_cache_that_cannot_be_read_is_set_aside_and_begun_anew(images, tmp_path, kind, capsys):
     path = tmp_path / "answers.sqlite"
     cache = QueryCache(path)
