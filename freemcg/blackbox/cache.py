@@ -248,7 +248,7 @@ def _is_cache(path: Path) -> bool:
     return path.name == OWN_FILE or start[68:72] == APPLICATION_ID.to_bytes(4, "big") or b"TABLE answers (" in start
 
 
-def _unwritable(path: Path, error: sqlite3.Error) -> str:
+def _unwritable(path: Path, error: Exception) -> str:
     return (
         f"the cache {path} cannot be written ({error}); free space on its disk, allow writing to its folder, or name "
         "another file with --cache"
