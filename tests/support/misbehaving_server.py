@@ -81,8 +81,9 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        _, name, which = self.path.split("/")
-        self.reply(json.dumps({"log": self.server.logs, "replies": self.server.replies}[which].get(name, [])))
+        name, _, which = self.path[1:].partition("/")
+        noted = {"log": self.server.logs, "replies": self.server.replies}.get(which, {})
+        self.reply(json.dumps(noted.get(name, [])))
 
     def do_POST(self):
         _, name, script = self.path.split("?")[0].split("/")[:3]
