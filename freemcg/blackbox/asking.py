@@ -10,7 +10,7 @@ from torch import Tensor
 from freemcg.messages.errors import Refusal
 
 Charge = Callable[[int, bool], None]
-"""`charge(images, retry)` before images are sent; with `-images` where they did not leave this machine after all."""
+"""`charge(images, retry)` is called before images are sent, and with `-images` if they could not be sent."""
 
 
 @runtime_checkable
@@ -18,7 +18,7 @@ class Remote(Protocol):
     """A classifier that is asked piece by piece, and may have to be asked again."""
 
     def answers(self, images: Tensor, charge: Charge) -> Iterator[tuple[int, int, Any]]:
-        """Yield `(start, count, scores)` as answers arrive; calls `charge` before any image is sent, on any thread."""
+        """Yield `(start, count, scores)` as answers arrive. It calls `charge` on any thread before it sends images."""
 
 
 Predict = Callable[[Tensor], Any] | Remote
@@ -30,8 +30,8 @@ class QueryBudgetExceeded(Refusal, RuntimeError):
     Attributes:
         asked: images in the question that was refused.
         remaining: queries left in the budget.
-        answered: what was answered all the same before a retry found the budget spent, or is in the cache: rows of
-            log-probabilities by the number of the image.
+        answered: the answers that are known nevertheless, since the cache holds them or they came before the budget
+            ended: rows of log-probabilities by the number of the image.
     """
 
     def __init__(self, asked: int, remaining: int, budget: int) -> None:

@@ -25,11 +25,11 @@ def class_index(target: int | str | Any, names: Sequence[str] | None, classes: i
     """The index of a class given by name or by index: a whole number of any kind, numpy's and torch's too.
 
     Args:
-        names: of the classes, if they have names.
-        classes: how many there are, if that is known.
+        names: the names of the classes, if they have names.
+        classes: the number of classes, if it is known.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: `target` is neither.
         ValueError: there is no such class, or several have the name.
     """
     if isinstance(target, str):

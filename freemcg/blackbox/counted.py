@@ -1,4 +1,4 @@
-"""Every image that is asked about is counted and bounded."""
+"""The number of images that are sent to a classifier, and its bound."""
 
 from __future__ import annotations
 
