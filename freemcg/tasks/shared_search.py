@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import torch
 from einops import reduce
 from torch import Tensor
@@ -49,6 +51,7 @@ def shared_search(
     )
 
 
+@dataclass
 class SharedGradient:
     """One estimated gradient guides all particles.
 
@@ -62,23 +65,24 @@ class SharedGradient:
     Attributes:
         exhausted: whether the budget ended before the search did.
         signal: whether the black box ever answered differently for different points.
+        local: the gradient that is followed.
     """
 
-    def __init__(
-        self,
-        black_box: BlackBox,
-        denoiser: Denoiser,
-        image: Tensor,
-        target: int,
-        objective: Objective,
-        search: SharedSearch,
-        seed: int,
-    ) -> None:
-        self.black_box, self.denoiser, self.image = black_box, denoiser, image
-        self.target, self.objective, self.search, self.seed = target, objective, search, seed
-        self.guidance = search.guidance * guidance_factors(search.particles, search.spread).to(image)
-        self.local: ManifoldGradient | None = None
-        self.exhausted, self.signal = False, False
+    black_box: BlackBox
+    denoiser: Denoiser
+    image: Tensor
+    target: int
+    objective: Objective
+    search: SharedSearch
+    seed: int
+    exhausted: bool = field(default=False, init=False)
+    signal: bool = field(default=False, init=False)
+    local: ManifoldGradient | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """Set how hard each particle is guided."""
+        factors = guidance_factors(self.search.particles, self.search.spread)
+        self.guidance = self.search.guidance * factors.to(self.image)
 
     def __call__(self, now: Particles) -> Tensor:
         """Towards the target, and back to the input."""
