@@ -80,7 +80,6 @@ def compare(
         raise InvalidValue("give pictures, or --images for the bundled digits, and not both")
     hush_diffusers()
     wanted = settings(config, queries=queries, seed=seed)
-    _ = payment.most  # refuses a malformed budget before a model is loaded
     state, place = start_processes(device)
     black_box = classifier.load(place)
     payment.give(black_box, out)

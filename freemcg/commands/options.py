@@ -137,6 +137,10 @@ class Payment:
     cache: Cache = None
     no_cache: NoCache = False
 
+    def __post_init__(self) -> None:
+        """Refuse a malformed budget, before a model is loaded."""
+        _ = self.most
+
     @property
     def most(self) -> int | None:
         """The queries that the budget allows; `None` without one."""
