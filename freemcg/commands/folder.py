@@ -32,13 +32,12 @@ def explain_folder(
     """Make the missing results in `out`. If some are still missing at the end, exit with status `UNFINISHED`."""
     hush_diffusers()
     items = list_items(images, out)
-    _ = payment.most  # refuses a malformed budget before a model is loaded
     state, place = start_processes(device)
     black_box = classifier.load(place)
     wanted = class_of(target, black_box.class_names)
     payment.give(black_box, out)
     explainer = FreeMCG(black_box, load_denoiser(denoiser, device=place), **settings)
-    run_job(explainer, images, out, task=task, target=wanted, price_per_1000=payment.price_per_1000)
+    rows = run_job(explainer, images, out, task=task, target=wanted, price_per_1000=payment.price_per_1000)
     state.destroy_process_group()
-    if not all(item.done for item in items):
+    if len(rows) < len(items) or any(row["unfinished"] for row in rows):
         raise typer.Exit(UNFINISHED)

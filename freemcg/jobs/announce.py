@@ -10,10 +10,7 @@ from freemcg.files.images import decode
 from freemcg.jobs.items import Item
 from freemcg.jobs.plan import Task, most_queries
 from freemcg.jobs.spending import price_text
-from freemcg.messages.errors import (
-    Refusal,
-    sentence_of,
-)
+from freemcg.messages.errors import Refusal, sentence_of
 from freemcg.messages.terminal import say
 
 SHOWN_REASONS = 20

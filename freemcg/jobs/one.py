@@ -13,9 +13,7 @@ from freemcg.files.whole import write_text
 from freemcg.jobs.items import CHANGED, FIGURE, RECEIPT, RECORD, RESULT, Item, digest_of
 from freemcg.jobs.plan import Task, most_queries
 from freemcg.jobs.rows import row_of
-from freemcg.messages.errors import (
-    sentence_of,
-)
+from freemcg.messages.errors import sentence_of
 from freemcg.messages.terminal import say
 from freemcg.results import BUDGET_EXHAUSTED, Attribution, Counterfactual, load_result
 from freemcg.show.figures import write_figure

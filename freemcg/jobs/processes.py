@@ -10,15 +10,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from freemcg.blackbox import BlackBox
-from freemcg.messages.errors import (
-    REFUSED,
-    SLIP,
-    FailedElsewhere,
-    InvalidValue,
-    sentence_of,
-    show_traceback,
-    status_of,
-)
+from freemcg.messages.errors import REFUSED, SLIP, FailedElsewhere, InvalidValue, sentence_of, show_traceback, status_of
 
 LONGEST_WAIT = timedelta(days=30)
 

@@ -17,19 +17,20 @@ from freemcg.show.tables import print_table, write_csv
 
 SUMMARY = "summary.csv"
 SHOWN_ROWS = 20
-UNSHOWN = ("record", "spent", "picture", "made with", "unfinished")
+UNSHOWN = ("record", "spent", "picture", "made with")
 
 
 def rows_of(items: Sequence[Item]) -> list[dict[str, Any]]:
-    """What was noted of each image, as far as a table shows it."""
+    """What was noted of each image: the row of the table, and whether its explanation is `unfinished`."""
     rows = [json.loads((item.folder / RECORD).read_text()) for item in items]
     return [{key: value for key, value in row.items() if key not in UNSHOWN} for row in rows]
 
 
 def report(rows: list[dict[str, Any]], out: Path, task: Task, spending: Spending, spent: dict[str, int]) -> None:
     """Write the table of all results; print the beginning of it, what it says to change, and what was spent."""
-    write_csv(rows, out / SUMMARY)
-    print_table(rows[:SHOWN_ROWS])
+    shown = [{key: value for key, value in row.items() if key != "unfinished"} for row in rows]
+    write_csv(shown, out / SUMMARY)
+    print_table(shown[:SHOWN_ROWS])
     _advise(rows, task)
     spending.say(spent)
     rest = len(rows) - SHOWN_ROWS

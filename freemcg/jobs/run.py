@@ -29,9 +29,7 @@ from freemcg.jobs.processes import check_one_counts, together
 from freemcg.jobs.report import report, rows_of, say_disagreement, say_what_is_left
 from freemcg.jobs.spending import Spending
 from freemcg.jobs.unchanged import check_unchanged, oldest_answer
-from freemcg.messages.errors import (
-    InvalidValue,
-)
+from freemcg.messages.errors import InvalidValue
 from freemcg.messages.terminal import say
 
 
@@ -54,8 +52,8 @@ def run_job(
         price_per_1000: price of a thousand queries, in any currency; shown beside the queries.
 
     Returns:
-        The rows of the table, of all images, on every process; fewer where the budget ended before. `list_items` tells
-        which are done.
+        The rows of the table, of all images, on every process; fewer where the budget ended before. Each says whether
+        its explanation is `unfinished`, since the budget cut it short.
 
     Raises:
         FileNotFoundError: there is no image.
