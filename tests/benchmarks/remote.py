@@ -21,7 +21,7 @@ import httpx2
 import torch
 import typer
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 
 import asking
 import misbehaving_server

@@ -18,7 +18,7 @@ import typer
 from freemcg import BlackBox, FreeMCG, load_bundle
 from freemcg.blackbox.remote.inference_protocol import inference_black_box
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 import digits_mlserver
 
 app = typer.Typer(add_completion=False, help=__doc__)
