@@ -16,5 +16,5 @@ for path in sorted(Path(sys.argv[1]).glob("*.py")):
 
 
 def test_benchmarks_find_all_that_they_import_outside_pytest():
-    done = subprocess.run([sys.executable, "-c", IMPORT_EACH, BENCHMARKS], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", IMPORT_EACH, BENCHMARKS], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
