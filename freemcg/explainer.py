@@ -1,4 +1,4 @@
-"""The explainer: constructed once with a black box, a denoiser and settings, then called."""
+"""The explainer. It is constructed once with a black box, a denoiser and settings, and then called."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ DEFAULT_QUERIES = 512
 class FreeMCG:
     """Explain a classifier that can only be queried, with a diffusion model that knows what a realistic image is.
 
-    Derivative-Free Diffusion Manifold-Constrained Gradient (Kim et al., CVPR 2025, arXiv 2411.15265): the particles
-    are denoised noisy copies of the image, so they differ along the manifold of realistic images; how the black box's
-    answers go with them gives the gradient on that manifold, without any derivative.
+    The method is Derivative-Free Diffusion Manifold-Constrained Gradient (Kim et al., CVPR 2025, arXiv 2411.15265).
+    Its particles are denoised noisy copies of the image, so they differ along the manifold of realistic images. The
+    black box's answers vary with the particles. This gives the gradient on the manifold, without any derivative.
 
     Args:
-        black_box: the classifier; what is not a `BlackBox` is wrapped in one, as `BlackBox(classifier)`.
+        black_box: the classifier. If it is not a `BlackBox`, it is wrapped as `BlackBox(classifier)`.
         denoiser: the diffusion model.
-        particles: denoised copies drawn for an attribution; costs time, no queries. At least as many are drawn as are
-            asked about.
-        queries: the most that one attribution asks, the image's own included.
-        tolerance: relative standard error at which an attribution stops asking; then `queries` is the most it asks.
-        noise: noise level of the attribution, a fraction of the schedule, or several to average over. Higher asks a
-            coarser question.
+        particles: the denoised copies drawn for an attribution. They cost time and no queries. If more are to be
+            queried, more are drawn.
+        queries: the most queries for one attribution, the image's own included.
+        tolerance: the relative standard error at which an attribution stops early.
+        noise: the noise level of the attribution, as a fraction of the schedule, or several levels to average over. A
+            higher level asks a coarser question.
         estimate: `"control_variate"`, `"sigma_points"`, `"cross_covariance"`, `"regression"` or `"per_particle"`; see
-            `freemcg.ensemble`. Unless given it is the first, or `"cross_covariance"` for bare labels.
+            `freemcg.ensemble`. The default is the first, or `"cross_covariance"` for bare labels.
         objective: `"log_odds"`, `"log_probability"`, `"logit"`, `"margin"`, or a callable from log-probabilities
             `(N, num_classes)` and the target to values `(N,)`.
-        search: how counterfactuals are sought: `SharedSearch(...)`, `PaperSearch(...)`, or a mapping of their fields.
-            Where the black box answers top classes or bare labels, other defaults hold: `freemcg.settings.for_scores`.
-        seed: of all noise. The same seed gives the same result, whatever the batch size or the number of processes.
-        progress: show a bar over the images.
+        search: the search for counterfactuals: `SharedSearch(...)`, `PaperSearch(...)`, or a mapping of their fields.
+            If the black box answers top classes or bare labels, other defaults hold: `freemcg.settings.for_scores`.
+        seed: the seed of all noise. It fixes the result, whatever the batch size or the number of processes.
+        progress: whether to show a bar over the images.
 
     Raises:
         ValueError: a setting is out of range; the message names it.
@@ -92,20 +92,20 @@ class FreeMCG:
 
     @classmethod
     def paper(cls, black_box: BlackBox | Callable[[Tensor], Any], denoiser: Denoiser, *, seed: int = 0) -> FreeMCG:
-        """The procedure and the numbers of the paper: 101 queries an attribution, 9,902 a counterfactual."""
+        """The paper's procedure and numbers: 101 queries per attribution, 9,902 per counterfactual."""
         return cls(black_box, denoiser, seed=seed, **read_config("paper")[0])
 
     def attribute(self, images: Tensor, target: Target = None) -> Tensor:
-        """Attributions of a batch, in the manner of Captum.
+        """Attribute a batch of images, with the arguments of Captum's `attribute`.
 
         Args:
             images: `(N, C, H, W)` in [0, 1].
-            target: class index or name, for all or one an image; `None` explains each decision made.
+            target: a class index or name for all images, or one per image. `None` explains each image's decision.
 
         Returns:
-            Signed attributions, `(N, C, H, W)`. Each is what `explain` answers for that image alone.
+            Signed attributions, `(N, C, H, W)`. Each is what `explain` returns for that image alone.
 
-        Costs `queries` queries an image.
+        Each image costs `queries` queries, or fewer with a tolerance.
         """
         self._check(images)
         targets = self._targets(target, len(images))
@@ -120,19 +120,20 @@ class FreeMCG:
         tolerance: float | None = None,
         queries: int | None = None,
     ) -> Attribution:
-        """Attribution of one image `(C, H, W)` or `(1, C, H, W)`, with its standard error, cost and status.
+        """Attribute one image `(C, H, W)` or `(1, C, H, W)`. The result holds the standard error, cost and status.
 
         Args:
-            target: class index or name; `None` explains the decision made.
-            tolerance: where given, in place of the explainer's: ask in small batches until the map's relative standard
-                error is at most this.
-            queries: the most that is asked then, the image's own included; 512 unless given.
+            target: a class index or name. `None` explains the decision made.
+            tolerance: replaces the explainer's. Queries go out in small batches until the map's relative standard error
+                is at most this.
+            queries: the most queries then, the image's own included. The default is 512, or the explainer's `queries`
+                if the explainer has a tolerance.
 
-        Costs the explainer's `queries`; with a tolerance 33, and 16 more for each step, up to `queries`.
+        It costs the explainer's `queries`. With a tolerance it costs 33, and 16 per noise level for each further batch.
         """
         if tolerance is not None or queries is not None:
             return deque(self.stream(image, target, tolerance=tolerance, queries=queries), maxlen=1).pop()
-        prepared, record = self._one(image, target)
+        prepared, record = self._prepared(image, target)
         result = attribute_image(self.black_box, self.denoiser, prepared, target, self.settings)
         return _finished(result, image, record)
 
@@ -144,13 +145,13 @@ class FreeMCG:
         tolerance: float | None = None,
         queries: int | None = None,
     ) -> Iterator[Attribution]:
-        """What `explain` answers with these arguments, and before it the map so far after each batch.
+        """Yield the map so far after each batch of queries. The last is what `explain` returns with this tolerance.
 
-        `tolerance` is the explainer's where `None`, and 0.2 where that has none. Stop taking maps, and no more is
-        asked.
+        If `tolerance` is `None`, it is the explainer's, or 0.2 if that has none. A batch is queried only when the next
+        map is taken.
 
         Raises:
-            ValueError: at once, before anything is asked, as `explain` does; or the estimate has no error bars.
+            ValueError: an argument is wrong, or the estimate has no error bars. It is raised before any query.
         """
         values = {name: getattr(self.settings, name) for name in Settings.model_fields}
         wanted = self.settings.tolerance if tolerance is None else tolerance
@@ -158,24 +159,24 @@ class FreeMCG:
         if queries is not None or self.settings.tolerance is None:
             values["queries"] = DEFAULT_QUERIES if queries is None else queries
         settings = make(Settings, values)
-        prepared, record = self._one(image, target, settings)
+        prepared, record = self._prepared(image, target, settings)
         maps = stream_attributions(self.black_box, self.denoiser, prepared, target, settings)
         return (_finished(result, image, record) for result in maps)
 
     def contrasts(
         self, image: Tensor, classes: Sequence[int | str] | None = None
     ) -> dict[tuple[int, int], Attribution]:
-        """For every pair of classes `(a, b)`, what speaks for `a` against `b`: the map of `log p_a - log p_b`.
+        """Map what speaks for class `a` against class `b`, `log p_a - log p_b`, for every pair `(a, b)`.
 
         Args:
-            classes: two or more, by index or name; `None` takes all. The map of `(b, a)` is that of `(a, b)` negated.
+            classes: two or more, by index or name. `None` takes all. The map of `(b, a)` is that of `(a, b)` negated.
 
-        Costs `queries` queries, however many pairs there are.
+        It costs `queries` queries, however many pairs there are.
 
         Raises:
-            ValueError: fewer than two classes, or all of a black box that has not said yet how many it has.
+            ValueError: the classes are not two or more different ones, or all are wanted and their number is unknown.
         """
-        prepared, record = self._one(image, None)
+        prepared, record = self._prepared(image, None)
         if classes is None:
             if self.black_box.num_classes is None:
                 raise InvalidValue("the number of classes is not known yet; name the classes, or give num_classes")
@@ -189,35 +190,35 @@ class FreeMCG:
     def difference(
         self, other: BlackBox | Callable[[Tensor], Any], image: Tensor, target: int | str | None = None
     ) -> Attribution:
-        """The attribution of this black box less that of `other`, both asked about the same points.
+        """The attribution of this black box minus that of `other`. Both are queried at the same points.
 
-        Its standard error is the difference's own: what the two models share cancels point by point.
+        The standard error is that of the difference: what the two models share cancels point by point.
 
-        Costs `queries` queries of each; the result counts those of one.
+        It costs `queries` queries of each model. The result counts those of one.
         """
         if other is self.black_box:
             raise InvalidValue("a model does not differ from itself; hand over another one")
-        prepared, record = self._one(image, target)
+        prepared, record = self._prepared(image, target)
         black_box = other if isinstance(other, BlackBox) else BlackBox(other)
         result = difference_map(self.black_box, black_box, self.denoiser, prepared, target, self.settings)
         return _finished(result, image, record)
 
     def counterfactual(self, image: Tensor, target: float | str | None = None) -> Counterfactual:
-        """A realistic image close to `image` `(C, H, W)` that is decided as `target`; `None` takes the runner-up.
+        """Find a realistic image close to `image` `(C, H, W)` that is decided as `target`; `None` is the runner-up.
 
-        Of independent labels, `target` is the label that is turned on or off. Of values it is a number to reach within
-        a tenth of the way there, or `"up:1.5"`, `"down:2"`, after `"NAME="` where there are several. The result is then
-        one of two classes, no and yes: `freemcg.tasks.goal`.
+        For independent labels, `target` is the label to turn on or off. For values it is a number to reach within a
+        tenth of the way there, or `"up:1.5"` or `"down:2"`. If there are several values, `"NAME="` comes before it. The
+        result then has two classes, no and yes: see `freemcg.tasks.goal`.
 
-        Costs at most `search.queries` queries, 50 by default, and 8 more where a number to reach was passed.
+        It costs at most `search.queries` queries, 50 by default, and 8 more if the search went past a number to reach.
         """
         goal = goal_of(self.black_box, target)
         if goal is None:
             wanted = None if target is None else self.black_box.class_index(target)
-            prepared, record = self._one(image, wanted)
+            prepared, record = self._prepared(image, wanted)
             result = find_counterfactual(self.black_box, self.denoiser, prepared, wanted, self.settings)
             return _finished(result, image, record, target_named=target is not None)
-        prepared, record = self._one(image, None)
+        prepared, record = self._prepared(image, None)
         with self.black_box.read_as(goal.reading):
             result = find_counterfactual(self.black_box, self.denoiser, prepared, goal.target, self.settings)
             if isinstance(goal, ValueGoal):
@@ -226,15 +227,15 @@ class FreeMCG:
         return _finished(result, image, record, target_named=True, class_names=goal.names, **told)
 
     def counterfactuals(self, image: Tensor, target: int | str | None = None, *, n: int = 4) -> list[Counterfactual]:
-        """Up to `n` counterfactuals of one image, each decided as `target`, and far from one another.
+        """Find up to `n` counterfactuals of one image, each decided as `target`, and far from one another.
 
-        They are chosen among `8 n` particles that share one search, so `n` of them cost hardly more queries than one:
-        at most `search.queries + 2 n (1 + search.copies)`, which is what each result's `queries` says of the whole.
-        Fewer come back where fewer were decided as the target; where none was, the best attempt comes back alone, and
-        its status says why.
+        They are chosen among `8 n` particles that share one search, so `n` of them cost hardly more queries than one.
+        The most is `search.queries + 2 n (1 + search.copies)`. Each result's `queries` is the cost of all together. If
+        fewer than `n` are decided as the target, fewer are returned. If none is, the best attempt is returned alone,
+        and its status says why.
 
         Raises:
-            ValueError: `n` is less than 1, or the settings hold the search of the paper, which answers one image.
+            ValueError: `n` is less than 1, the classes do not exclude one another, or the search is the paper's.
         """
         if n < 1:
             raise InvalidValue(f"n must be >= 1, got {n}")
@@ -242,15 +243,15 @@ class FreeMCG:
             raise InvalidValue("several counterfactuals need classes that exclude one another; ask for one")
         if not isinstance(self.settings.search, SharedSearch):
             raise InvalidValue("the paper's search answers one image; several need search.method 'shared'")
-        prepared, record = self._one(image, target)
+        prepared, record = self._prepared(image, target)
         results = find_diverse_counterfactuals(self.black_box, self.denoiser, prepared, target, self.settings, n)
         return [_finished(result, image, record, target_named=target is not None) for result in results]
 
     def known_target(self, target: float | str | None, task: str) -> int | str | None:
-        """A target as JSON can hold it: the index of a class or label, or the goal of a counterfactual of values.
+        """The target in a form that JSON can hold: the index of a class or label, or the goal for a value.
 
         Raises:
-            ValueError: there is no such class, or it is no goal.
+            ValueError: there is no such class, or the goal is malformed.
         """
         if task == "counterfactual" and self.black_box.scores == VALUE:
             goal_of(self.black_box, target)
@@ -259,15 +260,15 @@ class FreeMCG:
             goal_of(self.black_box, target)
         return None if target is None else self.black_box.class_index(target)
 
-    def _one(
+    def _prepared(
         self, image: Tensor, target: int | str | None, settings: Settings | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """One checked image `(C, H, W)`, where the denoiser is, and what a result of it says of its makers.
+        """One checked image `(C, H, W)` on the denoiser's device, and the record for its result.
 
-        The record is made before the first query: what it cannot say is no reason to lose an answer.
+        The record is made before the first query. If that fails, no paid answer is lost.
         """
-        one = isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] in (1, 3)
-        batch = image[None] if one else image
+        without_batch = isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] in (1, 3)
+        batch = image[None] if without_batch else image
         self._check(batch)
         if len(batch) != 1:
             raise InvalidValue(f"one image at a time, (C, H, W), got {tuple(image.shape)}; attribute() takes a batch")

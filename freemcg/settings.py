@@ -1,4 +1,4 @@
-"""Settings of an explanation: values only, every key known, every value checked, one sentence if not."""
+"""The settings of an explanation. Every key must be known, and every value is checked. An error is one sentence."""
 
 from __future__ import annotations
 
@@ -19,61 +19,67 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class SharedSearch(BaseModel):
-    """The counterfactual search of this package: one gradient, estimated now and then, shared by few particles.
+    """The counterfactual search of this package. A few particles share one gradient, which is renewed every few steps.
 
-    `queries` bounds the whole search. One query is for the image, up to `checks` for candidates at the end, nearest
-    first and only until one is good enough, and the rest is shared evenly by the gradients. For a black box that
+    `queries` bounds the whole search. One query is for the image. Up to `checks` are for candidates at the end: the
+    nearest comes first, and the first good one ends the search. The gradients share the rest evenly. If a black box
     answers only its top classes or a bare label, other defaults hold: see `SEARCHES_BY_SCORES`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["shared"] = "shared"
-    queries: int = Field(50, ge=1, description="the most that one counterfactual asks, the image's own included")
+    queries: int = Field(50, ge=1, description="the most queries for one counterfactual, the image's own included")
     particles: int = Field(8, ge=1, description="candidates that are guided")
-    strength: float = Field(0.6, gt=0, le=1, description="noise level of the start, a fraction of the schedule")
+    strength: float = Field(0.6, gt=0, le=1, description="noise level of the start, as a fraction of the schedule")
     steps: int = Field(24, ge=2, description="steps of the reverse diffusion")
-    eta: float = Field(1.0, ge=0, le=1, description="fresh noise a step: 0 is DDIM, 1 is DDPM")
+    eta: float = Field(1.0, ge=0, le=1, description="fresh noise per step: 0 is DDIM, 1 is DDPM")
     guidance: float = Field(0.12, ge=0, description="size of a guiding step, relative to the predicted noise")
-    spread: float = Field(1.8, ge=1, description="factor between the guidance of the most guided particle and the mean")
-    proximity: float = Field(0.03, ge=0, description="size of the pull to the input, relative to the predicted noise")
-    refresh: int = Field(6, ge=1, description="steps for which an estimated gradient is used")
-    unpaid: int = Field(64, ge=2, description="particles drawn without asking, for each estimated gradient")
-    estimate: Literal["sigma_points", "cross_covariance"] = Field(
-        "sigma_points", description="of the gradients: asks about sigma points, or about particles, which differ more"
+    spread: float = Field(
+        1.8, ge=1, description="ratio of the largest guidance to the mean, and of the mean to the smallest"
     )
-    stop: float = Field(15.0, description="objective predicted by sigma points past which a particle is not guided on")
-    polish: float = Field(0.08, gt=0, le=1, description="noise level of a last denoising")
-    confidence: float = Field(0.99, gt=0, lt=1, description="target probability wanted of the answer and its copies")
-    copies: int = Field(0, ge=0, description="denoised noisy copies of a candidate that are asked about beside it")
+    proximity: float = Field(0.03, ge=0, description="size of the pull to the input, relative to the predicted noise")
+    refresh: int = Field(6, ge=1, description="steps that use the same estimated gradient")
+    unpaid: int = Field(64, ge=2, description="particles drawn for each estimated gradient; they cost no query")
+    estimate: Literal["sigma_points", "cross_covariance"] = Field(
+        "sigma_points", description="estimate of the gradients, from sigma points or from particles, which differ more"
+    )
+    stop: float = Field(
+        15.0, description="predicted objective beyond which a particle is not guided; needs sigma points"
+    )
+    polish: float = Field(0.08, gt=0, le=1, description="noise level of the last denoising")
+    confidence: float = Field(
+        0.99, gt=0, lt=1, description="mean target probability that an answer and its copies must reach"
+    )
+    copies: int = Field(0, ge=0, description="denoised noisy copies that are queried with a candidate")
 
     @property
     def gradients(self) -> int:
-        """Gradients estimated in a search."""
+        """The number of gradients estimated in a search."""
         return math.ceil((self.steps - 1) / self.refresh)
 
     @property
     def queries_per_gradient(self) -> int:
-        """Queries of each of them."""
+        """The queries for each gradient."""
         share = self.queries // (3 if self.copies else 6)
         return (self.queries - 1 - max(1, min(self.particles * (1 + self.copies), share))) // self.gradients
 
     @property
     def checks(self) -> int:
-        """Queries that may be spent on candidates at the end."""
+        """The most queries for candidates at the end."""
         most = (self.particles + 1) * (1 + self.copies)
         return min(most, self.queries - 1 - self.gradients * self.queries_per_gradient)
 
     @property
     def calls(self) -> list[int]:
-        """Queries of each time that the black box is asked and waited for, the image's own among them."""
+        """The number of queries in each call of the black box, in order. The first call is for the image."""
         return [1] + [self.queries_per_gradient] * self.gradients + [1] * self.checks
 
     def without(self, queries: int) -> SharedSearch:
-        """The same search with `queries` fewer, which are spent elsewhere.
+        """The same search with `queries` fewer queries, which are spent elsewhere.
 
         Raises:
-            ValueError: what is left is too small.
+            ValueError: too few are left.
         """
         return SharedSearch(**{**dict(self), "queries": self.queries - queries})
 
@@ -102,10 +108,11 @@ SEARCHES_BY_SCORES: dict[str, dict[str, Any]] = {
     "top_k": {"queries": 100},
     "label": {"queries": 200, "estimate": "cross_covariance", "unpaid": 2, "confidence": 0.75, "copies": 8},
 }
-"""What a `SharedSearch` is unless told otherwise where the black box answers a part of its scores.
+"""The defaults of a `SharedSearch` for a black box that answers only a part of its scores.
 
-One label says little: sigma points, close to the mean, are mostly answered alike, so the gradients ask about particles,
-which reach farther; and how deep an image lies within its class is not in its own label, but in those of its copies.
+One label says little. Sigma points lie close to the mean, so most of them get the same label. The gradients therefore
+query particles, which reach farther. An image's own label does not tell how deep the image lies within its class; the
+labels of its copies do.
 """
 
 
@@ -124,31 +131,31 @@ class PaperSearch(BaseModel):
 
     @property
     def calls(self) -> list[int]:
-        """Queries of each time that the black box is asked and waited for, the image's own among them."""
+        """The number of queries in each call of the black box, in order. The first call is for the image."""
         return [1] + [self.particles] * (self.steps - 1) + [1] * self.checks
 
     @property
     def queries(self) -> int:
-        """Queries of the whole search, which its numbers fix."""
+        """The queries of the whole search, which follow from its other numbers."""
         return sum(self.calls)
 
     @property
     def checks(self) -> int:
-        """Queries for candidates at the end: there is one candidate."""
+        """The queries for candidates at the end. There is one candidate."""
         return 1
 
     @property
     def confidence(self) -> float:
-        """Target probability wanted of the answer: that it is decided so."""
+        """The target probability that an answer needs. The paper wants only the decision."""
         return 0.5
 
     @property
     def copies(self) -> int:
-        """Copies of the candidate that are asked about beside it: none."""
+        """The copies that are queried with a candidate: none."""
         return 0
 
     def without(self, queries: int) -> PaperSearch:
-        """The same search: what is spent elsewhere comes on top of its queries."""
+        """The same search. Queries spent elsewhere are added to its own."""
         return self
 
 
@@ -156,18 +163,18 @@ Search = Annotated[SharedSearch | PaperSearch, Field(discriminator="method")]
 
 
 class Settings(BaseModel):
-    """What `FreeMCG` is constructed with, and what a YAML for `--config` may hold."""
+    """The settings that `FreeMCG` takes, and that a YAML file for `--config` may hold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    particles: int = Field(256, ge=2, description="denoised copies of the image; drawing one asks nothing")
-    queries: int = Field(65, ge=3, description="the most that one attribution asks, the image's own included")
+    particles: int = Field(256, ge=2, description="denoised copies of the image; drawing them costs no query")
+    queries: int = Field(65, ge=3, description="the most queries for one attribution, the image's own included")
     tolerance: float | None = Field(
         None,
         gt=0,
-        description="relative standard error at which an attribution stops asking, at `queries` at last",
+        description="relative standard error at which an attribution stops, after at most `queries`",
     )
-    noise: tuple[float, ...] = Field((0.2,), min_length=1, description="noise levels, fractions of the schedule")
+    noise: tuple[float, ...] = Field((0.2,), min_length=1, description="noise levels, as fractions of the schedule")
     estimate: str = Field("control_variate", description=f"one of {', '.join(ESTIMATES)}")
     objective: str | Callable[..., Any] = Field(
         "log_odds", description=f"one of {', '.join(OBJECTIVES)}, or a callable"
@@ -215,7 +222,7 @@ class Settings(BaseModel):
         return value
 
     def record(self) -> dict[str, Any]:
-        """The settings as JSON can hold them; a callable objective by its name."""
+        """The settings in a form that JSON can hold. A callable objective becomes its name."""
         named = (
             self if isinstance(self.objective, str) else self.model_copy(update={"objective": _name(self.objective)})
         )
@@ -223,11 +230,11 @@ class Settings(BaseModel):
 
 
 def for_scores(values: dict[str, Any], scores: str) -> dict[str, Any]:
-    """Values of `Settings` as they are meant where the black box answers such `scores`.
+    """The values of `Settings`, with the defaults that hold for a black box of such `scores`.
 
-    A mapping for the shared search gets what it does not say from `SEARCHES_BY_SCORES`; a search that was made is left
-    as it is. An attribution of bare labels is one by `cross_covariance` unless `values` say otherwise: the few labels
-    at sigma points make a linear model that does more harm than good.
+    A mapping for the shared search gets its missing values from `SEARCHES_BY_SCORES`. A search object is left as it is.
+    Bare labels are attributed by `cross_covariance` unless `values` name another estimate. The few labels at sigma
+    points would give a linear model that does more harm than good.
     """
     search = values.get("search", {})
     if isinstance(search, dict) and search.get("method", "shared") == "shared":
@@ -241,7 +248,7 @@ def make(model: type[Model], values: dict[str, Any], *, source: str = "") -> Mod
     """Build a settings model.
 
     Raises:
-        ValueError: a key or a value is wrong, in one sentence that begins with `source`.
+        ValueError: a key or a value is wrong. The message is one sentence, and begins with `source`.
     """
     try:
         return model(**values)
