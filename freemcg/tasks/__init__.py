@@ -1,1 +1,1 @@
-"""The two tasks, both written on the same estimator."""
+"""The two tasks. Both use the same estimator."""

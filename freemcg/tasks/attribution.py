@@ -1,4 +1,4 @@
-"""Feature attribution: the manifold gradient of the objective, by a number of queries or until it is certain enough."""
+"""Feature attribution: the manifold gradient of the objective, from a fixed number of queries or up to a tolerance."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ MOST_GROWTH = 16
 def attribute_image(
     black_box: BlackBox, denoiser: Denoiser, image: Tensor, target: int | str | None, settings: Settings
 ) -> Attribution:
-    """Attribute the objective for `target` (the decision made, where `None`) to the pixels of `image` `(C, H, W)`.
+    """Attribute the objective for `target` to the pixels of `image` `(C, H, W)`. `None` means the decision made.
 
-    Costs `settings.queries` queries, fewer where the budget holds fewer: then the map is made from those, and its
-    status is `budget_exhausted`. If the black box may change, one more at the end, and four where the answer differs:
-    see `freemcg.blackbox.repeats`. One query is for the image itself; the levels of `settings.noise` share the others
-    evenly. With `settings.tolerance` it is the last map of `stream_attributions`.
+    It costs `settings.queries` queries: one for the image, and the others shared evenly by the levels of
+    `settings.noise`. If the budget has fewer left, the map is made from those, and its status is `budget_exhausted`. If
+    the black box may change, the image is queried once more at the end, and four times if the answer differs: see
+    `freemcg.blackbox.repeats`. With `settings.tolerance` the result is the last map of `stream_attributions`.
 
     Raises:
-        QueryBudgetExceeded: not even one query is left, so nothing can be said.
+        QueryBudgetExceeded: not even one query is left.
     """
     if settings.tolerance is not None:
         return deque(stream_attributions(black_box, denoiser, image, target, settings), maxlen=1).pop()
     question = _Question.about(black_box, image, target)
     objective = objective_of(named(settings.objective), black_box.scores)
     survey = Survey(denoiser, image, settings)
-    short = _ask(survey, black_box, settings.queries - 1, black_box)
-    return question.answered(survey, objective, short=short, repeats=question.again(black_box))
+    ended_early = _ask(survey, black_box, settings.queries - 1, black_box)
+    return question.answered(survey, objective, ended_early=ended_early, repeats=question.again(black_box))
 
 
 def stream_attributions(
@@ -57,11 +57,13 @@ def stream_attributions(
     target: int | str | None,
     settings: Settings,
 ) -> Iterator[Attribution]:
-    """The map after 33 queries and after every 16 more, until its relative standard error is `settings.tolerance`.
+    """Yield the map after 33 queries, and after every 16 more per noise level.
 
-    Or until `settings.queries` are spent: then the last status is `budget_exhausted`. A black box without a signal
-    ends it after the first batch. While the sampling of the unpaid particles is the larger part of the allowed error,
-    they are doubled, up to 16 times `settings.particles`; that takes time and no queries.
+    It ends when the relative standard error is at most `settings.tolerance`. If `settings.queries` or the budget end
+    before, the last status is `budget_exhausted`. It also ends, with `no_signal`, if all answers so far are the same.
+
+    The unpaid particles are doubled while their number causes more than half of the allowed squared error. They can
+    grow to 16 times `settings.particles`. This takes time and no queries.
     """
     assert settings.tolerance is not None
     tolerance = settings.tolerance
@@ -69,17 +71,17 @@ def stream_attributions(
     objective = objective_of(named(settings.objective), black_box.scores)
     survey, batch, left = Survey(denoiser, image, settings), FIRST_BATCH, settings.queries - 1
     while True:
-        short = _ask(survey, black_box, min(batch, left), black_box)
+        ended_early = _ask(survey, black_box, min(batch, left), black_box)
         left, batch = settings.queries - 1 - survey.queries, BATCH * len(settings.noise)
-        result = question.answered(survey, objective, short=False)
+        result = question.answered(survey, objective, ended_early=False)
         while _starved(result, tolerance) and survey.particles < MOST_GROWTH * settings.particles:
             survey.grow()
-            result = question.answered(survey, objective, short=False)
+            result = question.answered(survey, objective, ended_early=False)
         reached = result.relative_error <= tolerance
-        ended = short or _affordable(left, black_box) < len(settings.noise)
+        ended = ended_early or _affordable(left, black_box) < len(settings.noise)
         if reached or ended or result.status == NO_SIGNAL:
-            short, again = ended and not reached, question.again(black_box)
-            yield question.answered(survey, objective, short=short, repeats=again)
+            ended_early, again = ended and not reached, question.again(black_box)
+            yield question.answered(survey, objective, ended_early=ended_early, repeats=again)
             return
         yield result
 
@@ -87,15 +89,17 @@ def stream_attributions(
 def contrast_maps(
     black_box: BlackBox, denoiser: Denoiser, image: Tensor, classes: Sequence[int], settings: Settings
 ) -> dict[tuple[int, int], Attribution]:
-    """For every pair `(a, b)` of `classes`, what speaks for `a` against `b`: the map of `log p_a - log p_b`.
+    """Map what speaks for class `a` against class `b`, `log p_a - log p_b`, for every pair `(a, b)` of `classes`.
 
-    All from the same `settings.queries` queries, since an answer holds every class.
+    All maps come from the same `settings.queries` queries, since an answer holds every class.
     """
     question = _Question.about(black_box, image, None)
     survey = Survey(denoiser, image, settings)
-    short, again = _ask(survey, black_box, settings.queries - 1, black_box), question.again(black_box)
+    ended_early, again = _ask(survey, black_box, settings.queries - 1, black_box), question.again(black_box)
     return {
-        (first, second): replace(question, target=first).answered(survey, between(second), short=short, repeats=again)
+        (first, second): replace(question, target=first).answered(
+            survey, between(second), ended_early=ended_early, repeats=again
+        )
         for first, second in combinations(classes, 2)
     }
 
@@ -108,12 +112,13 @@ def difference_map(
     target: int | str | None,
     settings: Settings,
 ) -> Attribution:
-    """The map of `black_box` less that of `other`, asked about the same points, with the difference's own error.
+    """The map of `black_box` minus that of `other`, with the standard error of the difference.
 
-    Costs `settings.queries` queries of each, and of one that may change as many more as `attribute_image`.
+    Both are queried at the same points.
+    It costs `settings.queries` queries of each. A model that may change is queried again as in `attribute_image`.
 
     Raises:
-        ValueError: they answer different numbers of classes.
+        ValueError: the two answer different numbers of classes.
     """
     question, before = _Question.about(black_box, image, target), other.queries
     theirs = other(image[None])
@@ -127,16 +132,16 @@ def difference_map(
         try:
             return torch.cat([black_box(images), other(images)], dim=1)
         except QueryBudgetExceeded as error:
-            error.answered = {}  # by one of them alone
+            error.answered = {}  # they are answers of one of the two alone
             raise
 
-    def less(answers: Tensor, target: int) -> Tensor:
+    def difference(answers: Tensor, target: int) -> Tensor:
         return objective(answers[:, :classes], target) - objective(answers[:, classes:], target)
 
     question = replace(question, labels=question.labels and other.scores == "label")
     survey = Survey(denoiser, image, settings)
-    short = _ask(survey, both, settings.queries - 1, black_box, other)
-    result = question.answered(survey, less, short=short, repeats=question.again(black_box))
+    ended_early = _ask(survey, both, settings.queries - 1, black_box, other)
+    result = question.answered(survey, difference, ended_early=ended_early, repeats=question.again(black_box))
     again = ask_again(other, image, theirs[0], since=before)
     noted = max(result.record, again.noted, key=lambda each: each.get("disagreement", 0.0))
     return replace(result, record=noted, status=MODEL_CHANGED if again.changed else result.status)
@@ -144,7 +149,7 @@ def difference_map(
 
 @dataclass(frozen=True)
 class _Question:
-    """What is asked: which class of which image, and what the black box answers for the image itself."""
+    """The image, the class to explain, and the black box's answer for the image itself."""
 
     image: Tensor
     log_probabilities: Tensor
@@ -162,7 +167,7 @@ class _Question:
         if black_box.scores == VALUE:
             if target is None and len(log_probabilities) > 1:
                 raise InvalidValue(f"the model answers {len(log_probabilities)} numbers; say which one as target")
-            decision = 0 if target is None else black_box.class_index(target)  # there is none
+            decision = 0 if target is None else black_box.class_index(target)  # values have no decision
         explained = decision if target is None else black_box.class_index(target)
         return cls(image, log_probabilities, explained, decision, began, before, black_box.scores == "label")
 
@@ -170,16 +175,16 @@ class _Question:
         return ask_again(black_box, self.image, self.log_probabilities, since=self.queries_before)
 
     def answered(
-        self, survey: Survey, objective: Objective, *, short: bool, repeats: Repeats | None = None
+        self, survey: Survey, objective: Objective, *, ended_early: bool, repeats: Repeats | None = None
     ) -> Attribution:
-        """The map; its error is wider where it comes from bare labels, by `label_widening`."""
+        """The map from the answers so far. Its error is wider if they are bare labels: see `label_widening`."""
         local = survey.gradient(objective, self.target)
         error, parts = local.standard_error, local.parts
         if self.labels:
             wider = label_widening(local.values)
             error = error * wider if local.has_signal else torch.full_like(error, wider)
             parts = None if parts is None else replace(parts, residual=parts.residual * wider**2)
-        status = BUDGET_EXHAUSTED if short else COMPLETE if local.has_signal else NO_SIGNAL
+        status = BUDGET_EXHAUSTED if ended_early else COMPLETE if local.has_signal else NO_SIGNAL
         return Attribution(
             values=local.gradient,
             standard_error=error,
@@ -196,7 +201,7 @@ class _Question:
 
 
 def _ask(survey: Survey, ask: Ask, queries: int, *black_boxes: BlackBox) -> bool:
-    """Ask as far as the budgets reach; whether that was less far than `queries`, or retries took the rest."""
+    """Query up to `queries` points, as far as the budgets reach, and return whether a budget ended first."""
     affordable = _affordable(queries, *black_boxes)
     try:
         survey.ask(ask, affordable)
@@ -210,7 +215,7 @@ def _affordable(queries: int, *black_boxes: BlackBox) -> int:
 
 
 def _starved(result: Attribution, tolerance: float) -> bool:
-    """Whether the error is above `tolerance`, and more than half of what is allowed comes from too few particles."""
+    """Whether the error exceeds `tolerance`, and too few particles cause more than half of the allowed square."""
     if result.relative_error <= tolerance or result.error_parts is None:
         return False
     allowed = (tolerance * result.values.norm().item()) ** 2

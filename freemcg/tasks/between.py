@@ -1,4 +1,4 @@
-"""A counterfactual that went past the number it was to reach, taken back along the straight line to the input."""
+"""If a counterfactual went past the number to reach, it is moved back on the straight line to the input."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ MOST = 8
 def taken_back(
     black_box: BlackBox, denoiser: Denoiser, result: Counterfactual, goal: ValueGoal, *, seed: int
 ) -> Counterfactual:
-    """The first 8-bit image between input and answer whose number is as near as was wanted, by bisection.
+    """Bisect from input to answer for an 8-bit image whose number is near enough to the goal.
 
-    The search steps over a number that is nearer than its noise moves the answer. What lies between two images is as
-    realistic as its `realism` says. A result that has not gone past the number comes back as it is.
+    The noise of the search can move the answer farther than the goal is away, so the search can step over it. An image
+    between two others need not be realistic; the `realism` of the result tells. A result that has not gone past the
+    number is returned as it is.
 
-    Costs at most 8 queries, which are the result's too.
+    It costs at most 8 queries, which are added to the result's.
     """
     if not result.flipped or goal.landed(goal.value_of(result.log_probabilities)):
         return result

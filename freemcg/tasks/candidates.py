@@ -1,4 +1,4 @@
-"""What a counterfactual search hands back."""
+"""The result of a counterfactual search."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Candidates:
-    """Images that may be counterfactuals; the black box has not been asked about them as they stand.
+    """Images that may be counterfactuals. The black box has not been queried about these very images.
 
     Attributes:
         images: `(N, C, H, W)` in [0, 1].
-        paths: `(steps, N, C, H, W)` in [0, 1], what each looked like on its way.
-        likely: whether the search's own model of the objective has each decided as the target, `(N,)` bool; `None`
-            where it has none.
+        paths: the images at each step of the search, `(steps, N, C, H, W)` in [0, 1].
+        likely: whether the search's model of the objective predicts the target for each image, `(N,)` bool. It is
+            `None` if the search has no such model.
         exhausted: whether the budget ended before the search did.
-        no_signal: whether the black box never answered differently.
+        no_signal: whether the black box gave the same answer everywhere.
     """
 
     images: Tensor

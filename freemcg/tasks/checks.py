@@ -1,4 +1,4 @@
-"""The last questions of a counterfactual: candidates, asked about as the 8-bit images that would be saved."""
+"""The last queries of a counterfactual: the candidates, as the 8-bit images that would be saved."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ COPIES_NOISE = 0.4
 
 @dataclass(frozen=True)
 class Checked:
-    """A candidate as it was asked about, its way there, and what was answered.
+    """A candidate as it was queried, its path, and the answer.
 
-    `chance` is the probability of the target, or the mean over the image and its copies where they are wanted; `None`
-    where they could not be paid for.
+    `chance` is the probability of the target. If copies are wanted, it is the mean over the image and its copies, and
+    `None` if the budget has too few queries for them.
     """
 
     image: Tensor
@@ -39,7 +39,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Checker:
-    """Asks about candidates for `target`, one after another; see `search_counterfactuals` for the order and the end."""
+    """Queries candidates for `target`, one after another. `search_counterfactuals` tells the order and the end."""
 
     black_box: BlackBox
     denoiser: Denoiser
@@ -49,9 +49,9 @@ class Checker:
     seed: int
 
     def check(self, found: Candidates, image: Tensor, *, n: int, most: int) -> list[Checked]:
-        """The first `n` that are good, else the best; none where the budget ended before the first answer.
+        """The first `n` good candidates, else the best one. There is none if the budget ended before any answer.
 
-        Costs at most `most` queries.
+        It costs at most `most` queries.
         """
         rounded = as_file(found.images)
         likely = torch.ones(len(rounded), dtype=torch.bool) if found.likely is None else found.likely
@@ -84,7 +84,7 @@ class Checker:
         return [replace(best, status=status)]
 
     def _ask(self, image: Tensor, path: Tensor, affordable: int) -> tuple[Checked, int]:
-        """The answer for a candidate, and for copies of it where it is decided as the target; and what that cost."""
+        """Query a candidate, and copies of it if it is decided as the target. Return it with its cost in queries."""
         log_probabilities = self.black_box(image[None])[0]
         own = log_probabilities[self.target].exp().item()
         answer = Checked(image, path, log_probabilities, COMPLETE, own)
@@ -101,17 +101,17 @@ class Checker:
         return replace(answer, chance=(own + nearby[:, self.target].exp().sum().item()) / cost), cost
 
     def _rank(self, answer: Checked) -> float:
-        """The chance of the target, above 1 where it is also the decision."""
+        """The chance of the target, plus 1 if it is also the decision."""
         return (answer.chance or 0) + (answer.decision == self.target)
 
 
 def _apart(images: Tensor, image: Tensor, good: list[Checked]) -> Tensor:
-    """How much each is to be preferred: near the input, or, where there are answers, far (L1) from all of them."""
+    """The preference for each image: near the input (L1), or far from the good answers once there are some."""
     if not good:
         return -_distance(images, image).cpu()
     return torch.stack([_distance(images, answer.image) for answer in good]).amin(dim=0).cpu()
 
 
 def _distance(images: Tensor, image: Tensor) -> Tensor:
-    """Mean absolute difference of a pixel, `(N,)`."""
+    """The mean absolute difference of a pixel to `image`, `(N,)`."""
     return (images - image).abs().flatten(1).mean(dim=1)

@@ -1,4 +1,4 @@
-"""Counterfactuals: search, then ask about the very images that would be saved, and answer with the best of them."""
+"""Counterfactuals: search, then query the very images that would be saved, and return the best of them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ RUNNER_UP_QUERIES = 32
 def find_counterfactual(
     black_box: BlackBox, denoiser: Denoiser, image: Tensor, target: int | str | None, settings: Settings
 ) -> Counterfactual:
-    """Find a realistic image close to `image` `(C, H, W)` that is decided as `target` (`None`: as the runner-up).
+    """Find a realistic image close to `image` `(C, H, W)` that is decided as `target`. `None` means the runner-up.
 
-    Costs what `search_counterfactuals` does; the search is that of `settings.search`, whose `queries` hold for all.
+    `settings.search` says how. The cost is that of `search_counterfactuals`, at most `settings.search.queries` in all.
 
     Raises:
         ValueError: the search has too few queries to look for a runner-up as well.
-        QueryBudgetExceeded: not even one query is left, so nothing can be said.
+        QueryBudgetExceeded: not even one query is left.
     """
     settings = _with_runner_up_paid(settings, black_box, target)
     return _find(black_box, denoiser, image, target, settings, n=1, checks=settings.search.checks)[0]
@@ -46,9 +46,9 @@ def find_counterfactual(
 def find_diverse_counterfactuals(
     black_box: BlackBox, denoiser: Denoiser, image: Tensor, target: int | str | None, settings: Settings, n: int
 ) -> list[Counterfactual]:
-    """Up to `n` counterfactuals that are far (L1) from one another, from one search with `8 n` particles.
+    """Find up to `n` counterfactuals that are far (L1) from one another, in one search with `8 n` particles.
 
-    Costs at most `search.queries + 2 n (1 + search.copies)` queries.
+    It costs at most `search.queries + 2 n (1 + search.copies)` queries.
     """
     settings = _with_runner_up_paid(settings, black_box, target)
     assert isinstance(settings.search, SharedSearch)
@@ -60,7 +60,7 @@ def find_diverse_counterfactuals(
 
 
 def _with_runner_up_paid(settings: Settings, black_box: BlackBox, target: int | str | None) -> Settings:
-    """The settings with a search that leaves the queries that `_runner_up` may ask."""
+    """The settings, with a search that leaves enough queries for `_runner_up`."""
     if target is not None or not _hides_runner_up(black_box):
         return settings
     try:
@@ -114,38 +114,39 @@ def search_counterfactuals(
     strength: float = 0.6,
     seed: int,
 ) -> list[Counterfactual]:
-    """What every counterfactual method does around its search: ask about the image, and about the candidates found.
+    """Query the image, search, and query the candidates found. Every counterfactual method shares these steps.
 
-    Candidates are asked about as 8-bit images, as a file holds them, one after another: first the nearest to the input
-    (L1), and once there are answers that which is farthest from them; those that the search expects to fail come last.
-    The first `n` that are decided as the target with `confidence` are the answers. If none is, the one answer is the
-    most probable of those decided so at all, else the most probable.
+    Candidates are queried one after another, as the 8-bit images that a file holds. The nearest to the input (L1) comes
+    first. Once there are good answers, the candidate farthest from them comes next. Candidates that the search expects
+    to fail come last. The first `n` that are decided as the target with `confidence` are returned. If none is, one
+    image is returned: the most probable of those decided as the target, else the most probable of all.
 
-    With `copies`, a candidate decided as the target is only as probable as the mean over it and so many denoised noisy
-    copies (at noise level 0.4). A bare label says nothing of how far an image is from being decided otherwise; how many
-    of its copies keep the label does (randomised smoothing: Cohen et al. 2019, with copies on the manifold). Where
-    copies cannot be paid for, the checks end.
+    With `copies`, a candidate decided as the target is also queried as so many denoised noisy copies (noise level 0.4).
+    Its probability is then the mean over itself and its copies. A bare label does not tell how close an image is to
+    another decision, but the share of its copies that keep the label does. This is randomised smoothing (Cohen et al.
+    2019) with copies on the manifold. If too few queries are left for the copies, no more candidates are queried.
 
-    Without a target, the runner-up is the second class of the answer for the image. A bare label names none, so 32
-    particles are asked about, and the class decided most often, but for that of the image, is it. Where all are
-    decided alike the status is `no_signal`, and the target of the result means nothing.
+    Without a target, the runner-up is the second class of the answer for the image. A bare label has no second class,
+    so 32 particles are queried. The runner-up is then the class decided most often, apart from the image's own. If all
+    are decided alike, the status is `no_signal`, and the target of the result means nothing.
 
     Args:
-        search: from the class wanted to candidates.
-        image: `(C, H, W)` in [0, 1], where the denoiser is.
-        target: class index or name; `None` takes the runner-up.
-        checks: the most queries for candidates. Under a budget of the black box, so many are kept back from the search.
-        confidence: probability of the target that is enough.
-        copies: of each candidate that is decided as the target.
-        strength: noise level of the particles that tell the runner-up of a bare label.
-        seed: of the noise with which realism is measured, and of the copies.
+        search: finds candidates for a wanted class.
+        image: `(C, H, W)` in [0, 1], on the denoiser's device.
+        target: a class index or name. `None` means the runner-up.
+        checks: the most queries for candidates. If the black box has a budget, this many are kept back from the search.
+        confidence: the probability of the target that is enough.
+        copies: the copies of each candidate that is decided as the target.
+        strength: the noise level of the particles that tell the runner-up of a bare label.
+        seed: the seed of the noise that measures realism, and of the copies.
 
-    Costs one query for the image, 32 where a runner-up must be looked for, those of the search, one for each candidate
-    that is checked, and `copies` for each of them that is decided as the target; if the black box may change, one more
-    at the end, and four where the answer differs. The `queries` and `seconds` of each answer are those of all together.
+    The cost is one query for the image, 32 if a runner-up must be looked for, and that of the search. Each candidate
+    queried costs one, and `copies` more if it is decided as the target. If the black box may change, the image is
+    queried once more at the end, and four times if the answer differs. The `queries` and `seconds` of each result are
+    those of all results together.
 
     Raises:
-        QueryBudgetExceeded: not even one query is left, so nothing can be said.
+        QueryBudgetExceeded: not even one query is left.
     """
     began, sent, before = time.monotonic(), black_box.queries, black_box.known
     if target is not None:
@@ -200,7 +201,7 @@ def _hides_runner_up(black_box: BlackBox) -> bool:
 def _runner_up(
     black_box: BlackBox, denoiser: Denoiser, image: Tensor, original: Tensor, strength: float, seed: int
 ) -> tuple[int, str | None]:
-    """The second class of an answer, and the status where there is no reason for it: see `search_counterfactuals`."""
+    """The runner-up that `search_counterfactuals` defines, and `None`. If there is none, any class and the status."""
     decision, second = original.argsort(descending=True)[:2].tolist()
     if not _hides_runner_up(black_box):
         return second, None
@@ -209,11 +210,11 @@ def _runner_up(
     if asked == 0:
         return second, BUDGET_EXHAUSTED
     particles = draw_particles(denoiser, image, denoiser.timestep(strength), asked, seed=seed)
-    unheard = NO_SIGNAL
+    without_other = NO_SIGNAL
     try:
         decisions = black_box(particles).argmax(dim=1)
-    except QueryBudgetExceeded as error:  # within retries; what was answered by then tells too
+    except QueryBudgetExceeded as error:  # during retries; the answers received until then count
         decisions = torch.tensor([int(row.argmax()) for row in error.answered.values()], dtype=torch.long)
-        unheard = BUDGET_EXHAUSTED
+        without_other = BUDGET_EXHAUSTED
     others = decisions[decisions != decision]
-    return (int(others.mode().values), None) if len(others) else (second, unheard)
+    return (int(others.mode().values), None) if len(others) else (second, without_other)

@@ -1,7 +1,7 @@
-"""What a counterfactual is to reach where there is no class to be decided as: a label turned, or a number reached.
+"""The goals of counterfactuals without a class to reach: a label to turn on or off, or a number to reach.
 
-Both are a question with the answers no and yes, so the one search serves them too. A label: is it there? A number: is
-it where it was wanted? Log-odds say how far it is from that, and are 0 where it is just reached.
+Either goal is a question with the answers no and yes, so the same search serves it. Is the label there? Is the number
+where it was wanted? The log-odds tell how far the goal is, and are 0 where it is just reached.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ FORMS = re.compile(r"(?:(?P<output>.*)=)?(?P<way>to|up|down)?:?(?P<amount>[-+]?[
 
 @dataclass
 class LabelGoal:
-    """One label of several that do not exclude one another: turned off if it is there, else on."""
+    """One of several labels that do not exclude one another. It is turned off if it is there, and else on."""
 
     label: int
     name: str
-    target: None = None  # whichever of no and yes it is not
+    target: None = None  # the runner-up: the one of no and yes that the image is not
 
     @property
     def names(self) -> list[str]:
-        """Of the two answers."""
+        """The names of the two answers."""
         return [f"not {self.name}", self.name]
 
     def reading(self, answers: Tensor) -> Tensor:
@@ -41,16 +41,16 @@ class LabelGoal:
         return two_classes(label_log_odds(answers[:, self.label]))
 
     def told(self, start: Tensor, end: Tensor) -> dict[str, Any]:
-        """What the record of a result says beside the rest."""
+        """The entries of a result's record for this goal."""
         return {"goal": self.label}
 
 
 @dataclass
 class ValueGoal:
-    """A number to reach, within a tenth of the way there, or to raise or lower by at least an amount.
+    """A number to reach within a tenth of the way there, or to raise or lower by at least an amount.
 
-    Its log-odds say how far it has come, so scaled that they are -5 for the image itself and 0 where the goal begins. A
-    number to reach has an end too: `landed` tells, and `freemcg.tasks.between` takes back what went beyond.
+    Its log-odds tell how far the number has come. They are -5 for the image itself, and 0 where the goal begins. A
+    number to reach can also be passed: `landed` tells, and `freemcg.tasks.between` moves the image back.
     """
 
     output: int
@@ -63,12 +63,12 @@ class ValueGoal:
 
     @property
     def names(self) -> list[str]:
-        """Of the two answers."""
+        """The names of the two answers."""
         wanted = f"{self.amount:g}" if self.way == "to" else f"{self.way} by {self.amount:g}"
         return [f"{self.name} as before", f"{self.name} {wanted}"]
 
     def reading(self, answers: Tensor) -> Tensor:
-        """Log-probabilities `(N, 2)` of not reached and reached; the first answer is that for the image itself."""
+        """Log-probabilities `(N, 2)` of not reached and reached. The first answer read is for the image itself."""
         if self.output >= answers.shape[1]:
             raise InvalidValue(f"there is no output {self.output}; outputs are 0..{answers.shape[1] - 1}")
         values = answers[:, self.output].double()
@@ -79,7 +79,7 @@ class ValueGoal:
         return two_classes(log_odds).float()
 
     def landed(self, value: float) -> bool:
-        """Whether the number is where it was wanted, and not beyond."""
+        """Whether a number to reach is within a tenth of the way from its goal. A raise or a fall has no end."""
         if self.start is None or self.way != "to":
             return True
         return abs(value - self.amount) <= TOLERANCE * abs(self.amount - self.start)
@@ -88,13 +88,13 @@ class ValueGoal:
         if self.way != "to":
             moved = (values - start) if self.way == "up" else (start - values)
             return (moved - self.amount) * (AT_THE_START / self.amount)
-        way = self.amount - start
-        if way == 0:
+        distance = self.amount - start
+        if distance == 0:
             return torch.ones_like(values)
-        return ((values - start) / way - (1 - TOLERANCE)) * (AT_THE_START / (1 - TOLERANCE))
+        return ((values - start) / distance - (1 - TOLERANCE)) * (AT_THE_START / (1 - TOLERANCE))
 
     def told(self, start: Tensor, end: Tensor) -> dict[str, Any]:
-        """What the record of a result says beside the rest: the number before and after."""
+        """The entries of a result's record for this goal, with the number before and after."""
         wanted = f"{self.amount:g}" if self.way == "to" else f"{self.way}:{self.amount:g}"
         return {
             "goal": f"{self.name}={wanted}" if self.name != str(self.output) else f"{self.output}={wanted}",
@@ -103,7 +103,7 @@ class ValueGoal:
         }
 
     def value_of(self, row: Tensor) -> float:
-        """The number that was answered, by the log-odds that were made of it."""
+        """The number that the black box answered, found by the log-odds that were computed from it."""
         wanted = (row[1] - row[0]).item()
         return min(self.seen, key=lambda each: abs(each[0] - wanted))[1]
 
@@ -112,14 +112,14 @@ Goal = LabelGoal | ValueGoal
 
 
 def goal_of(black_box: BlackBox, target: Any) -> Goal | None:
-    """The goal that a target means for such a black box; `None` where it is a class to be decided as.
+    """The goal that a target means for this black box. It is `None` if the target is a class to be decided as.
 
     Args:
-        target: a label, by name or index; or for values a number to reach, `"up:1.5"` or `"down:2"`, with the output
-            before it where there are several: `"age=up:5"`.
+        target: a label, by name or index. For values it is a number to reach, `"up:1.5"` or `"down:2"`. If there are
+            several values, the output comes before it: `"age=up:5"`.
 
     Raises:
-        ValueError: it is missing, or none of these.
+        ValueError: the target is missing, or none of these.
     """
     if black_box.scores in MULTI_LABEL:
         if target is None:

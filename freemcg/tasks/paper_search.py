@@ -1,14 +1,14 @@
-"""The counterfactual procedure of Kim et al. 2025 (arXiv 2411.15265), as published: for comparison.
+"""The counterfactual procedure of Kim et al. 2025 (arXiv 2411.15265), as published. It serves for comparison.
 
-Kept: particles that each follow their own term of the cross-covariance, rescaled to 0.2 of the predicted noise
-whatever its size; the proximity term; the mean of the particles as the answer.
+Each particle follows its own term of the cross-covariance, rescaled to 0.2 of the predicted noise whatever its size. A
+proximity term pulls it to the input. The answer is the mean of the particles.
 
-Not kept is what the reference program does beside the method, so its images are not these to the last digit:
+The reference program differs from that in the following, so its images are not these to the last digit:
 
-- The ensemble's contrast is not stretched before each query, nor are the particles cut to 8 bits there.
-- The input and the image that is saved are not stretched so that their least value is 0 and their largest 1.
-- The timesteps go from 400 down to 4 by 4, with the paper's numbers; the reference program's go from 396 to 0. Here the
-  particles are made at the timestep at which they are first denoised, and no guidance follows the last denoising.
+- It stretches the ensemble's contrast before each query, and cuts the particles to 8 bits there.
+- It stretches the input and the saved image so that their least value is 0 and their largest 1.
+- Its timesteps go from 396 to 0. Here they go from 400 down to 4 by 4, with the paper's numbers. Here the particles are
+  made at the timestep at which they are first denoised, and no guidance follows the last denoising.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def paper_search(
     *,
     seed: int,
 ) -> Candidates:
-    """Search a counterfactual of `image` `(C, H, W)`.
+    """Search for a counterfactual of `image` `(C, H, W)`.
 
-    Costs `particles * (steps - 1)` queries (9,900 with the paper's numbers) and `particles * steps` denoisings. Where
-    the budget ends before, the rest of the way is gone without guidance.
+    It costs `particles * (steps - 1)` queries (9,900 with the paper's numbers) and `particles * steps` denoisings. If
+    the budget ends during the search, the remaining steps have no guidance but the pull to the input.
     """
     exhausted = False
 

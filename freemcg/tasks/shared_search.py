@@ -1,4 +1,4 @@
-"""The counterfactual search of this package: few particles share one gradient, from a few well-placed queries."""
+"""The counterfactual search of this package. A few particles share one gradient from a few well-placed queries."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ def shared_search(
 ) -> Candidates:
     """Guide particles from noisy copies of `image` `(C, H, W)` to realistic images of class `target`.
 
-    `SharedGradient` guides. At the end each particle is put back on the manifold once more: see `polish`. Their mean,
-    polished too, is a candidate of its own.
+    `SharedGradient` guides them. At the end, `polish` puts each particle back on the manifold. The mean of the
+    particles is polished too, and is one more candidate.
 
-    Costs `gradients * queries_per_gradient` queries, and `particles * steps + drawn * gradients + 4 * (particles + 1)`
-    denoisings, where `drawn` is `unpaid`, or as many as are asked about if these are more.
+    It costs `gradients * queries_per_gradient` queries, and these denoisings:
+    `particles * steps + drawn * gradients + 4 * (particles + 1)`.
+    Here `drawn` is `unpaid`, or the number of particles queried for a gradient if that is larger.
     """
     guide = SharedGradient(black_box, denoiser, image, target, objective, search, seed)
     steps = guided_reverse(denoiser, image, search, guide, seed=seed)
@@ -55,17 +56,20 @@ def shared_search(
 class SharedGradient:
     """One estimated gradient guides all particles.
 
-    Every `refresh` steps the manifold gradient around the mean of the denoised particles is estimated, at the noise
-    level of that step; all particles follow it until the next. Answers at sigma points predict each particle's
-    objective too, so one that is predicted to be past `stop` is not guided on. The cross-covariance predicts nothing;
-    of bare labels it is the difference between those called the target and the rest, and where all are called so, it
-    is zero and guides no more. Particles differ in how hard they are guided, from `guidance / spread` to `guidance *
-    spread`: what is just enough for one image is too little for another, and trying costs nothing here.
+    Every `refresh` steps the manifold gradient is estimated around the mean of the denoised particles, at the noise
+    level of that step. All particles follow it until the next estimate.
+
+    Answers at sigma points also predict each particle's objective, so a particle predicted to be past `stop` is not
+    guided. The cross-covariance predicts nothing. For bare labels it is the difference between the particles called the
+    target and the others. If all are called the target, it is zero and no longer guides.
+
+    Some particles are guided harder than others, from `guidance / spread` to `guidance * spread`. The guidance that is
+    just enough for one image is too little for another, and to try several costs no query.
 
     Attributes:
         exhausted: whether the budget ended before the search did.
         signal: whether the black box ever answered differently for different points.
-        local: the gradient that is followed.
+        local: the gradient that the particles follow.
     """
 
     black_box: BlackBox
@@ -85,7 +89,7 @@ class SharedGradient:
         self.guidance = self.search.guidance * factors.to(self.image)
 
     def __call__(self, now: Particles) -> Tensor:
-        """Towards the target, and back to the input."""
+        """The guidance of one step: towards the target, and back to the input."""
         push = pull_to(self.image, now, self.search.proximity)
         if now.step % self.search.refresh == 0 and not self.exhausted:
             self._estimate(now)
@@ -97,13 +101,13 @@ class SharedGradient:
         return push + sizes.reshape(-1, 1, 1, 1) * scaled_like(self.local.gradient[None], now.noise, 1.0)
 
     def likely(self, images: Tensor) -> Tensor:
-        """Whether each of `images` is predicted to be decided as the target, `(N,)`; yes where nothing predicts it."""
+        """Whether each of `images` is predicted to be decided as the target, `(N,)`; true if nothing predicts it."""
         if self.local is None or self.local.model is None:
             return torch.ones(len(images), dtype=torch.bool)
         return (self.local.model(images.flatten(1)) > 0).cpu()
 
     def _estimate(self, now: Particles) -> None:
-        """Ask, and take the new gradient for the old one; where the budget ends within, only if there is no old one."""
+        """Query, and replace the gradient. If the budget ends meanwhile, it is replaced only if there was none."""
         search, step = self.search, now.step + 1
         ensemble = Ensemble(
             self.denoiser, now.images.mean(dim=0), now.t, particles=search.unpaid, seed=self.seed, step=step
@@ -118,12 +122,12 @@ class SharedGradient:
 
 
 def guidance_factors(count: int, factor: float) -> Tensor:
-    """`count` factors in geometric progression from `1 / factor` to `factor`; 1 where there is one."""
+    """`count` factors in geometric progression from `1 / factor` to `factor`. A single one is 1."""
     return torch.logspace(-1, 1, count, base=factor) if count > 1 else torch.ones(count)
 
 
 def polish(denoiser: Denoiser, images: Tensor, level: float, *, seed: int) -> Tensor:
-    """Each image as the mean of 4 denoised noisy copies at a low noise level: what is no part of the manifold goes."""
+    """Replace each image by the mean of 4 denoised copies with little noise. This removes what is off the manifold."""
     t = denoiser.timestep(level)
     noise = particle_noise(seed, "polish", 0, POLISH_DRAWS, tuple(images.shape[1:])).to(images)
     copies = torch.cat([denoiser.add_noise(image, t, noise) for image in images])
