@@ -24,8 +24,8 @@ class Adversarial(CounterfactualMethod):
 
     The search starts at the image and takes steps of length `step` (L2, over all pixels and channels) along the
     gradient, clipped to [0, 1]. It ends when the image *as an 8-bit file* is decided as the target with the wanted
-    confidence. So the answer is the first such image on the path, to within one step. The gradient is taken at the
-    rounded image; the path itself is not rounded.
+    confidence. So the answer is the first such image on the path, to within one step. The gradient is computed at the
+    rounded image, but the path itself is not rounded.
 
     Args:
         model: maps images `(N, C, H, W)` in [0, 1] to logits, in eval mode; it is left as it was found.

@@ -17,8 +17,8 @@ class AdversarialGradientIntegration(PathMethod):
 
     For a class `c` the path is `x_0 = x`, `x_{t+1} = clip(x_t + step_size * sign grad f_c(x_t), 0, 1)`. It ends when
     the decision is `c` or the steps are done. Each step adds `-grad f_y(x_t) (x_{t+1} - x_t)`. The map is the sum over
-    the classes, so its sum is about `f_y(x) - f_y(x_T)`, added up over the classes. Each step continues from the last,
-    as the paper defines. The authors' program steps from `x` each time, so nothing accumulates.
+    the classes. Its own sum is about `f_y(x) - f_y(x_T)`, added up over the classes. Each step continues from the last,
+    as the paper defines it. The authors' program steps from `x` each time, so nothing accumulates.
 
     Args:
         classes: the number of other classes, evenly spaced by index; all of them if there are fewer.

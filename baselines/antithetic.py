@@ -14,8 +14,8 @@ def antithetic_gradient(
 ) -> Tensor:
     """`mean_i (f(x_i + s u_i) - f(x_i - s u_i)) u_i / (2 s)`, for directions with mean 0 and covariance 1.
 
-    Every query point is clipped to [0, 1]. A black or white pixel can then move one way only, and shows half of its
-    slope. So each pixel's mean is divided by the share of the distance that it moved,
+    Every query point is clipped to [0, 1]. So a black or white pixel can move only one way, and shows half of its
+    slope. Therefore each pixel's mean is divided by the share of the distance that it moved,
     `mean (x+ - x-) u / mean 2 s u^2`. Without clipping that share is 1. (The division is ours.)
 
     Args:

@@ -22,7 +22,7 @@ from freemcg.messages.errors import InvalidType, InvalidValue
 
 
 class BasePoint(ABC):
-    """A kind of base-point. `random` says whether another draw gives another one."""
+    """A kind of base-point. `random` says whether another draw gives another base-point."""
 
     random: ClassVar[bool] = False
 

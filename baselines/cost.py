@@ -1,4 +1,4 @@
-"""One cost for every method: the settings with which a method spends as much of it as it can, and no more."""
+"""One cost for every method: each gets the settings that spend as much of it as possible, and no more."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from baselines.registry import METHODS
 from freemcg.messages.errors import InvalidValue
 
 SAMPLED = ("smooth_grad", "smooth_grad_squared", "var_grad", "expected_gradients")
-SEARCH_STEPS = 8  # on the line that tangentially_aligned_ig integrates along while it searches
-ASCENT_STEPS = 15  # in each ascent of adversarial_gradient_integration: its default and its authors' value
-LINE_STEPS = 50  # of geometrically_guided_ig: its default; its ascents get the rest
+SEARCH_STEPS = 8  # pieces of the line along which tangentially_aligned_ig integrates while it searches
+ASCENT_STEPS = 15  # steps in each ascent of adversarial_gradient_integration: its default and its authors' value
+LINE_STEPS = 50  # pieces of geometrically_guided_ig's line, as by default; its ascents get the rest of the cost
 
 
 def settings_within(name: str, cost: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class CounterfactualMethod(ABC):
     Args:
         black_box: the classifier. Anything but a `BlackBox` is wrapped in one, as `BlackBox(classifier)`.
         denoiser: the diffusion model. If the search itself uses none, it only measures how realistic the answer is.
-        objective: what the search raises, as `baselines.query_method.QueryMethod`.
+        objective: the scalar that the search raises, as in `baselines.query_method.QueryMethod`.
         confidence: the target probability that the answer should reach, in (0, 1).
         seed: the seed of all noise.
 

@@ -19,21 +19,21 @@ class GuidedIG(FromBasePoint):
 
     Every step shortens the L1 distance to the image by the same amount. It adds the gradient at its start times its
     move. The sum over an image is `f(x) - f(base)`, up to an error. If the gradient of `f` is continuous, the error
-    falls as one over `steps`. In a network with ReLU the gradient jumps, and the path may run along the jumps. The
-    gradient at the start of a step is then not that of the step, and more steps need not lower the error.
+    falls as one over `steps`. In a network with ReLU the gradient jumps, and the path may run along the jumps. Then the
+    gradient at the start of a step does not hold for the rest of it, and more steps need not lower the error.
 
     Args:
         base, n_base: as `FromBasePoint`.
         steps: steps from the base-point to the image, one gradient each. Each needs the one before, so the steps of an
             image cannot be batched.
-        fraction: the share of pixel values that may move at a time, in (0, 1]: those of smallest absolute gradient. 1
-            is the straight line.
+        fraction: the share of pixel values that may move at a time, in (0, 1]. Those with the smallest absolute
+            gradients move. 1 gives the straight line.
         max_dist: the most that a pixel value may lead or lag the straight line, in [0, 1], as a fraction of its length.
-            At 0 the path is the straight line, at 1 there is no bound. The default is that of the authors' code. With
+            At 0 the path is the straight line; at 1 there is no bound. The default is that of the authors' code. With
             `anchors`, the bound holds within each part.
         anchors: the number of points of the straight line that the path must pass through. The path then has
-            `anchors + 1` parts, with an equal share of the steps each. The paper has anchors and no `max_dist`, the
-            authors' code the reverse.
+            `anchors + 1` parts, with an equal share of the steps each. The paper has anchors and no `max_dist`. The
+            authors' code has `max_dist` and no anchors.
         model, output, batch_size, progress: as `WhiteBoxMethod`.
     """
 
@@ -102,18 +102,18 @@ def guided_path(
 def _advance(here: Tensor, ahead: Tensor, last: Tensor, slope: Tensor, distance: Tensor, fraction: float) -> Tensor:
     """Move the values of smallest slope towards `ahead`, until the L1 distance to `last` has fallen to `distance`.
 
-    All are `(B, D)`, `distance` is `(B, 1)`. Once some values have arrived, those of next larger slope move.
+    All are `(B, D)`, and `distance` is `(B, 1)`. Values that have arrived stay, and those of next larger slope move.
     """
     place = math.floor(fraction * (here.shape[1] - 1)) + 1  # the quantile, of the kind "lower"
     for _ in range(math.ceil(1 / fraction) + 2):
         surplus = (last - here).abs().sum(dim=1, keepdim=True) - distance
-        open_ = surplus > 1e-9
-        if not open_.any():
+        unfinished = surplus > 1e-9
+        if not unfinished.any():
             break
         arrived = (ahead - here).abs() <= 1e-12
         ranked = slope.masked_fill(arrived, torch.inf)
-        chosen = (ranked <= ranked.kthvalue(place, dim=1, keepdim=True).values) & ~arrived & open_
+        chosen = (ranked <= ranked.kthvalue(place, dim=1, keepdim=True).values) & ~arrived & unfinished
         reach = torch.where(chosen, (ahead - here).abs(), 0.0).sum(dim=1, keepdim=True)
-        share = (surplus / reach).clamp(max=1.0)  # infinite if none is chosen, and then unused
+        share = (surplus / reach).clamp(max=1.0)  # infinite if no value is chosen; then it is not used
         here = torch.where(chosen, torch.lerp(here, ahead, share.where(reach > 0, 0.0)), here)
     return here

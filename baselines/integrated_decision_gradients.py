@@ -16,10 +16,10 @@ class IntegratedDecisionGradients(WhiteBoxMethod):
 
     `X(t)` is the straight line from the base-point, and `a = (x - base) * int grad f(X(t)) (d/dt) f(X(t)) dt`. A first
     pass reads the score at `steps + 1` even points. A second takes `steps` gradients, at points that divide the score's
-    total change into equal shares. They come from the inverse of the cumulated change; a stretch without change gets a
-    small share, so none is skipped. Each gradient is weighted with the length of line that it stands for. The authors'
-    program rounds the shares to whole numbers of samples and skips the empty stretches, so its samples gather near the
-    base-point.
+    total change into equal shares. They come from the inverse of the cumulated change. A stretch without change gets a
+    small share, so none is skipped. Each gradient is weighted by the length of the line that it stands for. The
+    authors' program rounds the shares to whole numbers of samples and skips the empty stretches. So its samples gather
+    near the base-point.
 
     The sum over an image is the integral of `((d/dt) f)^2`, not `f(x) - f(base)`. For a linear function the map is
     `(w . (x - base)) w (x - base)`.
@@ -58,7 +58,7 @@ class IntegratedDecisionGradients(WhiteBoxMethod):
         for begin, end in zip(edges[:, :-1].unbind(1), edges[:, 1:].unbind(1), strict=True):
             middle = ((begin + end) / 2)[:, None, None, None]
             credit = (images - start) * self.gradient(torch.lerp(start, images, middle), targets)
-            rate = credit.sum(dim=(1, 2, 3), keepdim=True)  # df / dt there
+            rate = credit.sum(dim=(1, 2, 3), keepdim=True)  # df / dt at the middle
             total = total + credit * rate * (end - begin)[:, None, None, None]
         return total
 
@@ -69,7 +69,7 @@ class IntegratedDecisionGradients(WhiteBoxMethod):
 def sample_edges(values: Tensor) -> Tensor:
     """Edges `(B, N + 1)` that cut [0, 1] into `N` pieces of equal share in the change of `values` at even points.
 
-    `values` is `(B, N + 1)`. A twentieth of the pieces is always spread evenly; without any change, all are.
+    `values` is `(B, N + 1)`. A twentieth of the pieces is always spread evenly. If nothing changes, all of them are.
     """
     changes = values.diff(dim=1).abs()
     count = changes.shape[1]

@@ -13,8 +13,8 @@ from baselines.patch_method import PatchMethod
 class KernelSHAP(PatchMethod):
     """Shapley values of patches, by least squares over coalitions drawn from the Shapley kernel.
 
-    A map sums to `f(x) - f(base)`, to about 1e-4 relative: both are queried, and weighted 1e6 times the rest. It is
-    exact on a linear `f`. For arguments and cost see `PatchMethod`.
+    A map sums to `f(x) - f(base)`, with a relative error of about 1e-4. Both of these images are queried, and each
+    weighs 1e6 times as much as another. The map is exact on a linear `f`. For arguments and cost see `PatchMethod`.
     """
 
     def _surrogate(self, ask: Callable[[Tensor], Tensor]) -> Any:

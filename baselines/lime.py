@@ -22,8 +22,8 @@ class LIME(PatchMethod):
     Args:
         kernel_width: samples are weighted `exp(-d^2 / (2 * kernel_width^2))`, with `d` their cosine distance from the
             image. A larger width makes the weights more alike. The default is captum's.
-        shrinkage: the penalty of the Lasso. At 0 the surrogate is ordinary weighted least squares; only that is exact
-            on a linear `f`. The default is captum's 0.01.
+        shrinkage: the penalty of the Lasso. At 0 the surrogate is ordinary weighted least squares, and only then is it
+            exact on a linear `f`. The default is captum's 0.01.
         black_box, queries, patch, base, objective, seed, progress: as `PatchMethod`. The cost is the same too.
     """
 

@@ -104,7 +104,7 @@ class ManifoldIG(PathMethod):
         self.aggregation = aggregation
 
     def explain(self, images: Tensor, target: Target = None) -> ManifoldAttribution:
-        """As `attribute`, with the residual and the measures of the path."""
+        """Attribute as `attribute` does, and give the residual and the measures of the path too."""
         return joined(self._in_batches(self._explain, images, target))
 
     def paths(self, images: Tensor, targets: Tensor, gradient: Gradient) -> Iterable[Iterable[Tensor]]:

@@ -19,12 +19,11 @@ class Occlusion(QueryMethod):
     """`f(x) - f(x with a window of constant brightness)`, averaged over the windows that cover a pixel.
 
     Args:
-        queries: the most that may be asked.
         window, stride: side of the window, and how far it moves, `1 <= stride <= window`. Give both or neither. By
             default the stride is the smallest for which `queries` suffices, and the window is twice as wide (our
             choice).
         base: brightness of the window, in [0, 1].
-        black_box, objective, seed, progress: as `QueryMethod`. Nothing here is random.
+        black_box, queries, objective, seed, progress: as `QueryMethod`. Nothing here is random.
 
     An image costs `1 + (ceil((H - window) / stride) + 1) * (ceil((W - window) / stride) + 1)` queries, and one more
     without `target`. The window covers all channels at once.

@@ -18,13 +18,13 @@ from freemcg.messages.errors import InvalidValue
 
 
 class PatchMethod(QueryMethod):
-    """An attribution to square patches, from answers about the image with some of them replaced by a constant.
+    """An attribution to square patches, from answers to images in which a constant replaces some of them.
 
     A patch's value is divided evenly among its pixels and channels, so a map has the same sum as the patches' values.
 
     Args:
         queries: `queries - 1` images with random patches missing are queried. Give a few times as many queries as there
-            are patches: with fewer queries than patches, the surrogate is not determined.
+            are patches. With fewer queries than patches, the surrogate is not determined.
         patch: side of a patch. Patches at the right and the lower border may be smaller.
         base: brightness of a missing patch, in [0, 1].
         black_box, objective, seed, progress: as `QueryMethod`.
@@ -64,10 +64,10 @@ class PatchMethod(QueryMethod):
 
     def _attribute(self, image: Tensor, target: int) -> Tensor:
         mask = patch_mask(tuple(image.shape), self.patch)
-        here = image.cpu()  # captum draws on the image's device, and the seeded generator is the CPU's
+        on_cpu = image.cpu()  # captum draws on the image's device, but only the CPU's generator is seeded
         with seeded(self.seed):
             values: Tensor = self._surrogate(lambda images: self._ask(images, target)).attribute(
-                here[None],
+                on_cpu[None],
                 baselines=self.base,
                 feature_mask=mask[None],
                 n_samples=self._price(tuple(image.shape)),

@@ -37,7 +37,7 @@ class PathMethod(WhiteBoxMethod):
     """A white-box method that adds up gradients along a path to the image."""
 
     rule: ClassVar[str] = "midpoint"
-    sums_over_paths: bool = False  # else it averages
+    sums_over_paths: bool = False  # otherwise the method averages over its paths
 
     @abstractmethod
     def paths(self, images: Tensor, targets: Tensor, gradient: Gradient) -> Iterable[Iterable[Tensor]]:
@@ -47,11 +47,11 @@ class PathMethod(WhiteBoxMethod):
             images: `(B, C, H, W)`; each point has this shape.
             targets: `(B,)`.
             gradient: the gradient of the scalar explained. A path may choose its next point by the gradient at the
-                last one at no cost, since the engine needs the same gradient.
+                last one. This costs nothing, since the engine needs the same gradient.
         """
 
     def explain(self, images: Tensor, target: Target = None) -> PathAttribution:
-        """As `attribute`, with the residual."""
+        """Attribute as `attribute` does, and give the residual too."""
         return joined(self._in_batches(self._explain, images, target))
 
     def _attribute(self, images: Tensor, targets: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Zeroth-order search in pixel space by a number of queries: what queries alone find, without a model of the images.
+"""Zeroth-order search in pixel space. It shows what queries alone find, without a model of the images.
 
 The method is antithetic natural evolution strategies (Wierstra et al. 2014). Ilyas et al. 2018 (arXiv:1804.08598) use
 it as an attack.
@@ -98,17 +98,18 @@ class PixelSearch(CounterfactualMethod):
         )
 
     def _iterations(self) -> tuple[int, bool]:
-        """The number of iterations that can be paid for, and whether the budget cuts those of the settings."""
-        each, wanted = 2 * self.directions + 1, (self.queries - 2) // (2 * self.directions + 1)
+        """The number of iterations that can be paid for, and whether the settings ask for more than that."""
+        cost = 2 * self.directions + 1
+        wanted = (self.queries - 2) // cost
         remaining = self.black_box.remaining
-        affordable = wanted if remaining is None else min(wanted, remaining // each)
+        affordable = wanted if remaining is None else min(wanted, remaining // cost)
         return affordable, affordable < wanted
 
     def _gradient(self, image: Tensor, noise: Tensor, target: int) -> Tensor:
         """`mean_i (f(x + s u_i) - f(x - s u_i)) u_i / (2 s)`.
 
-        A black or white pixel moves half as far, and counts half. To undo that, as `baselines.antithetic` does, makes
-        the search worse.
+        A black or white pixel moves half as far, so its slope counts half. Undoing this, as `baselines.antithetic`
+        does, makes the search worse.
         """
         pairs = torch.cat([image + self.smoothing * noise, image - self.smoothing * noise]).clamp(0, 1)
         above, below = self.objective(self.black_box(pairs), target).chunk(2)

@@ -23,8 +23,8 @@ class QueryMethod(ABC):
 
     Args:
         black_box: the classifier. Anything but a `BlackBox` is wrapped in one, as `BlackBox(classifier)`.
-        queries: the most that an attribution of one image costs. One query is kept for the decision, in case `target`
-            does not name the class. So the map is the same whether it does or not.
+        queries: the most queries that an attribution of one image costs. One of them is kept for the decision, in case
+            no `target` is given. So the map is the same with and without a target.
         objective: the scalar explained: `"log_odds"`, `"log_probability"`, `"logit"`, `"margin"`, `"probability"`, or a
             callable that maps log-probabilities `(N, num_classes)` and the target to values `(N,)`.
         seed: the seed of all random numbers, which are the same for every image.

@@ -19,17 +19,18 @@ from freemcg.messages.errors import InvalidValue
 class RISE(QueryMethod):
     """`S(u) = sum_i (f(x * M_i) - c) M_i(u) / (n p)` over `n` smooth random masks; one map, the same in every channel.
 
-    A mask is a `cells` x `cells` grid, each cell 1 with probability `keep`. It is enlarged bilinearly to one cell more
-    than the image, and cropped at random. Beyond the centres of its outermost cells the grid is reflected, as in the
-    authors' code. Masked pixels become black. Masks are made as they are needed and not kept.
+    A mask begins as a grid of `cells` x `cells`; each cell is 1 with probability `keep`. It is enlarged bilinearly to
+    one cell more than the image, and cropped at random. Beyond the centres of its outermost cells the grid is
+    reflected, as in the authors' code. Masked pixels become black. Masks are made when they are needed, and not kept.
 
     Args:
         queries: `n = queries - 1`. The paper uses 4,000 to 8,000.
         cells: the number of cells along a side of the grid.
         keep: `p`, in (0, 1).
-        centred: `True` takes the mean answer as `c`. The map is then signed, and 0 for a constant `f`. `False` takes 0,
-            as published; with few masks, the map then mostly shows how often each pixel was kept. With independent
-            masks and a linear `f`, the expectation at every pixel is `(1 - p) w x`, and `p f(x)` more as published.
+        centred: `True` takes the mean answer as `c`. The map is then signed, and 0 for a constant `f`. `False` takes
+            `c = 0`, as published. With few masks, that map mostly shows how often each pixel was kept. With independent
+            masks and a linear `f`, the expectation at every pixel is `(1 - p) w x`. As published, it is larger by
+            `p f(x)`.
         objective: the probability by default, as published.
         black_box, seed, progress: as `QueryMethod`.
 
@@ -87,12 +88,12 @@ class RISE(QueryMethod):
         top, left = (int(torch.randint(size, (), generator=generator)) for size in sizes)
         rows, columns = (_stretched(self.cells, (self.cells + 1) * size) for size in sizes)
         mask = rows[top : top + height] @ grid @ columns[left : left + width].T
-        return mask.clamp(0, 1)  # rounding can bring sums past 1
+        return mask.clamp(0, 1)  # rounding can make a sum larger than 1
 
 
 def _stretched(cells: int, size: int) -> Tensor:
     """Weights `(size, cells)` that stretch a row of cells linearly, reflected about its outermost centres."""
     places = torch.arange(cells)
-    at = (torch.arange(size) + 0.5) * cells / size - 0.5
-    at = (cells - 1 - (cells - 1 - at.abs()).abs()).clamp(min=0)
-    return (1 - (at[:, None] - places).abs()).clamp(min=0)
+    position = (torch.arange(size) + 0.5) * cells / size - 0.5
+    position = (cells - 1 - (cells - 1 - position.abs()).abs()).clamp(min=0)
+    return (1 - (position[:, None] - places).abs()).clamp(min=0)

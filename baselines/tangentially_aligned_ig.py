@@ -26,8 +26,8 @@ class AlignedAttribution(PathAttribution):
         values, residual: as `PathAttribution`.
         base_points: the base-points found, of the shape of the images.
         alignments: the best alignment so far, at each start and after each iteration from it,
-            `(N, starts * (iterations + 1))`. The last is that of `values`. It is what the search optimises, so it
-            measures the search and not the method. It is 0 if the attribution is zero.
+            `(N, starts * (iterations + 1))`. The last one belongs to `values`. The search optimises the alignment, so
+            it measures the search and not the method. It is 0 if the attribution is zero.
     """
 
     base_points: Tensor
@@ -94,7 +94,7 @@ class TangentiallyAlignedIG(PathMethod):
         self.enough = enough
 
     def explain(self, images: Tensor, target: Target = None) -> AlignedAttribution:
-        """As `attribute`, with the residual, the base-points found and how the alignment rose."""
+        """Attribute as `attribute` does, and give the residual, the base-points found and each alignment too."""
         return joined(self._in_batches(self._explain, images, target))
 
     def paths(self, images: Tensor, targets: Tensor, gradient: Gradient) -> Iterable[Iterable[Tensor]]:
@@ -145,7 +145,7 @@ class TangentiallyAlignedIG(PathMethod):
         values = across * mean
         inside = torch.stack([space.project(each) for space, each in zip(spaces, values, strict=True)])
         size, inner = (each.flatten(1).norm(dim=1)[:, None, None, None] for each in (values, inside))
-        usable = inner > 0  # else the alignment is zero and has no gradient
+        usable = inner > 0  # otherwise the alignment is zero and has no gradient
         size, inner = size.where(usable, 1.0), inner.where(usable, 0.0)
         weights = torch.where(usable, inside / inner - inner / size * values / size, 0.0) / size
         rise = -weights * mean

@@ -13,7 +13,7 @@ from freemcg.messages.errors import MissingExtra
 
 
 def captum_module(name: str, method: str) -> ModuleType:
-    """A module of captum. It needs scikit-learn too, which fits captum's surrogates.
+    """A module of captum. Captum also needs scikit-learn, which fits its surrogates.
 
     Raises:
         ModuleNotFoundError: captum or scikit-learn is not installed.
@@ -29,7 +29,7 @@ def captum_module(name: str, method: str) -> ModuleType:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """A block in which the global CPU generator starts at `seed`. Captum draws from it. It is restored afterwards."""
+    """A block in which the global CPU generator starts at `seed`, since captum draws from it. Then it is restored."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
