@@ -1,4 +1,4 @@
-"""What a tangent space is, and how to get one; geodesics.
+"""Tangent spaces, the ways to get one, and geodesics.
 
 A tangent space comes from a decoder's Jacobian (`vae`), from particles (`ensemble`) or from a denoiser's Jacobian
 (`denoiser`). A renderer whose factors are known (`renderer`) gives it exactly.

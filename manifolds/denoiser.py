@@ -48,24 +48,24 @@ def jacobian_svd(
     """Leading singular values and vectors of the Jacobian of a denoiser at one noisy image.
 
     Args:
-        denoise: maps noisy images `(N, C, H, W)` to denoised ones, differentiably, each image from its own alone. An
-            example is `denoiser.differentiable(t)` of a `freemcg.Denoiser`.
-        point: the noisy image `(C, H, W)`: `denoiser.add_noise(image, t, noise)` with a draw of noise. A network has
-            seen no image of timestep `t` without noise, and there its Jacobian says nothing about the manifold. On two
-            of the bundled digits (`t = 200`, rank 16) the exact directions had alignment 0.08 without noise, and 0.87
-            with it.
+        denoise: maps noisy images `(N, C, H, W)` to denoised ones, differentiably. Each denoised image depends on its
+            own noisy image alone. An example is `denoiser.differentiable(t)` of a `freemcg.Denoiser`.
+        point: the noisy image `(C, H, W)`: `denoiser.add_noise(image, t, noise)` with a draw of noise. At timestep `t`
+            a network has never seen an image without noise, so its Jacobian at one says nothing about the manifold. On
+            two of the bundled digits (`t = 200`, rank 16) the exact directions had alignment 0.08 without noise, and
+            0.87 with it.
         rank: the number of singular vectors.
         iterations: the iterations of `randomised_svd`.
         batch_size: the products computed at once. It changes memory, not results.
         generator: the generator of the random start, on the CPU.
 
     Raises:
-        ValueError: a number is out of range, `point` is no single image, or `denoise` does not depend on it
+        ValueError: a number is out of range, `point` is not a single image, or `denoise` does not depend on it
             differentiably.
 
-    The cost is `(iterations + 1) (rank + 8)` Jacobian-vector products and as many vector-Jacobian products. Each of the
-    former is two nested ones of the latter: the product is the derivative of `u -> J^T u`. Forward-mode differentiation
-    does not support every layer of a diffusion network.
+    The cost is `(iterations + 1) (rank + 8)` Jacobian-vector products and as many vector-Jacobian products. Each
+    Jacobian-vector product is made of two nested vector-Jacobian products: it is the derivative of `u -> J^T u`.
+    Forward-mode differentiation is not used, since it does not support every layer of a diffusion network.
     """
     if point.ndim != 3:
         raise InvalidValue(f"one noisy image at a time, (C, H, W), got {tuple(point.shape)}")
@@ -93,7 +93,7 @@ def jacobian_svd(
 
 
 def _batched(vectors: Tensor, answers: Tensor, points: Tensor) -> Tensor:
-    """`v^T d answers / d points` for rows `v` `(l, D)`, each in a row of the batch. The graph is kept and reused."""
+    """`v^T d answers / d points` for rows `v` `(l, D)`. Each fills one row of the batch. The graph is kept."""
     parts = []
     for part in vectors.split(len(points)):
         seeds = torch.zeros_like(answers)

@@ -8,7 +8,7 @@ from torch import Tensor
 from freemcg.messages.errors import InvalidValue
 from manifolds.tangent import TangentSpace
 
-FLOOR = 1e-10  # of the largest singular value; smaller ones are rounding
+FLOOR = 1e-10  # as a share of the largest singular value; smaller ones are rounding errors
 
 
 def ensemble_tangent_space(
@@ -25,11 +25,11 @@ def ensemble_tangent_space(
     The computation is in float64 and takes `O(M^2 D)`.
 
     Raises:
-        ValueError: not exactly one of `rank` and `explained` is given, it is out of range, there are fewer than two
-            particles, or all particles are alike.
+        ValueError: not exactly one of `rank` and `explained` is given, or it is out of range. Or there are fewer than
+            two particles, or all particles are alike.
     """
     if (rank is None) == (explained is None):
-        raise InvalidValue("give either the rank of the tangent space or the share of the variance that it explains")
+        raise InvalidValue(f"give one of rank and explained, got rank {rank} and explained {explained}")
     if explained is not None and not 0 < explained <= 1:
         raise InvalidValue(f"explained must be in (0, 1], got {explained}")
     if len(particles) < 2:
@@ -37,7 +37,7 @@ def ensemble_tangent_space(
     rows = particles.flatten(1).double()
     _, sizes, directions = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
     if sizes[0] <= FLOOR * rows.abs().max():
-        raise InvalidValue("all particles are alike; they have no tangent space")
+        raise InvalidValue(f"all {len(particles)} particles are alike and span no direction; give different ones")
     spanned = int((sizes > FLOOR * sizes[0]).sum())
     if explained is not None:
         share = sizes.square().cumsum(0) / sizes.square().sum()

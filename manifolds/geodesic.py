@@ -16,8 +16,8 @@ from torch import Tensor
 from freemcg.messages.errors import InvalidValue
 
 Decode = Callable[[Tensor], Tensor]
-ARMIJO = 1e-3  # share of the decrease that the slope promises
-HALVINGS = 30  # of the step, before a curve is given up
+ARMIJO = 1e-3  # a step is taken if it lowers the energy by this share of what the slope promises
+HALVINGS = 30  # halvings of the step, after which a curve is given up
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Geodesic:
         images: the decoded points, `(B, N + 1, C, H, W)`.
         energy, length: energy and length of the decoded curve, `(B,)`. `length` is the sum of `|g(z_{j+1}) - g(z_j)|`,
             and `energy >= length^2 / 2`, with equality if the pieces are equally long.
-        straight_energy, straight_length: the same of the straight line between the same ends, `(B,)`.
+        straight_energy, straight_length: the same two for the straight line between the same ends, `(B,)`.
     """
 
     latents: Tensor
@@ -50,7 +50,7 @@ def geodesic(
     tolerance: float = 1e-3,
     batch_size: int = 1024,
 ) -> Geodesic:
-    """Bend the straight line from `start` to `end`, until its decoded images form as short a curve as can be found.
+    """Bend the straight line from `start` to `end`, until its decoded images form the shortest curve that is found.
 
     Each sweep takes the gradient of the energy, `eta_j = -J(z_j)' [g(z_{j+1}) - 2 g(z_j) + g(z_{j-1})] / dt`. It needs
     one vector-Jacobian product of the decoder per point. The sweep moves all points against the gradient with a
@@ -91,7 +91,7 @@ def geodesic(
     step = torch.full_like(energy, 0.5)
     moving = torch.full_like(energy, pieces > 1, dtype=torch.bool)
     for _ in range(sweeps):
-        rows = moving.nonzero()[:, 0]  # the curves still worth a sweep
+        rows = moving.nonzero()[:, 0]  # the curves that may still improve
         if len(rows) == 0:
             break
         slope = _energy_gradient(decode, latents[rows], images[rows], batch_size)

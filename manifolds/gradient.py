@@ -15,8 +15,8 @@ def on_manifold_gradient(
 ) -> Tensor:
     """`P grad f(x)` at the images `x = decode(z)`: the gradient of `f` restricted to the manifold of such images.
 
-    By the chain rule it tells the same as the gradient with respect to the latents, `J^T grad f`, but it does not
-    depend on their units: `P grad f = J (J^T J)^-1 J^T grad f` for any coordinates `z` of the manifold.
+    By the chain rule it holds the same information as the gradient with respect to the latents, `J^T grad f`. But it
+    does not depend on their units: `P grad f = J (J^T J)^-1 J^T grad f` for any coordinates `z` of the manifold.
 
     Args:
         function: maps images `(N, C, H, W)` to values `(N,)`, differentiably, each from its own image alone.

@@ -16,8 +16,8 @@ from freemcg.messages.errors import InvalidValue
 from manifolds.tangent import TangentSpace
 from manifolds.vae import Decode, decoder_tangent_space
 
-ROUND = 64  # latents drawn at once; fixed, since another number would draw other latents
-PATIENCE = 1000  # draws per accepted image, before the labeller is given up
+ROUND = 64  # latents drawn at once; it is fixed, since another number would draw other latents
+PATIENCE = 1000  # draws per accepted image, after which the labeller is given up
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def drawn_latents(
 ) -> tuple[Tensor, Tensor]:
     """Latents drawn from the prior `z ~ N(0, I)`, and the class that `labeller` decides for the image of each.
 
-    A latent is kept with probability `p^2`, where `p` is the largest class probability. So few images remain about
-    which the labeller is unsure. Latent number `n` is the same for any `count`.
+    A latent is kept with probability `p^2`, where `p` is the largest class probability. So the labeller is sure of most
+    images that remain. Latent number `n` is the same for any `count`.
 
     Args:
         decode: maps latents `(N, latent)`, float32 on the CPU, to images.

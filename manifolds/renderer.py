@@ -55,7 +55,8 @@ def render(factors: Tensor, *, size: int = 32) -> Tensor:
     The factors are, in the order of `FACTORS`: the centre, right and down from the middle, in half sides; the radius,
     likewise; the rotation; the hues of the shape and of the ground, in radians; and how much of a clover, a square
     and a star the shape is. A direction from the centre is a complex number `w` of modulus 1. The boundary in that
-    direction is `size (1 + sum_n REACH_n lobe_n Re w^n)` away, `n = 3, 4, 5`, and the edge is a sigmoid.
+    direction lies at the distance `radius (1 + sum_n REACH_n lobe_n Re w^n)`, with `n = 3, 4, 5`. The edge is a
+    sigmoid.
 
     Raises:
         ValueError: `factors` is not `(N, 9)`, or `size` is less than 8.

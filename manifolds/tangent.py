@@ -23,7 +23,7 @@ class TangentSpace:
         return len(self.basis)
 
     def project(self, vectors: Tensor) -> Tensor:
-        """`P v` for vectors whose trailing axes hold `D` numbers, such as `(N, C, H, W)`. Shape and dtype stay."""
+        """`P v` for vectors whose trailing axes hold `D` numbers, such as `(N, C, H, W)`. It keeps shape and dtype."""
         flat = vectors.reshape(-1, self.basis.shape[1]).to(self.basis)
         return ((flat @ self.basis.T) @ self.basis).reshape(vectors.shape).to(vectors)
 
@@ -52,7 +52,7 @@ def tangent_space_of(spanning: Tensor, *, tolerance: float = 1e-6) -> TangentSpa
 def random_alignment(rank: int, dimension: int) -> float:
     """The expected alignment of a Gaussian vector in `dimension` dimensions with a space of `rank`.
 
-    It is near `sqrt(rank / dimension)`; exactly, it is
+    It is near `sqrt(rank / dimension)`. Its exact value is
     `Gamma((k + 1) / 2) Gamma(d / 2) / (Gamma(k / 2) Gamma((d + 1) / 2))`.
     """
     k, d = rank / 2, dimension / 2

@@ -48,11 +48,8 @@ def test_particles_may_be_moved_scaled_and_shuffled(particles, rng):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "give either the rank of the tangent space or the share of the variance that it explains"),
-        (
-            {"rank": 1, "explained": 0.5},
-            "give either the rank of the tangent space or the share of the variance that it explains",
-        ),
+        ({}, "give one of rank and explained, got rank None and explained None"),
+        ({"rank": 1, "explained": 0.5}, "give one of rank and explained, got rank 1 and explained 0.5"),
         ({"explained": 0.0}, "explained must be in (0, 1], got 0.0"),
         ({"explained": 95}, "explained must be in (0, 1], got 95"),
         ({"rank": 0}, "rank must be in 1..3, the directions that the particles span, got 0"),
@@ -71,4 +68,4 @@ def test_particles_that_are_alike_or_alone_are_refused():
     assert str(caught.value) == "a tangent space needs at least 2 particles, got 1"
     with pytest.raises(ValueError) as caught:
         ensemble_tangent_space(torch.full((5, 3, 4, 4), 0.3), rank=1)
-    assert str(caught.value) == "all particles are alike; they have no tangent space"
+    assert str(caught.value) == "all 5 particles are alike and span no direction; give different ones"
