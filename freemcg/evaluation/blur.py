@@ -15,7 +15,7 @@ def gaussian_blur(images: Tensor, sigma: float, *, border: str = "reflect") -> T
 
     Args:
         border: what lies outside the image. `"reflect"` mirrors it at its edges (`d c b a | a b c d | d c b a`), which
-            keeps the mean. `"zero"` darkens the edges.
+            keeps the mean. `"zero"` puts black there, which darkens the edges.
 
     The Gaussian is cut at 4 sigma and sums to 1, as in `scipy.ndimage.gaussian_filter`.
     """

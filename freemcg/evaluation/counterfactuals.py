@@ -1,4 +1,4 @@
-"""How good a set of counterfactuals is: decided as the target, no mere trick, close, realistic, cheap."""
+"""Measures of a set of counterfactuals: are they decided as the target, no mere trick, close, realistic, cheap?"""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def fool_gradient(
     keep: float = 1.0,
     softness: float = 30.0,
 ) -> Tensor:
-    """Images with the same answers of `model` as `images`, but with a gradient map like `wanted`.
+    """Images that `model` answers as it answers `images`, but whose gradient maps are like `wanted`.
 
     Adam minimises `|h - h_wanted|^2 / |h_wanted|^2 + keep * mean (f - f_0)^2`. Here `f` are the logits, and `h` is the
     absolute gradient of the target's logit, summed over channels and divided by its sum. After each step an image is

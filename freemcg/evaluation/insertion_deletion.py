@@ -77,7 +77,7 @@ def insertion_deletion(
             sum keeps the sign, so pixels that speak against the target come last. This is our choice, for signed
             attributions.
         fill: maps images to what deletion leaves. The published fill is the mean colour of the classifier's training
-            data. A black box does not tell it, so by our choice it is the image's own.
+            data. A black box does not tell that, so by our choice it is the mean colour of the image.
         start: maps images to what insertion begins with. The published blur, 5 pixels cut to 11x11, is for images of
             224x224 and leaves a 32x32 digit readable. By our choice the default's blur grows with the image.
         seed: the seed of the order of equally salient pixels. It is random, and the same for every image.

@@ -34,7 +34,7 @@ def share_interval(hits: Tensor, *, clusters: Tensor | None = None) -> Interval:
         clusters: the image that each entry belongs to, `(N,)` integers. With `None`, each entry is an image. Clusters
             give the interval of the effective number of entries: `p (1 - p)` over the variance of the share between
             clusters (Kish 1965). It is the number of images if their seeds agree, and N if they do not. A share of 0
-            or 1 cannot tell this, so there the images are counted.
+            or 1 does not show whether they agree, so then the images are counted.
     """
     count = len(hits) if clusters is None else _effective_count(hits, clusters)
     share = hits.double().mean().item()
@@ -55,9 +55,10 @@ def mean_interval(values: Tensor, *, clusters: Tensor | None = None, seed: int =
 
 
 def ratio_interval(values: Tensor, reference: Tensor, *, seed: int = 0, draws: int = 2000) -> Interval:
-    """Mean of `values` `(N,)` divided by the mean of `reference` `(N,)`; entry `i` of both is of the same image.
+    """Mean of `values` `(N,)` divided by the mean of `reference` `(N,)`; entry `i` of both belongs to one image.
 
-    The percentile bootstrap draws both entries of an image at once, so an image hard for both widens nothing.
+    The percentile bootstrap draws both entries of an image at once. So an image that is hard for both does not widen
+    the interval.
     """
     return _ratio_of_sums(values.double(), reference.double(), seed=seed, draws=draws)
 

@@ -33,7 +33,7 @@ def cascading_randomisation(
     """Compare attributions before and after the layers of `model` are made random, from the output down.
 
     The first stage repeats the attribution of the trained model. Its correlation is 1 if the method is deterministic. A
-    method that does not depend on the model stays at 1 to the end. See arXiv:1810.03292.
+    method that does not depend on the model stays at 1 until the end. See arXiv:1810.03292.
 
     Args:
         model: the trained model. It is copied, and left as it was found.
@@ -50,10 +50,11 @@ def cascading_randomisation(
 
 
 def randomised(model: nn.Module, *, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
-    """Copies of `model` whose last layer, last two layers, ... are initialised anew, each with the first one's name.
+    """Copies of `model` whose last layer, last two layers, ... are initialised anew.
 
-    A layer is a module with `reset_parameters`, which draws as it did when the layer was built. The last layer is the
-    one registered last. The global generator of random numbers is left as it was.
+    Each copy comes with the name of the first of its new layers. A layer is a module with `reset_parameters`, which
+    draws as it did when the layer was built. The last layer is the one registered last. The global generator of random
+    numbers is left as it was.
     """
     names = [name for name, module in model.named_modules() if hasattr(module, "reset_parameters")]
     current = copy.deepcopy(model)

@@ -1,4 +1,4 @@
-"""Pictures on disk: they are read as the classifier's user sees them, and written whole."""
+"""Pictures on disk. They are read as a person sees them, and written whole."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def decode(path: Path) -> tuple[Image.Image, bool]:
     Raises:
         FileNotFoundError: there is nothing at `path`.
         IsADirectoryError: `path` is a folder.
-        ValueError: the file is no picture, is cut short, is too large, holds several frames, or holds numbers that do
-            not say what is black, white or transparent.
+        ValueError: the file is no picture, is cut short, is too large or holds several frames. Or its numbers do not
+            say what is black, white or transparent.
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a picture")
@@ -131,11 +131,11 @@ def _check_header(path: Path | str, opened: Image.Image) -> None:
     if opened.width * opened.height > MOST_PIXELS:
         raise InvalidValue(_too_large(path))
     frames = getattr(opened, "n_frames", 1)
-    if frames > 1 and opened.format != "MPO":  # a photograph, followed by previews of it
+    if frames > 1 and opened.format != "MPO":  # an MPO is a photograph, followed by previews of it
         raise InvalidValue(f"{path} holds {frames} frames; save the one to explain as a picture of its own")
     if isinstance(opened, TiffImagePlugin.TiffImageFile):
         _check_tiff(path, opened.tag_v2)
-    elif opened.mode == "I" and opened.format not in ("PNG", "PPM"):  # those two scale their 16 bits
+    elif opened.mode == "I" and opened.format not in ("PNG", "PPM"):  # Pillow scales the 16 bits of these two
         raise InvalidValue(_no_white(path, 32))
 
 
@@ -195,16 +195,16 @@ def read_for(denoiser: Prior, path: str | Path) -> Tensor:
 
 
 def as_file(images: Tensor) -> Tensor:
-    """Images in [0, 1] as an 8-bit file holds them."""
+    """Images in [0, 1], rounded as an 8-bit file holds them."""
     return (images * 255).round() / 255
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a picture is there and undamaged, as far as its own checksums tell."""
+    """Whether a picture is there and its own checksums show no damage."""
     try:
         with Image.open(path) as picture:
             picture.verify()
-    except Exception:  # Pillow raises many kinds
+    except Exception:  # Pillow raises many kinds of exceptions
         return False
     return True
 

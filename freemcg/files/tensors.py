@@ -35,7 +35,7 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, header: dict[str, str])
 
 
 def load_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a `.safetensors` file, and its header.
+    """Read the tensors of a `.safetensors` file, and its header.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
@@ -45,14 +45,14 @@ def load_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, st
         raise FileNotFoundError(f"there is no {what} {path}")
     try:
         with safe_open(path, framework="pt") as stored:
-            names = stored.keys()  # `stored` is no dict
+            names = stored.keys()  # `stored` is not a dict
             tensors = {name: stored.get_tensor(name).clone() for name in names}  # clones do not map the file
             header = dict(stored.metadata() or {})
     except (SafetensorError, UnicodeDecodeError) as error:
         raise InvalidValue(f"{path} is not a saved {what} ({error})") from error
     checksum = header.pop(CHECKSUM, None)
     altered = not header.keys() <= _OLDER if checksum is None else checksum != _checksum(tensors, header)
-    if altered and (checksum is not None or "kind" in header):  # else another program wrote it
+    if altered and (checksum is not None or "kind" in header):  # without either, another program wrote the file
         raise InvalidValue(f"{path} was damaged: it is not what was written; make it again")
     return tensors, header
 

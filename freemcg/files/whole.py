@@ -11,9 +11,9 @@ from freemcg.messages.terminal import say
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """The name of a file to write within the block. At its end this file replaces `path`.
+    """The name of a file to write within the block. At the end of the block this file replaces `path`.
 
-    If a folder has either name, it is kept under another one.
+    If a folder has one of the two names, it is kept under another name.
 
     Raises:
         OSError: as `naming` does.
@@ -34,7 +34,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """A block whose system errors are raised as ones that name `path` and say what to do."""
+    """A block in which every system error is raised anew, with `path` in it and what to do."""
     try:
         yield
     except OSError as error:

@@ -55,8 +55,8 @@ def load_black_box(
             of a model behind the Open Inference Protocol v2, such as `http://localhost:8080/v2/models/digits`; or the
             name of a bundled model, one of `BUNDLED_MODELS`.
         scores, num_classes, image_size, mean, std: for a module, callable, ONNX file or address, as `BlackBox` takes
-            them. The other kinds of model have their own, so leave these out for them.
-        output, layout: for an ONNX file or address with several outputs, or whose layout cannot be read.
+            them. The other kinds of model bring their own; for those leave these out.
+        output, layout: for an ONNX file or address that has several outputs, or whose layout cannot be read.
         device: the device that a module is put on. A callable and an ONNX file choose their own.
 
     Raises:
@@ -64,7 +64,7 @@ def load_black_box(
         ValueError: the file cannot be imported, lacks the name, or an option does not fit the model.
         TypeError: the object of that name in the file cannot be called.
     """
-    ends = _given(output=output, layout=layout)
+    output_options = _given(output=output, layout=layout)
     given = _given(scores=scores, num_classes=num_classes, image_size=image_size, mean=mean, std=std)
     if "://" in model:
         refuse_secret(model)
@@ -72,16 +72,16 @@ def load_black_box(
     if colon and path.endswith(".py"):
         found = load_attribute(Path(path), name)
         if not isinstance(found, BlackBox):
-            if ends:
+            if output_options:
                 raise InvalidValue(
-                    f"{model} gets images (N, C, H, W) and answers scores alone; leave out {_named(ends)}"
+                    f"{model} gets images (N, C, H, W) and answers only scores; leave out {_named(output_options)}"
                 )
             return BlackBox(found.to(device) if isinstance(found, nn.Module) else found, **given)
         black_box = found
     elif model.endswith(".py"):
         raise InvalidValue(f"{model} names a file and nothing in it; write {model}:NAME")
     elif model.endswith(".onnx"):
-        return load_onnx(model, **given, **ends)
+        return load_onnx(model, **given, **output_options)
     elif model.startswith("hf:") or is_huggingface_folder(Path(model)):
         black_box = load_huggingface(model.removeprefix("hf:"), device=device)
     elif model.startswith(("http://", "https://")):
@@ -92,8 +92,8 @@ def load_black_box(
         black_box = load_endpoint(model)
     else:
         black_box = _trained_classifier(model, device)
-    if given or ends:
-        raise InvalidValue(f"{model} says itself what it takes and answers; leave out {_named(given | ends)}")
+    if given or output_options:
+        raise InvalidValue(f"{model} says itself what it takes and answers; leave out {_named(given | output_options)}")
     return black_box
 
 
@@ -132,8 +132,8 @@ def load_denoiser(name: str, *, device: str | torch.device = "cpu") -> Denoiser:
     """Load a diffusion model: bundled (see `BUNDLES`), a folder made by `save_pretrained`, or a repository on the hub.
 
     Raises:
-        FileNotFoundError: `name` can only be a folder, and there is none; or the folder lacks weights.
-        ValueError: the model cannot be loaded, or is no unconditional model of pixels.
+        FileNotFoundError: `name` can only be a folder and there is none, or the folder lacks weights.
+        ValueError: the model cannot be loaded, or it is not an unconditional model of pixels.
     """
     if name in BUNDLES:
         denoiser = Denoiser.from_pretrained(bundle_folder(name) / "denoiser", device=device)
@@ -143,7 +143,7 @@ def load_denoiser(name: str, *, device: str | torch.device = "cpu") -> Denoiser:
     if path.is_file():
         raise NotADirectoryError(f"{name} is a file; a denoiser is a folder made by save_pretrained")
     if not path.exists() and (name.count("/") > 1 or name.startswith((".", "/", "~"))):
-        raise FileNotFoundError(f"there is no folder {name}, and no bundled denoiser but {', '.join(BUNDLES)}")
+        raise FileNotFoundError(f"there is no folder {name}; name another, or a bundled denoiser: {', '.join(BUNDLES)}")
     return Denoiser.from_pretrained(name, device=device)
 
 
@@ -156,10 +156,10 @@ def load_vae(name: str, *, device: str | torch.device = "cpu") -> ConvVAE:
     """
     folder = bundle_folder(name) / "vae" if name in BUNDLES else Path(name)
     if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {name}, and no bundled VAE but {', '.join(BUNDLES)}")
+        raise FileNotFoundError(f"there is no folder {name}; name another, or a bundled VAE: {', '.join(BUNDLES)}")
     network, _ = load_network(folder)
     if not isinstance(network, ConvVAE):
-        raise InvalidValue(f"{folder} holds no VAE but a {type(network).__name__}")
+        raise InvalidValue(f"{folder} holds a {type(network).__name__}, not a VAE; name a folder of freemcg train vae")
     return network.requires_grad_(False).to(device)
 
 
@@ -168,7 +168,7 @@ def load_attribute(path: Path, name: str) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file raised an exception, which the message names with its line; or it has no `name`.
+        ValueError: the file has no `name`, or it raised an exception. The message names the exception and its line.
         TypeError: the attribute cannot be called, or is a class.
     """
     if not path.is_file():
@@ -201,7 +201,7 @@ def _run(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         sys.modules.pop(path.stem)
         raise InvalidValue(
-            f"{path} cannot be imported: {_where(error, path)}{type(error).__name__}: {error}"
+            f"{path} cannot be imported: {_failing_line(error, path)}{type(error).__name__}: {error}"
         ) from error
     finally:
         sys.path.remove(folder)
@@ -210,7 +210,7 @@ def _run(path: Path) -> ModuleType:
     return module
 
 
-def _where(error: BaseException, path: Path) -> str:
+def _failing_line(error: BaseException, path: Path) -> str:
     if isinstance(error, SyntaxError):
         return ""  # its message ends with file and line
     frames = traceback.extract_tb(error.__traceback__)
@@ -233,7 +233,7 @@ def _trained_classifier(model: str, device: str | torch.device) -> BlackBox:
             raise NotADirectoryError(f"{model} is a file; a trained classifier is the folder that holds it")
     network, config = load_network(folder)
     if isinstance(network, ConvVAE):
-        raise InvalidValue(f"{folder} holds a VAE, not a classifier")
+        raise InvalidValue(f"{folder} holds a VAE, not a classifier; name a folder of freemcg train classifier")
     return BlackBox(
         network.requires_grad_(False).to(device),
         image_size=config["arguments"]["image_size"],

@@ -167,7 +167,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
 
 
 def save_network(network: nn.Module, folder: Path, name: str, arguments: dict[str, Any], **record: Any) -> None:
-    """Write `model.safetensors` and `config.json`, which says how to build the network again and holds any `record`."""
+    """Write `model.safetensors` and `config.json`. The latter says how to build the network, and holds any `record`."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {"network": name, "arguments": arguments, **record}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
@@ -182,7 +182,7 @@ def load_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
     Raises:
         FileNotFoundError: the folder lacks one of the two files.
-        ValueError: the config is not one of `save_network`, names an unknown network, or the weights do not fit it.
+        ValueError: `save_network` did not write the config, it names an unknown network, or the weights do not fit it.
     """
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():

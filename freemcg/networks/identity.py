@@ -1,4 +1,4 @@
-"""The identity of a model that a result records, which tells whether two results come from the same model."""
+"""The identity of a model, which a result records. It tells whether two results come from the same model."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def identity(model: Any) -> str:
     """A module's class and a digest of its state; for another callable, the name of its definition.
 
     A state may hold more than tensors: packed weights of a quantised layer, or a layer's extra state. All that
-    `torch.save` would write counts. If a part cannot be written, its text counts, without addresses in memory. For a
-    `functools.partial`, a digest of its arguments counts too; it is a digest because an argument may be a secret.
+    `torch.save` would write counts. If a part cannot be written, its text counts, without addresses in memory. The
+    arguments of a `functools.partial` count too, as a digest, because an argument may be a secret.
 
     Raises:
         ValueError: a part of the module's state has no values.
@@ -47,14 +47,14 @@ def _digest(parts: Iterable[bytes]) -> str:
 
 
 def _fixed(value: Any) -> str:
-    """The unchanging part of a partial's argument: a plain value, a callable's identity, or else its type."""
+    """The part of a partial's argument that does not change: a plain value, a callable's identity, or else its type."""
     if callable(value):
         return identity(value)
     return repr(value) if value is None or isinstance(value, PLAIN) else type(value).__qualname__
 
 
 def _parts(key: str, value: Any, within: tuple[Any, ...]) -> Iterator[bytes]:
-    """The bytes of a value, piece by piece. `within` are the values that hold it; a value may hold itself."""
+    """The bytes of a value, piece by piece. `within` holds the values around it, since a value may hold itself."""
     if any(value is each for each in within):
         yield f"{key} itself ".encode()
     elif isinstance(value, Tensor):
@@ -82,7 +82,7 @@ def _tensor_parts(key: str, value: Tensor) -> Iterator[bytes]:
 
 
 def _held(value: Any) -> list[tuple[Any, Any]]:
-    """The parts of a value, by name or place; none if its text says everything."""
+    """The parts of a value, by name or place. There are none if its text says everything."""
     if isinstance(value, Mapping):
         return list(value.items())
     if isinstance(value, set | frozenset):
@@ -99,7 +99,7 @@ def _written(value: Any) -> list[Any]:
     """What pickle would write for an object: its constructor, the arguments, its state and its items."""
     try:
         reduced = value.__reduce_ex__(2)
-    except Exception:  # the object's own code may raise anything: it cannot be written
+    except Exception:  # the object's own code may raise anything; then it cannot be written
         return []
     if isinstance(reduced, str):
         return []

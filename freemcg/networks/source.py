@@ -15,10 +15,10 @@ from freemcg.messages.origin import is_the_users
 
 
 def source(model: Any) -> str:
-    """A digest of the user's own files that hold the code of a callable; an empty text if there are none.
+    """A digest of the user's own files that hold the code of a callable. It is empty if there are none.
 
-    They are the file of a function, also behind decorators and `functools.partial`. For an object they are the files of
-    its class, of the base classes and of a module's parts. Files that these import or read are not included.
+    For a function it is the function's file, also behind decorators and `functools.partial`. For an object they are the
+    files of its class, of the base classes and of a module's parts. Files that these import or read do not count.
     """
     texts: dict[str, str] = {}
     lines: list[int] = []

@@ -19,8 +19,8 @@ def attack(
     after each step (our choice), which moves no example further from its image.
 
     Args:
-        model: maps images to logits. It is attacked in eval mode, and then put back in its mode. No gradient is stored
-            in its parameters.
+        model: maps images to logits. It is attacked in eval mode, and then put back into its own mode. No gradient is
+            stored in its parameters.
         images: `(N, C, H, W)` in [0, 1].
         labels: `(N,)`.
         radius: the radius of the ball around each image, in the L2 norm over its `C H W` values.

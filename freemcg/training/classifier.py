@@ -34,7 +34,7 @@ class ClassifierTraining(Training):
         description="share of a folder's images kept for the accuracy; digits have a test split",
     )
     adversarial: bool = Field(False, description="train on attacked images: see freemcg.training.adversarial")
-    radius: float = Field(1.0, gt=0, description="L2 distance that an attack moves an image in [0, 1], at most")
+    radius: float = Field(1.0, gt=0, description="largest L2 distance that an attack moves an image in [0, 1]")
     attack_steps: int = Field(10, ge=1, description="gradients an attack")
 
 

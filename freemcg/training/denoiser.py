@@ -29,8 +29,8 @@ def train_denoiser(settings: DenoiserTraining, out: Path) -> dict[str, Any]:
     """Train, and write the pipeline, `training.json` (the record) and `samples.png` (64 samples) to `out`.
 
     With `settings.check_every`, the loss on held-out images is measured during training, at the noise levels `LEVELS`.
-    The weights with the lowest mean are kept; they lie in `out` from the first check on. The loss is that of training,
-    the mean squared error of the network's prediction.
+    The weights with the lowest mean are kept; they lie in `out` from the first check on. The loss is the same as in
+    training, the mean squared error of the network's prediction.
 
     Returns:
         The record: settings, loss curve, checks, seconds, versions, and the identity of `settings.start_from`.
@@ -105,7 +105,7 @@ def _build(settings: DenoiserTraining) -> tuple[UNet2DModel, DDPMScheduler]:
     size, channels = settings.image_size, settings.channels
     try:
         unet = UNet2DModel(sample_size=size, in_channels=channels, out_channels=channels, **settings.network)
-    except Exception as error:  # diffusers raises all kinds
+    except Exception as error:  # diffusers raises all kinds of exceptions
         raise InvalidValue(f"diffusers.UNet2DModel cannot be made of 'network': {_first_line(error)}") from error
     try:
         scheduler = DDPMScheduler(**settings.scheduler)
@@ -128,7 +128,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _save_pipeline(pipeline: DDPMPipeline, out: Path) -> None:
-    """Write a pipeline, each file whole. A process that has opened an earlier file keeps reading that one."""
+    """Write a pipeline, each file whole. A process that has opened an earlier file can go on reading that one."""
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out) as folder:
         pipeline.save_pretrained(folder)

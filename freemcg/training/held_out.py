@@ -17,13 +17,13 @@ Loss = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A measure of a network. Two checks differ by the network alone.
+    """A measure of a network. Between two checks, only the network differs.
 
     Attributes:
         images: the images that training never sees.
         loss: `(network, images (B, C, H, W) in [0, 1], noise (B, C, H, W), timesteps (B,)) -> scalar`, a mean.
         timesteps: the timestep of each noise level, which is a fraction of the schedule.
-        seed: the seed of the noise, which is another draw for each level and image.
+        seed: the seed of the noise. Each level and each image has its own draw.
         batch_size: the images measured at a time.
     """
 

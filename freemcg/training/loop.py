@@ -47,7 +47,7 @@ class Checks:
         every: the steps between two checks. There is also a check at the last step, and one before the first step if
             training starts from other weights.
         patience: the checks without a lower mean loss after which training stops.
-        measure: gives the losses of a network by name. The weights with the lowest mean are kept.
+        measure: maps a network to its losses by name. The weights with the lowest mean loss are kept.
         improved: takes the best network so far and the record so far.
     """
 

@@ -32,11 +32,11 @@ class Pictures:
 
 
 def open_packed(path: Path) -> Pictures:
-    """Open a file of training images. The pictures themselves are read later, when they are needed.
+    """Open a file of training images. The pictures themselves are read when they are needed.
 
     A Parquet file has a column `image` of structs whose `bytes` is an encoded picture, and perhaps a column `label`. An
     `.npz` has `train_images` and perhaps `train_labels`, or `images` and `labels`; its images are uint8, `(N, H, W)` or
-    `(N, H, W, 3)`. Labels are whole numbers from 0. If the metadata of a Parquet file do not name a class, its number
+    `(N, H, W, 3)`. Labels are whole numbers from 0. If the metadata of a Parquet file does not name a class, its number
     is its name.
 
     Raises:

@@ -32,7 +32,7 @@ class Progress:
     Attributes:
         step: the steps that are done.
         loss_curve: `[step, smoothed training loss]`.
-        runs: what each run did: `from_step`, `to_step`, `seconds`, and `changed`. The latter holds the settings that
+        runs: what each run did: `from_step`, `to_step`, `seconds` and `changed`. The last holds the settings that
             differ from the run before, as `[before, now]`.
         checks: `step`, `mean` and `losses` of each check of the network that would be kept.
     """

@@ -1,11 +1,10 @@
 """How the learning rate rises and falls over a run.
 
-A cosine falls from the first step, at a pace set by the number of steps. A run that is prolonged under it jumps back to
-a rate that it had left. A run that is cut short never reaches a low rate. So there is another schedule for runs of
-unknown length: warm-up, a constant rate, and a decay over the last share of the steps (Hu et al. 2024,
-arXiv:2404.06395; Hägele et al. 2024, arXiv:2405.18392). Before the decay, its rate does not depend on the number of
-steps. A finished run that gets more steps returns to the constant rate. It then differs from one long run only by the
-steps of its first decay.
+A cosine falls from the first step, at a pace set by the number of steps. If a run is prolonged, its rate jumps back up.
+If a run is cut short, it never reaches a low rate. So there is another schedule for runs of unknown length: warm-up, a
+constant rate, and a decay over the last share of the steps (Hu et al. 2024, arXiv:2404.06395; Hägele et al. 2024,
+arXiv:2405.18392). Before the decay, its rate does not depend on the number of steps. A finished run that gets more
+steps returns to the constant rate. Then it differs from one long run only by the steps of its first decay.
 """
 
 from __future__ import annotations

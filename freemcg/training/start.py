@@ -23,7 +23,7 @@ def load_start(folder: Path) -> Denoiser:
 
     Raises:
         FileNotFoundError: there is no such folder, or it is no pipeline.
-        ValueError: its network is of a kind that is not trained here.
+        ValueError: its network is of a kind that freemcg does not train.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder} to start from")
@@ -51,7 +51,7 @@ def as_start(settings: DenoiserTraining, start: Denoiser) -> DenoiserTraining:
     arguments = {key: value for key, value in network.items() if key not in OWN_SIZE}
     known = inspect.signature(DDPMScheduler.__init__).parameters
     found = _public(DDPMScheduler.from_pretrained(folder, subfolder="scheduler").config)
-    schedule = {key: value for key, value in found.items() if key in known}  # it may be another scheduler's folder
+    schedule = {key: value for key, value in found.items() if key in known}  # the scheduler may be another one
     for name, said, has in (("network", settings.network, arguments), ("scheduler", settings.scheduler, schedule)):
         for key, value in said.items():
             if key not in has or has[key] != value:
@@ -63,7 +63,7 @@ def as_start(settings: DenoiserTraining, start: Denoiser) -> DenoiserTraining:
 
 
 def _public(config: Any) -> dict[str, Any]:
-    """A diffusers config as a YAML file would hold it, without the private entries of diffusers."""
+    """The public entries of a diffusers config, as a YAML file would hold them."""
     public: dict[str, Any] = json.loads(json.dumps({k: v for k, v in config.items() if not k.startswith("_")}))
     return public
 

@@ -72,7 +72,7 @@ def train_vae(settings: VaeTraining, out: Path) -> dict[str, Any]:
 
 
 class _Autoencoder(nn.Module):
-    """A VAE whose forward pass gives all that the loss needs, so that it can be distributed over processes."""
+    """A VAE whose forward pass gives all that the loss needs. So training can run on several processes."""
 
     def __init__(self, vae: ConvVAE) -> None:
         super().__init__()

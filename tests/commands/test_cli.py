@@ -101,7 +101,7 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
         "scores must be one of logits, probabilities, percent, log_probabilities, top_k, label, binary, ",
     ),
     ({"scores": "label"}, "a black box that answers labels needs class_names or num_classes"),
-    ({"denoiser": "./nowhere"}, "there is no folder ./nowhere, and no bundled denoiser but digits"),
+    ({"denoiser": "./nowhere"}, "there is no folder ./nowhere; name another, or a bundled denoiser: digits"),
     ({"denoiser": "pics"}, "pics holds no model_index.json; a denoiser is a folder made by save_pretrained"),
     ({"denoiser": "mine.py"}, "mine.py is a file; a denoiser is a folder made by save_pretrained"),
     ({"config": "best"}, "there is no config best; bundled ones are cifar10-denoiser, digits-classifier,"),
@@ -140,7 +140,7 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
     ({"mean": "0,0,0", "std": "1,1,1"}, "mean and std have 3 channels but the images 1"),
     (
         {"layout": "NHWC", "output": "a"},
-        "mine.py:brighter_right gets images (N, C, H, W) and answers scores alone; leave out --output and --layout",
+        "mine.py:brighter_right gets images (N, C, H, W) and answers only scores; leave out --output and --layout",
     ),
     (
         {"model": "mine.py:box", "mean": "0", "std": "1"},

@@ -508,7 +508,7 @@ def test_the_command_compares_bundled_digits(tmp_path, monkeypatch, capsys):
     assert main(["compare", "--images", "451", "--device", "cpu"]) == 2
     assert capsys.readouterr().err == "freemcg: images must be 1..450, the bundled digits, got 451\n"
     assert main(["compare", "--vae", "nowhere", "--device", "cpu"]) == 2
-    assert capsys.readouterr().err == "freemcg: there is no folder nowhere, and no bundled VAE but digits\n"
+    assert capsys.readouterr().err == "freemcg: there is no folder nowhere; name another, or a bundled VAE: digits\n"
 
 
 def test_the_default_list_is_what_the_model_allows(run, tmp_path):
