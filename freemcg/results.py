@@ -1,4 +1,4 @@
-"""The results of explanations. They are frozen, and can be saved, loaded without any model, and drawn.
+"""The results of explanations. They are frozen. They can be saved, loaded without any model, and drawn.
 
 A result is one `.safetensors` file. It holds the tensors, and everything else as JSON in its header under `"result"`.
 It is written whole or not at all.
@@ -87,8 +87,8 @@ class Attribution(Stored):
 
     Attributes:
         values: the signed map, `(C, H, W)`: positive where more light raises the objective.
-        standard_error: the error of each value, `(C, H, W)`: how far another seed, with any number of queries, would be
-            from it. It is infinite if the estimate cannot tell it.
+        standard_error: the error of each value, `(C, H, W)`: how far it is from the value that another seed
+            would give with unlimited queries and particles. It is infinite if the estimate cannot tell it.
         image: the image explained, `(C, H, W)` in [0, 1].
         log_probabilities: the black box's answer for the image, `(num_classes,)`.
         target: the class explained.
@@ -97,8 +97,8 @@ class Attribution(Stored):
             (the image, queried again, got another answer).
         queries: the images that it queried, including those answered from the cache.
         seconds: the time that it took.
-        record: what made it: settings, seed, identities, versions; and the `disagreement` of the answers to the image,
-            where the model did not repeat itself.
+        record: the settings, seed, identities and versions that made it. If the model did not repeat itself, it also
+            holds the `disagreement` of the answers to the image.
         error_parts: the parts of the squared error, the fields of `freemcg.ensemble.ErrorParts`; `None` if the estimate
             cannot tell them.
     """
@@ -129,7 +129,7 @@ class Attribution(Stored):
 
     @property
     def reliability(self) -> float:
-        """The squared cosine, in [0, 1], with the map of any number of queries, as the error bars predict it.
+        """The squared cosine, in [0, 1], with a map of unlimited queries and particles, as the error bars predict it.
 
         It is `1 - |standard_error|^2 / |values|^2`, the share of the map's square that is not error. Split halves of
         the answers give the same without a formula.
@@ -137,7 +137,7 @@ class Attribution(Stored):
         return max(0.0, 1 - self.relative_error**2)
 
     def queries_for(self, reliability: float) -> float:
-        """A forecast of all queries that a `reliability` in (0, 1) needs, with the settings of this map.
+        """A forecast of all queries, for a map with a `reliability` in (0, 1), with the settings of this map.
 
         It is infinite if the particles are too few, however many of them are queried. Raise `particles` then.
 
@@ -156,21 +156,21 @@ class Attribution(Stored):
     def significant(self, rate: float = 0.05) -> Tensor:
         """Where the value differs from zero, bool `(C, H, W)`. On average, at most `rate` of these places are false.
 
-        Each value gets a two-sided normal test, by the step-up procedure of Benjamini and Hochberg (1995). It also
-        holds if the values err together in one direction (Benjamini, Yekutieli 2001).
+        Each value gets a two-sided normal test, by the step-up procedure of Benjamini and Hochberg (1995). The bound
+        also holds if the values err together in one direction (Benjamini, Yekutieli 2001).
         """
         ratio = torch.where(self.values == 0, 0.0, self.values.abs() / self.standard_error)
-        chance = torch.special.erfc(ratio.double() / math.sqrt(2)).flatten()
-        ordered = chance.sort().values
+        p_values = torch.special.erfc(ratio.double() / math.sqrt(2)).flatten()
+        ordered = p_values.sort().values
         passed = ordered <= rate * torch.arange(1, len(ordered) + 1, device=ordered.device) / len(ordered)
         if not passed.any():
             return torch.zeros_like(self.values, dtype=torch.bool)
-        told: Tensor = chance <= ordered[passed.nonzero().max()]
-        return told.reshape(self.values.shape)
+        significant: Tensor = p_values <= ordered[passed.nonzero().max()]
+        return significant.reshape(self.values.shape)
 
     def plot(self) -> Figure:
         """A figure of the image and the attribution over it."""
-        from freemcg.show.figures import plot_attribution  # noqa: PLC0415  (matplotlib only where something is drawn)
+        from freemcg.show.figures import plot_attribution  # noqa: PLC0415  (matplotlib only if something is drawn)
 
         return plot_attribution(self)
 
@@ -194,8 +194,8 @@ class Counterfactual(Stored):
         status: `complete`, `not_flipped`, `no_signal`, `budget_exhausted`, `already_target` or `model_changed`.
         queries: the images that it queried, including those answered from the cache.
         seconds: the time that it took.
-        record: what made it: settings, seed, identities, versions; and the `disagreement` of the answers to the image,
-            where the model did not repeat itself.
+        record: the settings, seed, identities and versions that made it. If the model did not repeat itself, it also
+            holds the `disagreement` of the answers to the image.
     """
 
     image: Tensor

@@ -1,1 +1,1 @@
-"""The command line: one verb a file, each a few lines over the Python API."""
+"""The command line. Each verb has its own file, a few lines that call the Python API."""

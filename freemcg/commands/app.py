@@ -1,4 +1,4 @@
-"""The command `freemcg`: its verbs, and how it ends.
+"""The command `freemcg`: its verbs and its exit statuses.
 
 An error is told in one sentence on the error stream. `freemcg.messages.errors` holds the exit statuses.
 """
@@ -58,13 +58,12 @@ app.add_typer(train, name="train")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line (that of the process, by default) and return the exit status.
+    """Run a command line and return the exit status. The default is the command line of the process.
 
-    `freemcg.messages.errors` lists these. With `FREEMCG_DEBUG=1` in the environment, errors keep their traceback.
+    `freemcg.messages.errors` lists the statuses. If `FREEMCG_DEBUG` is `1` in the environment, errors are raised.
     """
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # else torch's idle threads spin, and a busy machine is several times slower
+    # Without this, torch's idle threads spin, and a busy machine is several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     terminated = threading.Event()
     try:
         with terminating() as terminated:
@@ -76,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         status = status_of(error)
         if isinstance(error, SystemExit) and status != MODEL_FAILED:
-            return status  # another process says why
+            return status  # another process has said why
         if status == SLIP and not isinstance(error, FailedElsewhere):
             show_traceback(error)
         else:

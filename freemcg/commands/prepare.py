@@ -35,12 +35,12 @@ def search_settings(config: str | None, queries: int | None, **options: float | 
 
 
 def class_of(target: str | None, names: Sequence[str] | None) -> int | str | None:
-    """The class name, if the black box has that name, else an index."""
+    """The class name if the black box has that name, else an index if it is a number."""
     if target is None or target in (names or ()):
         return target
     return int(target) if target.removeprefix("-").isdecimal() else target
 
 
 def hush_diffusers() -> None:
-    """Hide diffusers' bars over the parts of a pipeline. The bar over the images is the one to watch."""
+    """Hide the bars that diffusers shows over the parts of a pipeline. The bar over the images stays."""
     disable_progress_bar()

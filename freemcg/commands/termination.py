@@ -1,4 +1,4 @@
-"""SIGTERM ends a command as an interrupt does: with a line, and with all that is finished kept."""
+"""SIGTERM ends a command as an interrupt does: one line is printed, and finished results are kept."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from types import FrameType
 
 @contextmanager
 def terminating() -> Iterator[threading.Event]:
-    """Within the block, SIGTERM sets the event that is yielded, and interrupts.
+    """Within the block, SIGTERM sets the event that is yielded, and raises `KeyboardInterrupt`.
 
-    Left as it is where somebody else handles it, or where this is one of several processes: their launcher ends them.
+    Nothing changes if other code handles SIGTERM already, outside the main thread, or in one of several processes. The
+    launcher of several processes ends them itself.
     """
-    came = threading.Event()
+    terminated = threading.Event()
     lone = os.environ.get("WORLD_SIZE", "1") == "1" and threading.current_thread() is threading.main_thread()
     if not lone or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield came
+        yield terminated
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        came.set()
+        terminated.set()
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
     try:
-        yield came
+        yield terminated
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

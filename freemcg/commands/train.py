@@ -1,4 +1,4 @@
-"""`freemcg train`: a denoiser, a classifier, a VAE."""
+"""`freemcg train`: the training of a denoiser, a classifier or a VAE."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Data = Annotated[
 
 @train.callback(invoke_without_command=True)
 def _train(context: typer.Context) -> None:
-    """Train a denoiser, a classifier, a VAE.
+    """Train a denoiser, a classifier or a VAE.
 
     Training costs no query. A run that was stopped goes on from its last checkpoint.
     """

@@ -1,1 +1,1 @@
-"""What a user is told: lines, refusals, exit statuses."""
+"""Messages to the user: lines, refusals, exit statuses."""

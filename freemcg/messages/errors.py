@@ -1,4 +1,4 @@
-"""How an error ends the command: with which status, and in which sentence."""
+"""The exit status and the sentence with which an error ends the command."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STATUSES = {
 
 
 class Refusal(Exception):
-    """The user can mend this; the message is one sentence that says how."""
+    """An error that the user can mend. The message is one sentence that says how."""
 
 
 class InvalidValue(Refusal, ValueError):
@@ -40,17 +40,17 @@ class InvalidType(Refusal, TypeError):
 
 
 class MissingExtra(Refusal, ModuleNotFoundError):
-    """A package is not installed; the message names the extra that brings it."""
+    """A package is not installed. The message names the extra that brings it."""
 
 
 def require(module: str, what: str, extra: str) -> Any:
     """Import a module that comes with an extra.
 
     Args:
-        what: the beginning of the sentence that refuses, such as `"ONNX files need"`.
+        what: the beginning of the message, such as `"ONNX files need"`.
 
     Raises:
-        ModuleNotFoundError: it is not installed; the sentence names the extra.
+        ModuleNotFoundError: it is not installed. The message names the extra.
     """
     try:
         return import_module(module)
@@ -59,7 +59,7 @@ def require(module: str, what: str, extra: str) -> Any:
 
 
 class FailedElsewhere(RuntimeError):
-    """Another process has failed, and not by a refusal: with which status, and in which sentence."""
+    """Another process has failed, and not by a refusal. This holds its exit status and its sentence."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -69,12 +69,12 @@ class FailedElsewhere(RuntimeError):
 def status_of(error: BaseException) -> int:
     """The exit status that an error ends the command with.
 
-    A refusal is of its own class, and a file that cannot be read or written is one too. Any other error is the
-    model's, if the innermost line outside all libraries is in a file of the user's; else it is a slip of ours.
+    A `Refusal` is refused. Any other error is the model's, if the innermost line outside all libraries is in a file of
+    the user's. A file that cannot be read or written is refused. Any error that remains is a slip of ours.
     """
     if isinstance(error, FailedElsewhere):
         return error.status
-    if isinstance(error, Refusal) or hasattr(error, "format_message"):  # of the command line's parser
+    if isinstance(error, Refusal) or hasattr(error, "format_message"):  # the command line's parser raised it
         return REFUSED
     if _user_line(error):
         return MODEL_FAILED
@@ -84,7 +84,7 @@ def status_of(error: BaseException) -> int:
 
 
 def sentence_of(error: BaseException) -> str:
-    """The message on one line; if the user's own code raised it, with file, line and type."""
+    """The message on one line. If the user's own code raised the error, file, line and type come first."""
     if hasattr(error, "format_message"):
         message = str(error.format_message())
     elif isinstance(error, OSError) and error.filename is not None:
@@ -110,7 +110,7 @@ def show_traceback(error: BaseException) -> None:
 
 
 def _user_line(error: BaseException) -> str:
-    """File and line of the user's own code that raised an error; nothing if it was raised elsewhere."""
+    """The file and line of the user's own code that raised an error. It is empty if other code raised it."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if is_ours(frame.filename):
             return ""

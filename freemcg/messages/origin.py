@@ -1,4 +1,4 @@
-"""Whose a file of Python code is: ours, a library's, or the user's."""
+"""The owner of a file of Python code: this project, a library, or the user."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def is_ours(filename: str) -> bool:
 
 
 def is_the_users(filename: str) -> bool:
-    """Whether a file is neither ours nor a library's that was installed; what has no file is nobody's."""
+    """Whether a file belongs neither to this project nor to an installed library. Code without a file is nobody's."""
     return not filename.startswith((*_OURS, *_LIBRARIES, "<"))

@@ -1,4 +1,4 @@
-"""Lines that are said on a terminal."""
+"""Lines printed on a terminal."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ def printable(text: str) -> str:
 
 
 def say(*lines: str, err: bool = False) -> None:
-    """Print lines, as `printable` has each, on the output or the error stream."""
+    """Print lines on the output or the error stream, each made `printable`."""
     for line in lines:
         typer.echo(printable(line), err=err)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
-Attribution = Any  # of freemcg.results, whose plot() comes here
+Attribution = Any  # the classes of freemcg.results, whose plot() imports this file
 Counterfactual = Any
 SIGNED = "RdBu_r"
 FALSE_RATE = 0.05
@@ -33,7 +33,7 @@ PATH_STEPS = 7
 
 
 def plot_attribution(result: Attribution) -> Figure:
-    """The image, the attribution over it, and the same with pixels faded that are not `significant`."""
+    """The image, the attribution over it, and the same with all pixels faded that are not `significant`."""
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     _draw_image(left, result.image)
@@ -151,8 +151,8 @@ def significant(result: Attribution) -> Tensor:
     """
     error = result.standard_error.sum(dim=0, keepdim=True)
     summed = replace(result, values=result.values.sum(dim=0, keepdim=True), standard_error=error)
-    told: Tensor = summed.significant(FALSE_RATE)[0]
-    return told
+    places: Tensor = summed.significant(FALSE_RATE)[0]
+    return places
 
 
 def _decided(result: Counterfactual, log_probabilities: Tensor, decision: int) -> str:

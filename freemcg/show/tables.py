@@ -1,4 +1,4 @@
-"""Tables: printed, and written as CSV."""
+"""Tables, which are printed or written as CSV."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIVE = ("=", "+", "-", "@", "\t", "\r")
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print rows with the same keys in columns."""
+    """Print rows in columns. All rows have the same keys."""
     lines = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
@@ -21,7 +21,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def write_csv(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write rows with the same keys, whole or not at all.
+    """Write rows as CSV, whole or not at all. All rows have the same keys.
 
     An apostrophe is put before text that a spreadsheet would take for a formula.
     """
