@@ -308,7 +308,8 @@ BAD_ANSWERS = {
     "unnamed": (
         {"low": 0.2, "middle": 0.3, "high": 0.5},
         {"answer": "@"},
-        'the answer names its classes, whose order class_names must say: \'{"low": 0.2, "middle": 0.3, "high": 0.5}\'',
+        "the answer names its classes; give class_names, which says their order: "
+        '\'{"low": 0.2, "middle": 0.3, "high": 0.5}\'',
     ),
     "scoreless": (
         {"low": 0.2, "middle": None, "high": 0.5},
@@ -498,12 +499,12 @@ def test_identity_follows_what_an_answer_depends_on(monkeypatch):
     ("text", "message"),
     [
         ("${FREEMCG_KEY}", "the environment variable FREEMCG_KEY is not set"),
-        ("${HOME}", "${HOME} is not read; only variables named FREEMCG_... are, in capitals"),
+        ("${HOME}", "${HOME} is not read; name the variable FREEMCG_..., in capitals"),
         (
             "${AWS_SECRET_ACCESS_KEY}",
-            "${AWS_SECRET_ACCESS_KEY} is not read; only variables named FREEMCG_... are, in capitals",
+            "${AWS_SECRET_ACCESS_KEY} is not read; name the variable FREEMCG_..., in capitals",
         ),
-        ("${}", "${} is not read; only variables named FREEMCG_... are, in capitals"),
+        ("${}", "${} is not read; name the variable FREEMCG_..., in capitals"),
     ],
 )
 @pytest.mark.parametrize("where", ["url", "header", "body", "class_names"])
@@ -531,7 +532,7 @@ def test_a_header_that_cannot_be_sent_is_refused_without_its_value(monkeypatch):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"url": None}, "url must be given: asked by POST"),
+        ({"url": None}, "url must be given: the address, which gets requests by POST"),
         ({"urls": "x"}, "unknown setting 'urls'; did you mean 'url'?"),
         ({"url": "file:///etc/passwd"}, "url must begin with http:// or https://"),
         ({"url": "http://me:word@x/"}, "the address holds a user or password; " + IN_ITS_PLACE),
@@ -551,7 +552,7 @@ def test_a_header_that_cannot_be_sent_is_refused_without_its_value(monkeypatch):
         ({"send": "raw", "body": None, "encoding": "numbers"}, "encoding: numbers is for send: json, not for raw"),
         (
             {"encoding": "numbers", "body": {"x": "a{image}"}},
-            "{image} must stand alone in its text for encoding: numbers, which are lists",
+            "{image} must be the whole text for encoding: numbers, since a list takes its place",
         ),
         (
             {"batch_size": 8, "body": {"x": "{image}"}},

@@ -90,14 +90,14 @@ REFUSED = {
     "rows": ("rows", "{}: the answer holds 5 rows for 4 images: '"),
     "nan": ("nan", "{}: the answer holds NaN for image 0 of 4: '"),
     "huge": ("huge=40000000", "{} answered more than 33554432 bytes"),
-    "elsewhere": ("redirect", "{} redirects to http://127.0.0.1:1, which is not followed; where you trust it, name"),
+    "elsewhere": ("redirect", "{} redirects to http://127.0.0.1:1, but no redirect is followed; if you trust it, name"),
     "forbidden": ("status=403", "{} answered 403"),
     "traceback": (
         "traceback=400",
         '{} answered 400: \'Traceback (most recent call last): File "served.py", line 0, in call File "serve ... '
         ' line 38, in call File "served.py", line 39, in call RuntimeError: out of memory\'',
     ),
-    "down": ("status=500", "{} answered 500; it was asked 3 times"),
+    "down": ("status=500", "{} answered 500; it was tried 3 times"),
 }
 
 

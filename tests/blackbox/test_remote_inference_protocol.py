@@ -243,7 +243,7 @@ def test_metadata_tell_what_is_taken(datatype, shape, layout, read):
             None,
             "P takes FP32 of shape [-1, 63]; a flat image must be grey and square, [-1, side * side]",
         ),
-        ("FP32", [-1], None, "P takes FP32 of shape [-1]; an image has 3 axes, a batch of them 4"),
+        ("FP32", [-1], None, "P takes FP32 of shape [-1]; an image has 3 axes, and a batch of images has 4"),
         ("BYTES", [-1, 3, 4, 4], None, "P takes BYTES of shape [-1, 3, 4, 4]; encoded images have shape [-1]"),
     ],
 )

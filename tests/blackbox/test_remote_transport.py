@@ -163,7 +163,7 @@ def test_a_timeout_is_tried_again(server):
 def test_an_answer_that_drips_is_too_slow_as_a_whole(server):
     url = server.url("drip", "drip=0.1")
     began = time.monotonic()
-    with raises(RemoteError, f"{url} did not answer within 0.4 s; it was asked 2 times"):
+    with raises(RemoteError, f"{url} did not answer within 0.4 s; it was tried 2 times"):
         ask(url, 1, timeout=0.4, retries=1)
     assert time.monotonic() - began < 3
 
@@ -193,7 +193,7 @@ def test_a_pause_holds_back_the_requests_beside_it(server):
 
 def test_a_wait_that_is_too_long_is_refused(server):
     url = server.url("hour", "later=3600")
-    said = f"{url} answered 429: 'slow down' and asks to wait 3600 s; at most 120 s are waited: start again later"
+    said = f"{url} answered 429: 'slow down' and asks to wait 3600 s, more than the 120 s allowed; start again later"
     with raises(RemoteError, said):
         ask(url, 1)
     assert len(server.log("hour")) == 1
@@ -202,7 +202,7 @@ def test_a_wait_that_is_too_long_is_refused(server):
 def test_giving_up_says_how_often(server):
     url = server.url("down", "status=503")
     black_box = BlackBox(Plain(url, retries=2), "probabilities")
-    with raises(RemoteError, f"{url} answered 503; it was asked 3 times"):
+    with raises(RemoteError, f"{url} answered 503; it was tried 3 times"):
         black_box(pictures(1))
     assert spent(black_box) == (3, 0, 2)
 
@@ -222,7 +222,7 @@ def test_what_cannot_be_reached_costs_nothing():
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
         black_box = BlackBox(Plain(url, retries=3), "probabilities", budget=1)
-        with raises(RemoteError, f"{url} cannot be reached; it was asked 4 times"):
+        with raises(RemoteError, f"{url} cannot be reached; it was tried 4 times"):
             black_box(pictures(1))
     assert spent(black_box) == (0, 0, 0)
 
@@ -242,7 +242,7 @@ def test_an_unknown_host_is_not_tried_again(monkeypatch):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    with raises(RemoteError, "http://nowhere.invalid/ has a host name that is not known"):
+    with raises(RemoteError, "http://nowhere.invalid/ has an unknown host name"):
         ask("http://nowhere.invalid/", 1, first_wait=60)
 
 
@@ -299,14 +299,14 @@ def test_no_thread_outlives_the_question(server):
 
 def test_a_redirect_is_not_followed(server):
     url = server.url("moved", "redirect") + "?http://user:word@127.0.0.1:9/elsewhere?key=1"
-    sentence = "redirects to http://127.0.0.1:9, which is not followed; where you trust it, name that address"
+    sentence = "redirects to http://127.0.0.1:9, but no redirect is followed; if you trust it, name that address"
     with raises(RemoteError, f"{url} {sentence}"):
         ask(url, 1, headers={"X-Key": "secret"})
     beside = server.url("beside-moved", "redirect") + "?/other/ok"
     with raises(
         RemoteError,
-        f"{beside} redirects to another path of the same server, which is not followed; "
-        "where you trust it, name that address",
+        f"{beside} redirects to another path of the same server, but no redirect is followed; "
+        "if you trust it, name that address",
     ):
         ask(beside, 1)
     assert server.log("other") == []

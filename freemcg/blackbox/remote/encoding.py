@@ -1,4 +1,4 @@
-"""Images as they are sent: as 8-bit pictures, like those in a file."""
+"""Images are sent as 8-bit pictures, like those in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any JSON endpoint as a black box, from a description that is data, not code."""
+"""Query any JSON endpoint as a black box. A description says how; it is data, not code."""
 
 from __future__ import annotations
 
@@ -42,26 +42,27 @@ PROBABILITIES = ("probabilities", "labels", "top_k", "binary", "multi_label")
 
 
 class EndpointDescription(BaseModel):
-    """The address of an endpoint, what it takes and what it answers. Any text in it may hold `${FREEMCG_NAME}`.
+    """Says where an endpoint is, what it takes and what it answers. Any text may hold `${FREEMCG_NAME}`.
 
     Such a variable is read from the environment when the endpoint is made. No other variable can be named.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    url: str = Field(description="asked by POST")
+    url: str = Field(description="the address, which gets requests by POST")
     headers: dict[str, str] = Field({}, description="a secret only as ${FREEMCG_NAME}")
     send: Literal["json", "multipart", "raw"] = "json"
     encoding: Literal["png", "jpeg", "numbers"] = Field("png", description="numbers are nested lists, for json only")
     body: Any = Field(
         None,
-        description="for json: the body, with {image} in the place of the image (base64, or the lists); if a list has "
-        "one element and it holds {image}, it is repeated for each image; {class_names} becomes the names with commas",
+        description="for json: the body. {image} stands for the image (base64, or the lists). If a list has one "
+        "element, and that holds {image}, the element is repeated for each image. {class_names} stands for the names, "
+        "with commas between them",
     )
     field: str = Field("image", description="for multipart: the name of the part")
     layout: Literal["HWC", "CHW"] = Field("HWC", description="for numbers")
     value_range: tuple[float, float] = Field((0, 1), description="for numbers: black and white")
-    answer: str = Field("@", description="JMESPath to the scores or labels in the reply, for all images of a request")
+    answer: str = Field("@", description="the JMESPath to the scores or labels of all images in the reply")
     means: Literal[
         "probabilities",
         "percent",
@@ -76,11 +77,11 @@ class EndpointDescription(BaseModel):
         "multi_label_logit",
         "value",
     ] = Field(
-        description="rows of scores; probabilities by name, of all classes (labels) or some (top_k); one class per "
-        "image; one number per image, the probability (binary) or logit of the positive class; a probability or logit "
-        "for each of several labels; or numbers that mean themselves (value). Scores by name are, for each image, a "
-        "list of {label, score}, a mapping {label: score} or two lists {label: [...], score: [...]}; rows of any kind "
-        "may come by name"
+        description="what the answers are: rows of scores; probabilities by name, of all classes (labels) or of some "
+        "(top_k); one class per image (label); one number per image, the probability (binary) or logit of the positive "
+        "class; a probability or logit for each of several labels; or numbers that mean themselves (value). Scores by "
+        "name are, for each image, a list of {label, score}, a mapping {label: score} or two lists {label: [...], "
+        "score: [...]}. Rows of any kind may come by name"
     )
     percent: bool = Field(False, description="probabilities are in percent; those of exclusive classes sum to 100")
     class_names: str | tuple[str, ...] | None = Field(None, description="a list, or one text with commas")
@@ -89,7 +90,7 @@ class EndpointDescription(BaseModel):
     batch_size: Annotated[int, Field(ge=1, description="the most images per request")] = 1
     concurrency: Annotated[int, Field(ge=1, le=256, description="requests at a time")] = 8
     requests_per_second: Annotated[float, Field(gt=0)] | None = None
-    timeout: Annotated[float, Field(gt=0, description="seconds for an answer")] = 60.0
+    timeout: Annotated[float, Field(gt=0, description="seconds for a whole answer")] = 60.0
     retries: Annotated[int, Field(ge=0)] = 5
 
     @field_validator("url")
@@ -119,7 +120,7 @@ class EndpointDescription(BaseModel):
         if self.encoding == "numbers" and any(
             IMAGE in each != IMAGE for each in nodes(self.body) if isinstance(each, str)
         ):
-            raise InvalidValue("{image} must stand alone in its text for encoding: numbers, which are lists")
+            raise InvalidValue("{image} must be the whole text for encoding: numbers, since a list takes its place")
         if self.batch_size > 1 and (self.send != "json" or not repeats(self.body)):
             raise InvalidValue(
                 f"batch_size is {self.batch_size} but a request holds one image; for several, "
@@ -133,7 +134,7 @@ class EndpointDescription(BaseModel):
 
 
 class Endpoint:
-    """The endpoint of a description, which `BlackBox` queries. Secrets are filled in here, and stay here.
+    """The endpoint that a description describes. `BlackBox` queries it. Secrets are filled in here, and stay here.
 
     Raises:
         ValueError: an environment variable is not set, or its value does not fit; or `answer` is no JMESPath.
@@ -219,7 +220,7 @@ class Endpoint:
             return read_numbers(found, count)
         if means in BY_NAME or names_classes(found):
             if not names:
-                raise InvalidValue("names its classes, whose order class_names must say")
+                raise InvalidValue("names its classes; give class_names, which says their order")
             return read_labelled(found, count, names, all_classes=means != "top_k")
         return read_scores(found, count) if means != VALUE or _has_rows(found) else read_numbers(found, count)
 

@@ -1,4 +1,4 @@
-"""Secrets. They come from the environment, are filled in where they are used, and are hidden in every text."""
+"""Secrets come from the environment, are filled in just before use, and are hidden in every text."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ NAMES_A_SECRET = re.compile(
 
 
 class Environment:
-    """The values of `${FREEMCG_NAME}` from the environment. It remembers those filled in, so they can be hidden again.
+    """Reads the values of `${FREEMCG_NAME}` from the environment. It remembers them, so it can hide them again.
 
-    No variable of another name is read. So a stranger's description cannot have AWS_SECRET_ACCESS_KEY sent to them.
+    It reads no variable of another name. So a stranger's description cannot make it send AWS_SECRET_ACCESS_KEY.
     """
 
     def __init__(self) -> None:
         self._filled: dict[str, str] = {}
-        self._within: list[tuple[str, str]] = []  # names of variables, and secrets of an address in their values
+        self._parts: list[tuple[str, str]] = []  # a variable's name, and a secret of an address within its value
 
     def fill(self, text: str) -> str:
         """The text with its variables filled in.
@@ -45,12 +45,12 @@ class Environment:
         """The address with its variables filled in.
 
         Raises:
-            ValueError: as `fill` and `refuse_secret`; or the result is no http:// or https:// address.
+            ValueError: as in `fill` and `refuse_secret`; or the result is no http:// or https:// address.
         """
         refuse_secret(text)
         url = self.fill(text)
-        held = [secret for _, secret in _secrets(url)]
-        self._within += [(name, each) for each in held for name, value in self._filled.items() if each in value]
+        secrets = [secret for _, secret in _secrets(url)]
+        self._parts += [(name, each) for each in secrets for name, value in self._filled.items() if each in value]
         if not url.startswith(("http://", "https://")) or not url.isascii() or not url.isprintable() or " " in url:
             raise InvalidValue(f"url is {text!r}, which is no http:// or https:// address once it is filled in")
         return url
@@ -59,7 +59,7 @@ class Environment:
         """The value of the header `name`, with its variables filled in.
 
         Raises:
-            ValueError: as `fill`; or the result is not printable ASCII. The message does not show it.
+            ValueError: as in `fill`; or the result is not printable ASCII. The message does not show it.
         """
         value = self.fill(text)
         if not value.isascii() or not value.isprintable():
@@ -69,9 +69,9 @@ class Environment:
     def hide(self, text: str) -> str:
         """The text with `${FREEMCG_NAME}` in place of every filled-in value of 4 or more characters.
 
-        Other forms of a value are found too: in other case, quoted for an address, JSON or HTML, and within base64.
+        It also finds a value in other case, quoted for an address, JSON or HTML, and within base64.
         """
-        known = [*self._filled.items(), *self._within, *((name, unquote(each)) for name, each in self._within)]
+        known = [*self._filled.items(), *self._parts, *((name, unquote(each)) for name, each in self._parts)]
         known = [each for each in known if len(each[1]) >= SHORTEST_SECRET]
         known.sort(key=lambda item: -len(item[1]))
         if not known:
@@ -85,7 +85,7 @@ class Environment:
     def _value(self, match: re.Match[str]) -> str:
         name = match[1]
         if not re.fullmatch(PREFIX + "[A-Z0-9_]+", name):
-            raise InvalidValue(f"${{{name}}} is not read; only variables named {PREFIX}... are, in capitals")
+            raise InvalidValue(f"${{{name}}} is not read; name the variable {PREFIX}..., in capitals")
         value = os.environ.get(name, "")
         if not value:
             raise InvalidValue(f"the environment variable {name} is not set")
@@ -94,22 +94,22 @@ class Environment:
 
 
 def refuse_secret(url: str) -> None:
-    """Refuse an address that holds a secret itself and not in a variable, since addresses are stored and shown.
+    """Refuse an address that spells out a secret. Addresses are stored and shown, so a variable must stand for it.
 
     Raises:
-        ValueError: it holds a password, or a value of a parameter whose name suggests a secret.
+        ValueError: the address holds a password, or a value of a parameter whose name suggests a secret.
     """
     for name, secret in _secrets(VARIABLE.sub(FILLED, url)):
         if FILLED not in secret:
-            where = f"the parameter {name!r}" if name else "a user or password"
+            part = f"the parameter {name!r}" if name else "a user or password"
             raise InvalidValue(
-                f"the address holds {where}; write '${{FREEMCG_NAME}}' in place of the secret, "
+                f"the address holds {part}; write '${{FREEMCG_NAME}}' in place of the secret, "
                 "and set that environment variable"
             )
 
 
 def _secrets(url: str) -> list[tuple[str, str]]:
-    """The secrets of an address, by name. That of its user has an empty name, parameters have their own."""
+    """The secrets of an address, as pairs of name and value. The user's has an empty name, a parameter's its own."""
     user = USER.search(url)
     found = [("", user[1].partition(":")[2] or user[1])] if user else []
     for part in re.split("[?&;#]", url)[1:]:
@@ -119,10 +119,10 @@ def _secrets(url: str) -> list[tuple[str, str]]:
 
 
 def _forms(secret: str) -> str:
-    """A pattern of the forms in which a server may repeat a secret."""
+    """A pattern that matches the forms in which a server may repeat a secret."""
     forms = [f"(?i:{_escaped(secret, {})})"]
     content = secret.encode()
-    for before in range(3):  # base64 turns three bytes into four characters, so there are three ways to begin
+    for before in range(3):  # base64 turns three bytes into four characters, so a secret begins in one of three ways
         text = base64.b64encode(bytes(before) + content).decode()
         whole = text[(0, 2, 3)[before] : (before + len(content)) * 8 // 6]
         forms.append(_escaped(whole, {"+": "-", "/": "_"}) + r"[\w+/-]?(?:=|%3[Dd])*")
@@ -130,12 +130,12 @@ def _forms(secret: str) -> str:
 
 
 def _escaped(text: str, instead: Mapping[str, str]) -> str:
-    """A pattern of a text, with each character plain or escaped for an address, JSON or HTML."""
+    """A pattern that matches a text, with each character plain or escaped for an address, JSON or HTML."""
     return "".join(f"(?:{'|'.join(_ways(each, instead.get(each)))})" for each in text)
 
 
 def _ways(character: str, other: str | None) -> list[str]:
-    """The forms of a character, longest first, so that no part of a long form is left where a short one fits too."""
+    """The forms of a character, longest first. So a short form never matches only a part of a long one."""
     code, units = ord(character), character.encode("utf-16-be").hex()
     ways = ["(?i:" + "".join(f"%(?:25)?{byte:02x}" for byte in character.encode()) + ")"]
     ways.append("(?i:" + "".join(rf"\\+u{units[start : start + 4]}" for start in range(0, len(units), 4)) + ")")

@@ -1,4 +1,4 @@
-"""How a served model takes images, from the metadata of its input, and images in that layout."""
+"""Read from the metadata how a served model takes images, and arrange images in that layout."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_input(described: Mapping[str, Any], layout: str | None, place: str) -> 
     """The image input that `name`, `datatype` and `shape` of the metadata describe.
 
     Raises:
-        ValueError: it takes no image, or the metadata do not tell how. The message begins with `place`.
+        ValueError: the input takes no image, or the metadata do not tell how. The message begins with `place`.
     """
     name, datatype = str(described["name"]), str(described["datatype"])
     shape = [int(side) for side in described["shape"]]
@@ -56,19 +56,20 @@ def read_input(described: Mapping[str, Any], layout: str | None, place: str) -> 
         if shape[0] not in (-1, 1) or side == 0 or side * side != shape[1]:
             raise InvalidValue(f"{stated}; a flat image must be grey and square, [-1, side * side]")
         return ImageInput(name, datatype, "ND", (side, side), 1, shape[0] == 1)
-    able = {4: ("NCHW", "NHWC"), 3: ("NHW",) if shape[0] == -1 else ("CHW", "HWC")}.get(len(shape), ())
-    if not able:
-        raise InvalidValue(f"{stated}; an image has 3 axes, a batch of them 4")
-    if len(able) > 1:
-        fits = [each for each in able if shape[each.index("C")] in COLOURS]
+    layouts = {4: ("NCHW", "NHWC"), 3: ("NHW",) if shape[0] == -1 else ("CHW", "HWC")}.get(len(shape), ())
+    if not layouts:
+        raise InvalidValue(f"{stated}; an image has 3 axes, and a batch of images has 4")
+    if len(layouts) > 1:
+        fits = [each for each in layouts if shape[each.index("C")] in COLOURS]
         if layout is not None:
-            fits = [each for each in able if each in (layout, layout[1:]) and shape[each.index("C")] in (*COLOURS, -1)]
+            named = [each for each in layouts if each in (layout, layout[1:])]
+            fits = [each for each in named if shape[each.index("C")] in (*COLOURS, -1)]
         if len(fits) != 1:
             raise InvalidValue(
                 f"{stated}; say layout='NCHW' or layout='NHWC' (--layout)" + (f", not {layout!r}" if layout else "")
             )
-        able = (fits[0],)
-    chosen = able[0]
+        layouts = (fits[0],)
+    chosen = layouts[0]
     sides = dict(zip(chosen, shape, strict=True))
     if sides.get("N", 1) not in (-1, 1):
         raise InvalidValue(f"{stated}; it must take one image, or any number of them")

@@ -32,15 +32,15 @@ PREPARED_AT_ONCE = 512
 
 
 class InferenceProtocol:
-    """A model on a server that speaks the protocol, which `BlackBox` queries. Its metadata are read when it is made.
+    """A model on a server that speaks the protocol. `BlackBox` queries it. Its metadata are read when it is made.
 
-    A `UINT8` input is sent the 8-bit image, and a `BYTES` input a PNG file. An `FP16`, `FP32` or `FP64` input is sent
-    the image in [0, 1] as the black box prepared it. Tensors are sent as JSON, or in the binary extension if the server
-    names it. (`BYTES` in JSON are base64, with the parameter `content_type: base64`, as in MLServer.)
+    A `UINT8` input gets the 8-bit image, and a `BYTES` input gets a PNG file. An `FP16`, `FP32` or `FP64` input gets
+    the image in [0, 1], as the black box prepared it. Tensors are sent in the binary extension if the server names it,
+    else as JSON. (`BYTES` in JSON are base64, with the parameter `content_type: base64`, as in MLServer.)
 
     Args:
         url: `http(s)://HOST/v2/models/NAME`, with `/versions/VERSION` for a certain version. The address and the
-            headers may hold `${FREEMCG_NAME}`, read from the environment.
+            headers may hold `${FREEMCG_NAME}`, which is read from the environment.
         headers: sent with every request.
         input_name, output_name: needed if the model has several.
         layout: `"NCHW"` or `"NHWC"`, needed if the metadata do not tell it.
@@ -49,7 +49,7 @@ class InferenceProtocol:
 
     Raises:
         RemoteError: the server does not answer.
-        ValueError: there is no such model, or it takes no image. The message says what it takes.
+        ValueError: there is no such model, or it takes no image. The message says what the model takes.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class InferenceProtocol:
 
     @property
     def identity(self) -> str:
-        """The address as given, and a digest of it, of the metadata and of the chosen output."""
+        """The address as given, and a digest of all that an answer may depend on."""
         fields = [self._url, self._metadata, self.input.name, self.input.layout, self.output, self.class_names]
         digest = hashlib.blake2b(json.dumps(fields, sort_keys=True).encode(), digest_size=8).hexdigest()
         return f"{self.url}:{digest}"

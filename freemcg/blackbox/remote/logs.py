@@ -1,4 +1,4 @@
-"""No secret in the log of the HTTP client."""
+"""Keep secrets out of the log of the HTTP client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class HiddenInLogs(logging.Filter):
-    """Takes secrets out of the addresses that httpx2 logs, for those who turn its log on."""
+    """Takes secrets out of the addresses in the log of httpx2, in case a user turns that log on."""
 
     def __init__(self, hide: Callable[[str], str]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Rows of scores or labels, one per image, from a server's reply of any common shape."""
+"""Read rows of scores or labels, one per image, from a server's reply. It may have any common shape."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_scores(found: Any, count: int) -> Rows:
     """Rows of numbers, `(count, classes)`. A single row may come without a list around it.
 
     Raises:
-        ValueError: there is another number of rows, rows differ in length, or they hold NaN or anything but numbers.
+        ValueError: there are not `count` rows, rows differ in length, or they hold NaN or anything but numbers.
     """
     rows = [found] if count == 1 and _is_numbers(found) else found
     _check_count(rows, count, "rows")
@@ -52,7 +52,7 @@ def read_numbers(found: Any, count: int) -> Rows:
     """One number per image, `(count,)`, alone or in a list of one. A single number may come without a list around it.
 
     Raises:
-        ValueError: there is another number of them, or they are NaN or no numbers.
+        ValueError: there are not `count` numbers, or one is NaN or no number.
     """
     numbers = found if isinstance(found, list) else [found]
     _check_count(numbers, count, "numbers")
@@ -60,7 +60,7 @@ def read_numbers(found: Any, count: int) -> Rows:
 
 
 def names_classes(found: Any) -> bool:
-    """Whether a reply gives the class of a score by name, and not by position."""
+    """Whether a reply tells the class of a score by name, and not by position."""
     while isinstance(found, list) and found:
         found = found[0]
     return isinstance(found, dict)
@@ -127,7 +127,7 @@ def read_labels(found: Any, count: int, class_names: Sequence[str]) -> Rows:
     """One class per image, by name or index, as indices `(count,)`. A single one may come without a list around it.
 
     Raises:
-        ValueError: there is another number of labels, or a label is unknown.
+        ValueError: there are not `count` labels, or a label is unknown.
     """
     labels = found if isinstance(found, list) else [found]
     _check_count(labels, count, "labels")
@@ -150,7 +150,7 @@ def class_index(label: Any, class_names: Sequence[str]) -> int:
         return label
     alike = [i for i, name in enumerate(class_names) if isinstance(label, str) and _plain(name) == _plain(label)]
     if len(alike) != 1:
-        name = str(label)  # it is shown whole or not at all, since half a secret could not be hidden
+        name = str(label)  # show it whole or not at all, since half a secret could not be hidden
         named = f"the class {name!r}" if len(name) <= LONGEST_LABEL else f"a class in {len(name)} characters"
         raise InvalidValue(f"names {named}, which is not among class_names")
     return alike[0]

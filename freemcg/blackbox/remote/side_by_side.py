@@ -1,4 +1,4 @@
-"""Work on several threads, whose finds are taken one by one; whoever stops taking them waits for nobody."""
+"""Run work on several threads, and yield its results one by one. A caller that stops early does not wait for them."""
 
 from __future__ import annotations
 
@@ -9,69 +9,71 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 Piece = TypeVar("Piece")
-Find = TypeVar("Find")
+Result = TypeVar("Result")
 
 
 class Stopped(Exception):
-    """Raised by work that sees that no more is wanted."""
+    """Work raises this when it sees that no more results are wanted."""
 
 
 def side_by_side(
-    work: Callable[[Piece], Iterator[Find]],
+    work: Callable[[Piece], Iterator[Result]],
     pieces: Iterable[Piece],
     *,
     threads: int,
     stopped: threading.Event,
     give_up: Callable[[], None],
-) -> Iterator[Find]:
-    """Yield what `work` finds at every piece, as it is found.
+) -> Iterator[Result]:
+    """Yield the results of `work` for every piece, as they come.
 
-    A find that was not taken yet counts as one under way: of both together there are never more than `threads`. So
-    what a killed process had found and not kept is bounded.
+    Results under way and results that the caller has not taken yet are together at most `threads`. So a killed process
+    loses no more than that.
 
-    Where work raises, no more is begun; what is under way is waited for and yielded, and the first error is raised. An
-    interrupt does not wait: the finds that are here are yielded, and those under way are given up.
+    If `work` raises, no further piece is begun. Results under way are awaited and yielded, and then the first error is
+    raised. An interrupt does not wait: results that are ready are yielded, and those under way are given up.
 
     Args:
-        work: from a piece to its finds; runs on one of the threads.
-        stopped: is set where no more finds are wanted; work may look at it and raise `Stopped`.
-        give_up: called where the taking ends before the work does; a thread cannot be ended from outside.
+        work: takes a piece and yields its results. It runs on one of the threads.
+        pieces: what the threads share among them.
+        threads: the most threads.
+        stopped: it is set when no more results are wanted. Work may look at it and raise `Stopped`.
+        give_up: called if the caller stops before the work ends, since a thread cannot be ended from outside.
     """
-    left, found = deque(pieces), SimpleQueue[tuple[Find] | BaseException | None]()
+    left, done = deque(pieces), SimpleQueue[tuple[Result] | BaseException | None]()
     at_work = min(threads, len(left))
     room = threading.Semaphore(at_work)
 
     def run() -> None:
         try:
             while (piece := _taken(left, stopped)) is not None:
-                finds = work(piece)
-                while (find := _next(finds, room, stopped)) is not None:
-                    found.put(find)
+                results = work(piece)
+                while (result := _next(results, room, stopped)) is not None:
+                    done.put(result)
         except Stopped:
             pass
         except BaseException as error:
             stopped.set()
-            found.put(error)
-        found.put(None)
+            done.put(error)
+        done.put(None)
 
     for number in range(at_work):
         threading.Thread(target=run, name=f"freemcg-{number}", daemon=True).start()
     failure: BaseException | None = None
     try:
         while at_work:
-            find = found.get()
-            if find is None:
+            result = done.get()
+            if result is None:
                 at_work -= 1
-            elif isinstance(find, BaseException):
-                failure = failure or find
+            elif isinstance(result, BaseException):
+                failure = failure or result
                 room.release(at_work)
             else:
-                yield find[0]
+                yield result[0]
                 room.release()
     except KeyboardInterrupt:
-        while not found.empty():
-            if isinstance(find := found.get(), tuple):
-                yield find[0]
+        while not done.empty():
+            if isinstance(result := done.get(), tuple):
+                yield result[0]
         raise
     finally:
         stopped.set()
@@ -89,11 +91,11 @@ def _taken(left: deque[Piece], stopped: threading.Event) -> Piece | None:
         return None
 
 
-def _next(finds: Iterator[Find], room: threading.Semaphore, stopped: threading.Event) -> tuple[Find] | None:
-    """The next find, once there is room for it; nothing at the end, or where no more are wanted."""
+def _next(results: Iterator[Result], room: threading.Semaphore, stopped: threading.Event) -> tuple[Result] | None:
+    """The next result, once there is room for it; `None` at the end, or if no more are wanted."""
     room.acquire()
     if not stopped.is_set():
-        for find in finds:
-            return (find,)
+        for result in results:
+            return (result,)
     room.release()
     return None

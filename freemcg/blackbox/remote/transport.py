@@ -1,4 +1,4 @@
-"""Many requests at once to one server: each charged before it is sent, retried with patience, never answered twice."""
+"""Send many requests to one server at once: each is charged before it leaves, and sent again if it fails."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from freemcg.messages.errors import InvalidValue, require
 PAYLOAD_TOO_LARGE, TOO_MANY_REQUESTS, GATEWAY_TIMEOUT = 413, 429, 504
 LONGEST_BACKOFF = 30.0
 EXCERPT = 160
-LOOKED_AT = 2**16  # characters of either end of a body, in which secrets are looked for
+LOOKED_AT = 2**16  # characters at each end of a body; secrets are looked for in these alone
 
 
 class RemoteError(ConnectionError):
-    """A server that did not answer, or not with what was asked for; one sentence says which and how."""
+    """A server gave no answer, or a wrong one. The message is one sentence that says what happened."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back: the status, the headers (names in lower case) and the whole body."""
+    """An answer of the server: the status, the headers (names in lower case) and the whole body."""
 
     status: int
     headers: Mapping[str, str]
@@ -42,26 +42,26 @@ class Reply:
 class Transport:
     """Sends batches of images to one server.
 
-    A batch that times out, is dropped, or is answered 429 or 5xx is sent again after a wait: as long as the server says
-    (`Retry-After`), else twice as long each time, with jitter. One answered 413 or 504 is halved, and so are those
-    after it; its images count as sent again. Any other status ends the work. No redirect is followed, since a key would
-    go along.
+    A batch is sent again after a timeout, a dropped connection, or a status of 429 or 5xx. It first waits as long
+    as the server says (`Retry-After`). If the server says nothing, the wait doubles each time, with jitter. A batch of
+    several images is halved after a status of 413 or 504, and its images count as sent again. Later batches are no
+    larger than its halves. Any other status ends the work. No redirect is followed, since the key would go along.
 
     Args:
         headers: sent with every request.
-        hide: makes a text fit to be shown; every message goes through it.
-        batch_size: the most images a request.
-        concurrency: requests under way at a time, each on a connection that is kept and used again.
+        hide: takes the secrets out of a text; every message goes through it.
+        batch_size: the most images in a request.
+        concurrency: the most requests under way at a time. Connections are kept and used again.
         requests_per_second: the most requests that leave in a second, evenly spaced; `None` sets no limit.
         timeout: seconds for a whole answer.
         retries: how often one request is sent again.
-        first_wait: seconds before the first retry where the server names none.
-        longest_wait: the longest `Retry-After` in seconds that is waited for.
-        largest_answer: the most bytes that an answer may hold.
+        first_wait: seconds before the first retry, if the server names none.
+        longest_wait: the longest `Retry-After`, in seconds, that is obeyed. A longer one ends the work.
+        largest_answer: the most bytes in an answer.
 
     Attributes:
-        batch_size: what it was halved to, if it was.
-        spacing: seconds between two requests, at least.
+        batch_size: the most images in a request now; it shrinks when a batch is halved.
+        spacing: the least seconds between two requests.
 
     Raises:
         ModuleNotFoundError: httpx2 is not installed.
@@ -120,23 +120,24 @@ class Transport:
         read: Callable[[Reply, int], Any],
         charge: Charge,
     ) -> Iterator[tuple[int, int, Any]]:
-        """Ask about images 0..count - 1: yields `(start, how many, what read made of them)` as answers arrive.
+        """Query images 0..count - 1, and yield `(start, how many, their answers)` as answers arrive.
 
         Args:
-            request: from `start, stop` to the arguments of `httpx2.Client.stream`, at least `method` and `url`.
-            read: from a reply and its number of images to their answers.
-            charge: called before images are sent, on several threads; where it raises, these are not sent.
+            request: takes `start, stop` and returns the arguments of `httpx2.Client.stream`, at least `method` and
+                `url`.
+            read: takes a reply and its number of images, and returns their answers.
+            charge: called on several threads before images are sent. If it raises, they are not sent.
 
-        Answers that are not taken yet count as requests under way: of both together there are never more than
-        `concurrency`. An interrupt does not wait for the server.
+        Requests under way and answers that the caller has not taken yet are together at most `concurrency`. An
+        interrupt does not wait for the server.
 
         Raises:
-            RemoteError: the server gave no answer, or refused; what others answered meanwhile was yielded before.
+            RemoteError: the server gave no answer, or refused. Answers to other requests are yielded first.
         """
         size, stopped = self.batch_size, threading.Event()
 
         def ask(piece: range) -> Iterator[tuple[int, int, Any]]:
-            start = resent = piece.start  # the images before `resent` were sent once, in a batch that was too large
+            start = resent = piece.start  # images before `resent` were sent before, in a batch that was too large
             while start < piece.stop:
                 end = min(resent if start < resent else piece.stop, start + self.batch_size)
                 try:
@@ -155,18 +156,18 @@ class Transport:
         self.close = weakref.finalize(self, close_client, self._client, HiddenInLogs(self.hide))
 
     def _hang_up(self) -> None:
-        """Give up what is under way: its connections are closed, and the next questions get others."""
+        """Give up the requests under way: close their connections, and open a client for the next requests."""
         self.close()
         self._connect()
 
     def get(self, url: str) -> Reply:
-        """Ask for a page that tells of the server; costs no query."""
+        """Fetch a page that describes the server. This costs no query."""
         return self._send({"method": "GET", "url": url}, 1, lambda images, retry: None, threading.Event(), again=False)
 
     def _send(
         self, request: dict[str, Any], images: int, charge: Charge, stopped: threading.Event, *, again: bool
     ) -> Reply:
-        """The reply to one request, sent as often as it takes; `again` where its images were sent before."""
+        """The reply to one request, after as many tries as it takes. `again`: its images were sent before."""
         place = request["url"]
         problem = ""
         for attempt in range(self.retries + 1):
@@ -193,7 +194,7 @@ class Transport:
             if attempt < self.retries:
                 self._wait(attempt, asked_to_wait, place, problem, stopped)
         times = "once" if self.retries == 0 else f"{self.retries + 1} times"
-        raise RemoteError(self.hide(f"{place} {problem}; it was asked {times}"))
+        raise RemoteError(self.hide(f"{place} {problem}; it was tried {times}"))
 
     def _wait(self, attempt: int, asked: float | None, place: str, problem: str, stopped: threading.Event) -> None:
         if not asked:
@@ -203,7 +204,7 @@ class Transport:
         if asked > self.longest_wait:
             raise RemoteError(
                 self.hide(
-                    f"{place} {problem} and asks to wait {asked:.0f} s; at most {self.longest_wait:g} s are waited: "
+                    f"{place} {problem} and asks to wait {asked:.0f} s, more than the {self.longest_wait:g} s allowed; "
                     "start again later"
                 )
             )
@@ -223,7 +224,7 @@ class Transport:
             return Reply(response.status_code, headers, bytes(content))
 
     def shown(self, content: bytes) -> str:
-        """A body on one line, quoted; of a long one the beginning, and the end, where a traceback says what failed."""
+        """A body on one line, in quotes. A long one loses its middle, since a traceback ends with the error."""
         text = " ".join(content.decode("utf-8", errors="replace").split())
         if len(text) > 2 * LOOKED_AT:
             text = f"{text[:LOOKED_AT]} ... {text[-LOOKED_AT:]}"
@@ -235,7 +236,7 @@ class Transport:
         if 300 <= reply.status < 400:
             to = urlsplit(reply.headers.get("location", ""))
             place = f"{to.scheme}://{to.netloc.rpartition('@')[2]}" if to.netloc else "another path of the same server"
-            return f"redirects to {place}, which is not followed; where you trust it, name that address"
+            return f"redirects to {place}, but no redirect is followed; if you trust it, name that address"
         return f"answered {reply.status}" + (f": {self.shown(reply.content)}" if reply.content.strip() else "")
 
     def _is_unsent(self, error: Exception) -> bool:
@@ -244,7 +245,7 @@ class Transport:
         return isinstance(error, (*never_left, kinds.InvalidURL))
 
     def _problem(self, error: Exception) -> tuple[str, bool]:
-        """What went wrong, as the end of a sentence, and whether trying again is hopeless."""
+        """The problem, as the end of a sentence, and whether another try is hopeless."""
         kinds = self._httpx2
         causes: list[BaseException] = [error]
         while (deeper := causes[-1].__cause__ or causes[-1].__context__) is not None:
@@ -253,13 +254,13 @@ class Transport:
             if isinstance(cause, ssl.SSLCertVerificationError):
                 return f"is not trusted: {cause.verify_message}", True
             if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
-                return "has a host name that is not known", True
+                return "has an unknown host name", True
         problems = (
             (kinds.TimeoutException, f"did not answer within {self.timeout:g} s", False),
             (kinds.ConnectError, "cannot be reached", False),
             (kinds.UnsupportedProtocol, "is no http or https address", True),
             (kinds.InvalidURL, "is no valid address", True),
-            (kinds.LocalProtocolError, "cannot be asked: a header is malformed", True),
+            (kinds.LocalProtocolError, "cannot be queried: a header is malformed", True),
             (kinds.DecodingError, "answered with a body that cannot be decoded", True),
         )
         for kind, problem, hopeless in problems:

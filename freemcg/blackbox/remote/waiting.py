@@ -1,4 +1,4 @@
-"""How long requests wait: evenly spaced, as long as a server asks for, and never when all is over."""
+"""How long a request waits: for its turn, or as the server asks. It stops waiting when the work is stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from freemcg.blackbox.remote.side_by_side import Stopped
 
 
 class Gate:
-    """When the next request may leave: evenly spaced, and not before the server said."""
+    """Decides when the next request may leave: requests are evenly spaced, and none leaves before the server allows."""
 
     def __init__(self, spacing: float) -> None:
         self.spacing = spacing
@@ -20,7 +20,7 @@ class Gate:
         self._lock = threading.Lock()
 
     def close_for(self, seconds: float) -> None:
-        """Let nothing leave for so many seconds from now."""
+        """Let no request leave for so many seconds from now."""
         with self._lock:
             self.opens = max(self.opens, time.monotonic() + seconds)
 
@@ -28,7 +28,7 @@ class Gate:
         """Wait until the next request may leave.
 
         Raises:
-            Stopped: all is over.
+            Stopped: the work was stopped.
         """
         while True:
             with self._lock:
@@ -43,9 +43,12 @@ class Gate:
 
 
 def retry_after(value: str | None, now: float) -> float | None:
-    """Seconds that a `Retry-After` header asks for: a number, or a date (RFC 9110, 10.2.3); `None` where it is neither.
+    """The seconds that a `Retry-After` header asks for.
+
+    The header holds a number or a date (RFC 9110, 10.2.3). `None` is returned for anything else.
 
     Args:
+        value: the header, if there is one.
         now: seconds since the epoch.
     """
     if value is None:
@@ -61,10 +64,10 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 
 def sleep(seconds: float, stopped: threading.Event) -> None:
-    """Wait, unless all is stopped before or meanwhile.
+    """Wait, unless the work is stopped first.
 
     Raises:
-        Stopped: it is.
+        Stopped: the work was stopped.
     """
     if stopped.wait(seconds):
         raise Stopped
