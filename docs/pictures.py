@@ -32,7 +32,7 @@ def curve() -> Tensor:
 
 
 def score(points: Tensor) -> Tensor:
-    """What the black box answers for points `(N, 2)`."""
+    """The answers of the black box for points `(N, 2)`."""
     return 0.8 * points[:, 0] + points[:, 1] + 0.15 * points[:, 0] ** 2
 
 
@@ -137,7 +137,7 @@ def a_counterfactual() -> Figure:
 
 
 def error_bars() -> Figure:
-    """The same map from more and more queries, and what of it is told from zero."""
+    """The same map from more and more queries, and the part of it that differs from zero."""
     bundle = load_bundle()
     counts = (17, 33, 65, 257)
     figure = Figure(figsize=(9, 4.8), layout="constrained")
