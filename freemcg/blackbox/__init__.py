@@ -1,4 +1,4 @@
-"""The only access to the classifier under explanation: images in, log-probabilities out, every image counted."""
+"""The only access to the explained classifier: it takes images, returns log-probabilities and counts every image."""
 
 from freemcg.blackbox.asking import QueryBudgetExceeded
 from freemcg.blackbox.box import BlackBox

@@ -1,4 +1,4 @@
-"""How a classifier is asked, and the end of the budget."""
+"""The interface of a classifier, and the error that ends a budget."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Charge = Callable[[int, bool], None]
 
 @runtime_checkable
 class Remote(Protocol):
-    """A classifier that is asked piece by piece, and may have to be asked again."""
+    """A classifier that answers piece by piece, and may need a second try."""
 
     def answers(self, images: Tensor, charge: Charge) -> Iterator[tuple[int, int, Any]]:
         """Yield `(start, count, scores)` as answers arrive. It calls `charge` on any thread before it sends images."""
@@ -25,13 +25,13 @@ Predict = Callable[[Tensor], Any] | Remote
 
 
 class QueryBudgetExceeded(Refusal, RuntimeError):
-    """The next question would pass the budget. Nothing of it was asked, unless the budget ended within retries.
+    """The next queries would pass the budget. None of them was sent, unless the budget ended during retries.
 
     Attributes:
-        asked: images in the question that was refused.
+        asked: the number of queries that were refused.
         remaining: queries left in the budget.
-        answered: the answers that are known nevertheless, since the cache holds them or they came before the budget
-            ended: rows of log-probabilities by the number of the image.
+        answered: rows of log-probabilities, by the number of the image. These answers are known: the cache holds them,
+            or they came before the budget ended.
     """
 
     def __init__(self, asked: int, remaining: int, budget: int) -> None:

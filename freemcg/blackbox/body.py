@@ -1,4 +1,4 @@
-"""The body of a request: a description, into which images and variables are filled."""
+"""The body of a request: images and variables are filled into the body of a description."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A memory of answers in one sqlite file, so that what was paid for once is not paid for again."""
+"""A memory of answers in one sqlite file. It saves paying twice for an answer."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from freemcg.messages.terminal import say
 
 Found = TypeVar("Found")
 
-OWN_FILE = "answers.sqlite"  # what a job calls its own cache
+OWN_FILE = "answers.sqlite"  # the name of a job's own cache
 APPLICATION_ID = 0x464D4347  # "FMCG", in the header of the file
 LONGEST_WAIT = 60.0
 AT_ONCE = 500
-UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)  # the latter where sqlite repeats damaged text
-VERSION = 1  # of the file: every row has a checksum
-CHECKSUM = 4  # bytes after the numbers of a row
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)  # sqlite repeats damaged text in some errors
+VERSION = 1  # files of this version have a checksum in every row
+CHECKSUM = 4  # bytes, after the numbers of a row
 _COLUMNS = ["model", "scores", "image", "answer"]
-# how sqlite begins its messages; Python 3.10 knows no error codes
+# sqlite begins its messages so; Python 3.10 has no error codes
 _IN_USE = ("database is locked", "database table is locked", "database schema is locked")
 _UNWRITABLE = ("database or disk is full", "disk I/O error", "attempt to write a readonly", "unable to open database")
 
 
 @dataclass(frozen=True)
 class CachedModel:
-    """What a cache holds of one model and kind of answer."""
+    """The number of answers that a cache holds for one model and kind of scores."""
 
     model: str
     scores: str
@@ -48,20 +48,20 @@ class CachedModel:
 
 
 class QueryCache:
-    """Answers by the model's identity, the kind of scores and the exact bytes of the image.
+    """Keeps answers by the model's identity, the kind of scores and the exact bytes of the image.
 
-    Several processes may share a file (on a local disk: sqlite's write-ahead log needs shared memory). Each `put` is
-    written whole or not at all, and a black box puts the answers of a request as soon as they are here. So a process
-    that is killed loses at most the requests that were under way: as many batches as it sends at a time.
+    Several processes may share a file on a local disk (sqlite's write-ahead log needs shared memory). Each `put` is
+    written whole or not at all. A black box puts the answers of a request as soon as they arrive. So a killed process
+    loses at most the requests that were under way: as many batches as it sends at a time.
 
-    A file that cannot be read any more is set aside: it gets `.damaged` after its name, one line on the error stream
-    says so, and a new file takes its place. An answer that was damaged is forgotten.
+    A file that can no longer be read is set aside: its name gets `.damaged` at the end, a new file takes its place,
+    and one line on the error stream says so. A damaged answer is forgotten.
 
     Args:
-        path: the file; made, with its folder, where it is not there.
+        path: the file. It is made, with its folder, if it is missing.
 
     Raises:
-        ValueError: the file is something else, is in use for long, or cannot be written; from any method too.
+        ValueError: the file is something else, is in use for long, or cannot be written. Any method may raise this.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -78,14 +78,14 @@ class QueryCache:
         return f"QueryCache({str(self.path)!r})"
 
     def get(self, model: str, scores: str, keys: Sequence[bytes]) -> dict[bytes, Tensor]:
-        """The rows that are known, by their keys, float64; damaged ones are forgotten."""
+        """The known rows by their keys, float64. Damaged rows are forgotten."""
         found: dict[bytes, Tensor] = {}
         damaged: list[bytes] = []
         for start in range(0, len(keys), AT_ONCE):
-            some = keys[start : start + AT_ONCE]
-            marks = ", ".join("?" * len(some))
+            batch = keys[start : start + AT_ONCE]
+            marks = ", ".join("?" * len(batch))
             query = f"SELECT image, answer FROM answers WHERE model = ? AND scores = ? AND image IN ({marks})"
-            for key, packed in self._rows(query, (model, scores, *some)):
+            for key, packed in self._rows(query, (model, scores, *batch)):
                 row = _unpacked(model, scores, key, packed, checked=self._checked)
                 if row is None:
                     damaged.append(key)
@@ -95,7 +95,7 @@ class QueryCache:
         return found
 
     def put(self, model: str, scores: str, keys: Sequence[bytes], rows: Tensor) -> None:
-        """Remember rows of scores `(N, S)`, as float64; an answer that is there already stays."""
+        """Remember rows of scores `(N, S)`, as float64. An answer that is there already stays."""
         packed = [row.tobytes() for row in rows.cpu().numpy().astype("<f8")]
         values = [
             (model, scores, key, row + _checksum(model, scores, key, row))
@@ -106,25 +106,25 @@ class QueryCache:
     def sound(
         self, model: str, scores: str, keys: list[bytes], numbers: Callable[[Tensor], Tensor]
     ) -> dict[bytes, Tensor]:
-        """What `get` finds and `numbers` says to be numbers throughout; the rest is forgotten."""
+        """The rows of `get` in which `numbers` accepts every entry. Other rows are forgotten."""
         known = self.get(model, scores, keys)
         unsound = [key for key, row in known.items() if not numbers(row).all()]
         self.forget(model, scores, unsound)
         return {key: row for key, row in known.items() if key not in unsound}
 
     def forget(self, model: str, scores: str, keys: Sequence[bytes]) -> None:
-        """Forget the answers about some images."""
+        """Forget the answers to some images."""
         if keys:
             values = [(model, scores, key) for key in keys]
             self._write("DELETE FROM answers WHERE model = ? AND scores = ? AND image = ?", values)
 
     def models(self) -> list[CachedModel]:
-        """What the cache holds, a line a model and kind of scores."""
+        """What the cache holds, one entry for each model and kind of scores."""
         query = "SELECT model, scores, COUNT(*) FROM answers GROUP BY model, scores ORDER BY model, scores"
         return [CachedModel(*row) for row in self._rows(query)]
 
     def clear(self, model: str | None = None) -> int:
-        """Forget the answers of a model, or all; returns how many there were."""
+        """Forget the answers of a model, or of all models, and return their number."""
         query, values = (
             ("DELETE FROM answers", ()) if model is None else ("DELETE FROM answers WHERE model = ?", (model,))
         )
@@ -136,13 +136,13 @@ class QueryCache:
     def _write(self, statement: str, values: Sequence[tuple[str | bytes, ...]]) -> None:
         def write(file: sqlite3.Connection) -> None:
             file.execute("BEGIN IMMEDIATE")
-            with file:  # commits, or rolls back where it is interrupted
+            with file:  # commits, or rolls back if it is interrupted
                 file.executemany(statement, values)
 
         self._with_file(write)
 
     def _with_file(self, act: Callable[[sqlite3.Connection], Found]) -> Found:
-        """Do something with the file, on one thread at a time; where it cannot be read, with a new one."""
+        """Act on the file, one thread at a time. If it cannot be read, act on a new file."""
         with self._lock:
             try:
                 self._open()
@@ -158,7 +158,7 @@ class QueryCache:
             return act(self._connection)
 
     def _take_over(self, damaged: Path, error: Exception) -> None:
-        """Keep the answers of a damaged file that can still be read and are what was written, and say so."""
+        """Copy the answers of a damaged file that can still be read and are sound, and say so."""
         before = self._connection.total_changes
         self._connection.execute("BEGIN IMMEDIATE")
         with self._connection, closing(sqlite3.connect(damaged)) as file, suppress(*UNREADABLE):
@@ -168,8 +168,8 @@ class QueryCache:
                     self._connection.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", row)
         taken = self._connection.total_changes - before
         say(
-            f"the cache {self.path} cannot be read ({error}); it is kept as {damaged}, and a new one begun with "
-            f"{taken} answers of it",
+            f"the cache {self.path} cannot be read ({error}); it is kept as {damaged}, and a new one begins with "
+            f"{taken} of its answers",
             err=True,
         )
 
@@ -187,7 +187,7 @@ class QueryCache:
         self.close = weakref.finalize(self, self._connection.close)
 
     def _open(self) -> None:
-        """Make what the file must hold, and look that it does; once a connection."""
+        """Make the table and check the file, once per connection."""
         if self._opened is not None:
             return
         file = self._connection
@@ -210,10 +210,10 @@ class QueryCache:
         self._opened = self.path.stat()
 
     def _refuse_or_set_aside(self, error: Exception) -> Path | None:
-        """Move a file away that cannot be read, if it is a cache at all; the connection to it is closed.
+        """Close the connection and move away a file that cannot be read, if it is a cache at all.
 
         Returns:
-            Where it is now; `None` where another process has moved it.
+            The file's new path; `None` if another process has moved it.
         """
         if str(error).startswith(_IN_USE):
             raise InvalidValue(
@@ -237,12 +237,12 @@ class QueryCache:
 
 
 def _parts(path: Path) -> list[Path]:
-    """The file, and those that sqlite keeps beside it."""
+    """The file, and the files that sqlite keeps beside it."""
     return [path.with_name(path.name + end) for end in ("", "-wal", "-shm")]
 
 
 def _is_cache(path: Path) -> bool:
-    """Whether a file is a job's own, or bears a mark of a cache where its beginning can be read."""
+    """Whether a file has the name of a job's own cache, or its readable beginning bears a mark of a cache."""
     with path.open("rb") as stream:
         start = stream.read(2**16)
     return path.name == OWN_FILE or start[68:72] == APPLICATION_ID.to_bytes(4, "big") or b"TABLE answers (" in start
@@ -260,7 +260,7 @@ def _checksum(model: str, scores: str, key: bytes, row: bytes) -> bytes:
 
 
 def _unpacked(model: Any, scores: Any, key: Any, packed: Any, *, checked: bool = True) -> Tensor | None:
-    """The numbers of a row; nothing where it is damaged. A row of an older file may have no checksum."""
+    """The numbers of a row; `None` if it is damaged. A row of an older file may have no checksum."""
     if [type(each) for each in (model, scores, key, packed)] != [str, str, bytes, bytes]:
         return None
     row, checksum = (packed[:-CHECKSUM], packed[-CHECKSUM:]) if checked or len(packed) % 8 else (packed, None)

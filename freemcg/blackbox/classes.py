@@ -10,7 +10,7 @@ from freemcg.messages.errors import InvalidType, InvalidValue
 
 
 def in_order(names: Sequence[str] | Mapping[int, str] | None) -> tuple[str, ...] | None:
-    """Class names by index; a mapping, such as a model's `id2label`, must name each index from 0 up."""
+    """The class names by index. A mapping, such as a model's `id2label`, must name each index from 0 up."""
     if names is None or not isinstance(names, Mapping):
         return None if names is None else tuple(names)
     by_index = {int(index): name for index, name in names.items()}
@@ -22,14 +22,15 @@ def in_order(names: Sequence[str] | Mapping[int, str] | None) -> tuple[str, ...]
 
 
 def class_index(target: int | str | Any, names: Sequence[str] | None, classes: int | None) -> int:
-    """The index of a class given by name or by index: a whole number of any kind, numpy's and torch's too.
+    """The index of a class given by name or by index.
 
     Args:
+        target: the name, or the index as a whole number of any kind, numpy's and torch's too.
         names: the names of the classes, if they have names.
         classes: the number of classes, if it is known.
 
     Raises:
-        TypeError: `target` is neither.
+        TypeError: `target` is neither a name nor a whole number.
         ValueError: there is no such class, or several have the name.
     """
     if isinstance(target, str):
@@ -49,7 +50,7 @@ def class_index(target: int | str | Any, names: Sequence[str] | None, classes: i
 
 
 def _whole(target: Any) -> int:
-    """A class index; booleans and numbers with a fraction are none."""
+    """A class index. Booleans and numbers with a fraction are refused."""
     try:
         if isinstance(target, bool):
             raise TypeError

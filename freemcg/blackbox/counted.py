@@ -1,4 +1,4 @@
-"""The number of images that are sent to a classifier, and its bound."""
+"""Count the images that are sent to a classifier, and bound their number."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from freemcg.messages.errors import InvalidValue
 
 
 class Counted:
-    """Counts of images, and the bound of those that may be sent.
+    """Counts images, and bounds the number that may be sent.
 
     Args:
-        budget: the most images that may ever be sent; `None` bounds nothing.
+        budget: the most images that may ever be sent; `None` sets no bound.
 
     Attributes:
-        queries: images sent so far, second tries included.
-        answered: those that were answered; `retried`, those that were sent again because of a failure.
-        cached: images whose answer was known.
+        queries: images sent so far, retries included.
+        answered: images that were sent and answered.
+        retried: images that were sent again after a failure.
+        cached: images that were not sent, since their answer was known.
 
     Raises:
         ValueError: the budget is below 0.
@@ -34,27 +35,27 @@ class Counted:
 
     @property
     def spent(self) -> dict[str, int]:
-        """Images so far: sent (the queries), of them answered, retried and unanswered; and those from the cache."""
+        """Counts of images so far: the sent ones (queries) are answered, retried or unanswered; others are cached."""
         counts = {"sent": self.queries, "answered": self.answered, "retried": self.retried}
         return counts | {"unanswered": self.queries - self.answered - self.retried, "from the cache": self.cached}
 
     @property
     def known(self) -> int:
-        """Images that have an answer, each time that it was asked for: what a result counts as its queries.
+        """The number of answers so far. A result records it as its queries.
 
-        Answers from the cache are among them and second tries are not, so that a result that was made in two starts
-        has as many as one that was made in one.
+        It includes answers from the cache, and no retries. So a result made in two starts counts as many as a result
+        made in one.
         """
         return self.answered + self.cached
 
     @property
     def remaining(self) -> int | None:
-        """Queries left in the budget; `None` without one."""
+        """Queries left in the budget; `None` without a budget."""
         return None if self.budget is None else self.budget - self.queries
 
     @contextmanager
     def reserving(self, queries: int) -> Iterator[None]:
-        """Within the block, the budget ends `queries` earlier, so that these are there for what follows it."""
+        """Within the block, the budget ends `queries` earlier. So these are left for later."""
         budget = self.budget
         if budget is not None:
             self.budget = max(self.queries, budget - queries)
@@ -64,7 +65,7 @@ class Counted:
             self.budget = budget
 
     def charge(self, images: int, retry: bool) -> None:
-        """Count images that are about to be sent; fewer than none gives back what was not sent after all."""
+        """Count images that are about to be sent. A negative number gives back images that were not sent after all."""
         with self._lock:
             if self.budget is not None and self.queries + images > self.budget:
                 raise QueryBudgetExceeded(images, self.budget - self.queries, self.budget)

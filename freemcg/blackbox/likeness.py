@@ -1,4 +1,4 @@
-"""The kind of scores that numbers look like: a proposal with its reason, never a decision."""
+"""Propose the kind of scores that numbers look like, with a reason. The user decides."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-TOLERANCE = 0.02  # by which a sum of probabilities may miss 1, since services round them
+TOLERANCE = 0.02  # a sum of probabilities may miss 1 by this much, since services round them
 SLACK = 1e-6
 
 
@@ -39,8 +39,8 @@ def likeness(rows: Tensor) -> Likeness:
         return Likeness(kinds, f"exp of each row sums to 1, like log-probabilities: {said('log_probabilities')}")
     return Likeness(
         ("logits", "multi_label_logit", "value"),
-        f"they are not bounded, like logits: {said('logits')}; or, of independent labels, 'multi_label_logit'; or, of "
-        "numbers that mean themselves, 'value'",
+        f"they are not bounded, like logits: {said('logits')}, 'multi_label_logit' for independent labels, or 'value' "
+        "for numbers that mean themselves",
     )
 
 
@@ -53,18 +53,18 @@ def _of_one_number(inside: bool, *, whole: bool) -> Likeness:
     if inside:
         return Likeness(
             ("binary", "binary_logit", "value") + (("label",) if whole else ()),
-            f"they lie in [0, 1], like the probability of the positive class of two: {said('binary')}; or, of its "
-            "logit, 'binary_logit'; or, of a number that means itself, 'value'",
+            f"they lie in [0, 1], like the probability of the positive class of two: {said('binary')}, "
+            "'binary_logit' for its logit, or 'value' for a number that means itself",
         )
     if whole:
         return Likeness(
             ("label", "value", "binary_logit"),
-            f"they are whole, like labels: {said('label')}; or, of a number that means itself, 'value'",
+            f"they are whole, like labels: {said('label')}, or 'value' for a number that means itself",
         )
     return Likeness(
         ("value", "binary_logit"),
-        f"they are not bounded, like a number that means itself: {said('value')}; or, of the logit of the positive "
-        "class of two, 'binary_logit'",
+        f"they are not bounded, like a number that means itself: {said('value')}, or 'binary_logit' for the "
+        "logit of the positive class of two",
     )
 
 
@@ -73,8 +73,8 @@ def _of_probabilities(rows: Tensor) -> Likeness:
         return Likeness(("probabilities", "top_k"), f"each row lies in [0, 1] and sums to 1: {said('probabilities')}")
     return Likeness(
         ("multi_label", "value"),
-        "they lie in [0, 1] and do not sum to 1, like independent labels, a sigmoid each: "
-        f"{said('multi_label')}; or like rounded probabilities: divide each row by its sum",
+        "they lie in [0, 1] and do not sum to 1, like independent labels, each with a sigmoid: "
+        f"{said('multi_label')}; if they are rounded probabilities, divide each row by its sum",
     )
 
 

@@ -1,4 +1,4 @@
-"""The description of a picture in another form, and the line of code that makes a batch of images from it."""
+"""Describe a picture in another form, and write the line of code that makes a batch of images from it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LAYOUTS = {
 }
 """The code that turns each layout into NCHW. If two fit a shape, the first is taken."""
 GREY_LEVELS, LEVELS_OF_16_BITS = 255, 65535
-BRIGHTEST = 16  # larger numbers are grey levels, and not slightly outside [0, 1]
-SLIGHTLY, DARK = 0.05, 0.25  # distances beyond [0, 1]: the first may come from resizing, the second only from [-1, 1]
+BRIGHTEST = 16  # numbers whose maximum is larger are grey levels, and do not lie slightly outside [0, 1]
+SLIGHTLY, DARK = 0.05, 0.25  # distances beyond [0, 1]: resizing may cause the first, only [-1, 1] causes the second
 
 
 def looks_like(images: Any) -> str:

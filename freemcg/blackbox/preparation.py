@@ -1,4 +1,4 @@
-"""Images as a classifier wants them, and the refusal of anything else."""
+"""Prepare images as a classifier needs them, and refuse anything else."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def prepared(
     mean: float | Sequence[float] | None,
     std: float | Sequence[float] | None,
 ) -> Tensor:
-    """Images `(N, C, H, W)` in [0, 1] with the wanted channels and size, rounded, normalised, in this order: float32.
+    """Prepare images `(N, C, H, W)` in [0, 1]: set channels and size, round, normalise, in this order.
 
-    The arguments are those of `BlackBox`. `None` leaves the images as they are.
+    The arguments are those of `BlackBox`. `None` skips a step. The result is float32.
 
     Raises:
         ValueError: `mean` and `std` are for another number of channels.
@@ -45,13 +45,13 @@ def prepared(
         images = as_file(images)
     if mean is not None and std is not None:
         if not isinstance(mean, float) and len(mean) != images.shape[1]:
-            raise InvalidValue(f"mean and std have {len(mean)} channels but the images {images.shape[1]}")
+            raise InvalidValue(f"mean and std have {len(mean)} channels but the images have {images.shape[1]}")
         images = (images - images.new_tensor(mean).reshape(-1, 1, 1)) / images.new_tensor(std).reshape(-1, 1, 1)
     return images
 
 
 def numbers(values: float | Sequence[float] | None) -> float | tuple[float, ...] | None:
-    """Plain numbers, one for all channels or one each; arrays and tensors hold them too."""
+    """Plain numbers, one for all channels or one for each. Arrays and tensors are taken too."""
     found = None if values is None else torch.as_tensor(values, dtype=torch.float64).tolist()
     return tuple(found) if isinstance(found, list) else found
 
@@ -59,10 +59,10 @@ def numbers(values: float | Sequence[float] | None) -> float | tuple[float, ...]
 def check_preparation(
     channels: int | None, mean: float | tuple[float, ...] | None, std: float | tuple[float, ...] | None
 ) -> None:
-    """Refuse other channels than grey and RGB, and a mean and standard deviation that do not normalise.
+    """Refuse channels other than grey and RGB, and a mean and standard deviation that cannot normalise.
 
     Raises:
-        ValueError: the message says which.
+        ValueError: an argument is wrong; the message says which.
     """
     if channels not in (None, 1, 3):
         raise InvalidValue(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
@@ -70,11 +70,11 @@ def check_preparation(
         raise InvalidValue("give both mean and std, or neither")
     if mean is not None and std is not None and not _normalises(mean, std):
         shown = " and ".join(str(list(each) if isinstance(each, tuple) else each) for each in (mean, std))
-        raise InvalidValue(f"mean and std hold one finite number a channel, std > 0; got {shown}")
+        raise InvalidValue(f"mean and std need one finite number per channel, std > 0; got {shown}")
 
 
 def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
-    """A size as `(height, width)`; a side is that of a square."""
+    """A size as `(height, width)`. A single number is the side of a square."""
     try:
         sides = [operator.index(side) for side in (size if isinstance(size, Sequence) else (size, size))]
     except TypeError:
@@ -89,7 +89,7 @@ def check_images(images: Tensor) -> None:
 
     Raises:
         TypeError: it is not a float tensor.
-        ValueError: it has another number of axes or channels, NaN, or values outside [0, 1]. The message names them.
+        ValueError: it has other axes or channels, NaN, or values outside [0, 1]. The message names them.
     """
     if not isinstance(images, Tensor) or not images.is_floating_point():
         raise InvalidType(
@@ -107,7 +107,7 @@ def check_images(images: Tensor) -> None:
 
 def _hand_over(images: Any) -> str:
     code = mending(images)
-    return code and f"; hand over {code}"
+    return code and f"; pass {code}"
 
 
 def _normalises(mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""A first look at a black box, for three queries: is it queried correctly, and does it repeat its answers?"""
+"""Three queries give a first look at a black box: is it queried correctly, and does it repeat its answers?"""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ REPEATS = 1e-4
 
 @dataclass(frozen=True)
 class Probe:
-    """What three queries told.
+    """The findings of three queries.
 
     Attributes:
         answers: `(3, num_classes)`, for the image, the image again and the other image: probabilities, or values.
         received: `(3, S)`, the numbers as they were received.
-        scale: the unit of a difference: 1 for probabilities.
-        seconds: the time of each of the three queries. The first may include the start of a connection or of the model.
+        scale: the unit of a difference: 1 for probabilities, the largest value of the first answer for values.
+        seconds: the time of each query. The first may include the start of a connection or of the model.
         queries: the cost, retries included.
     """
 

@@ -1,4 +1,4 @@
-"""What the answers of a classifier mean: checked rows of scores, and the log-probabilities that they stand for."""
+"""Read the answers of a classifier: check the rows of scores, and turn them into log-probabilities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from freemcg.messages.errors import InvalidValue
 
 
 class OtherClasses(InvalidValue):
-    """An answer with another number of classes than was declared, or was answered before."""
+    """An answer has another number of classes than was declared, or than an earlier answer had."""
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Reading:
     num_classes: int | None
 
     def __post_init__(self) -> None:
-        """Refuse what does not go together."""
+        """Refuse an unknown kind, and a number of classes that does not go with the kind."""
         if self.kind not in SCORE_KINDS:
             raise InvalidValue(f"scores must be one of {', '.join(SCORE_KINDS)}, got {self.kind!r}")
         if self.kind in TWO_CLASSES and self.num_classes not in (None, 2):
@@ -54,16 +54,16 @@ class Reading:
         return 1 if self.kind in (*MULTI_LABEL, VALUE) else 2
 
     def numbers(self, rows: Tensor) -> Tensor:
-        """Where the scores are numbers that such a model may answer."""
+        """Marks the scores, entry by entry, that such a model may answer."""
         if self.kind == "log_probabilities":
             return ~rows.isnan()
         finite = rows.float().isfinite()
         return finite | rows.isnan() if self.kind == "top_k" else finite
 
     def rows(self, answer: Any, count: int) -> Tensor:
-        """The scores `(count, classes)` that an answer holds, labels `(count, 1)`; as received, in float64 on the CPU.
+        """The scores `(count, classes)` of an answer, or its labels `(count, 1)`, as received, in float64 on the CPU.
 
-        Float64 holds every kind of number that a model answers, so nothing is lost before it is kept.
+        Float64 holds every kind of number that a model answers, so no digit is lost before the answer is kept.
         """
         wanted = 1 if self.kind in ONE_NUMBER else 2
         if self.kind == "top_k" and isinstance(answer, tuple | list) and len(answer) == 2 and not is_row(answer[0]):
@@ -90,18 +90,18 @@ class Reading:
         if not finite.all():
             first = int((~finite).any(dim=1).nonzero()[0])
             raise InvalidValue(f"the black box answered NaN or infinity for image {first} of {count}")
-        self.meant(rows)  # refuses what is not as declared
+        self.meant(rows)  # refuses scores that are not as declared
         return rows
 
     def check_classes(self, count: int) -> None:
-        """Take the number of classes from the first answer, and refuse another one from then on."""
+        """Take the number of classes from the first answer, and refuse any other number after that."""
         if self.num_classes is None:
             self.num_classes = count
         if count != self.num_classes:
             raise OtherClasses(f"the black box answered {count} classes; it has {self.num_classes}")
 
     def meant(self, rows: Tensor) -> Tensor:
-        """The log-probabilities that scores mean; each row's depend on that row alone."""
+        """The log-probabilities that the scores mean. Each row is read on its own."""
         scores = rows[:, 0] if self.kind in ONE_NUMBER else rows
-        scores = scores if self.kind in (*TWO_CLASSES, *MULTI_LABEL) else scores.float()  # 1 - p keeps its digits
+        scores = scores if self.kind in (*TWO_CLASSES, *MULTI_LABEL) else scores.float()  # so 1 - p keeps its digits
         return SCORE_KINDS[self.kind](scores, self.num_classes or 0).float()

@@ -1,4 +1,4 @@
-"""The questions to a black box and its answers, in order: enough to explain again without any query."""
+"""Record the questions to a black box and its answers, in order. They suffice to explain again without any query."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Question:
 
     Attributes:
         keys: a digest of each image's exact bytes, as the classifier got it.
-        answers: the scores of each image as received, float64, by its number. An image has none if the budget ended
-            before its answer.
-        charged: the queries that it cost, retries included. They are fewer than the images if answers came from the
-            cache.
+        answers: the scores of each image as received, float64, by the number of the image. An image has none if the
+            budget ended before its answer came.
+        charged: the queries that the question cost, retries included. They are fewer than the images if the cache
+            answered some.
     """
 
     keys: tuple[bytes, ...]
@@ -36,11 +36,11 @@ class Question:
 
 
 class Receipt:
-    """All questions to a black box, in order; see `BlackBox.recording`. It holds no image.
+    """All questions to a black box, in order; see `BlackBox.recording`. A receipt holds no image.
 
     Attributes:
-        black_box: the identity of the black box, and its arguments that say how an image is prepared and an answer
-            read.
+        black_box: the identity of the black box, and those of its arguments that say how it prepares an image and reads
+            an answer.
         remaining: the queries left in its budget at the start; `None` without a budget.
         questions: the questions so far.
     """
@@ -57,8 +57,8 @@ class Receipt:
     def save(self, path: str | Path) -> Path:
         """Write a `.safetensors` file, whole or not at all.
 
-        It holds `keys` `(Q, 20)` uint8 and `answers` `(Q, S)` float64 of all images in order, with NaN for images
-        without an answer. It also holds `questions` `(N, 2)` int64: the number of images and the cost of each.
+        It holds `keys` `(Q, 20)` uint8 and `answers` `(Q, S)` float64 of all `Q` images in order, with NaN for images
+        without an answer. It also holds `questions` `(N, 2)` int64: the number of images and the cost of each question.
         """
         path = Path(path)
         width = max((len(row) for each in self.questions for row in each.answers.values()), default=0)

@@ -1,4 +1,4 @@
-"""Whether a model still answers as it did, and how much its answers vary: the same image asked about once more."""
+"""Query the same image again, to see whether the model has changed and how much its answers vary."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from freemcg.blackbox.box import BlackBox
 
 MOST_REPEATS = 4
 SAME = 1e-4
-BEYOND = 12.0  # Student's t with 3 degrees of freedom is larger once in 800 times
+BEYOND = 12.0  # Student's t with 3 degrees of freedom exceeds this once in 800 times
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """Answers to the same image, the first of them given at the start.
+    """Answers to the same image. The first was given at the start.
 
     Attributes:
-        answers: `(1 + repeats, num_classes)`: probabilities, or values in units of the first one.
-        queries: what the repeats cost.
+        answers: `(1 + repeats, num_classes)`: probabilities, or values in units of the largest value of the first row.
+        queries: the cost of the repeats.
     """
 
     answers: Tensor
@@ -30,46 +30,49 @@ class Repeats:
 
     @property
     def disagreement(self) -> float:
-        """The largest difference between two answers in one probability, or share of a value."""
+        """The largest difference between two answers in one entry."""
         return _spread(self.answers)
 
     @property
     def alike(self) -> bool:
-        """Whether all agree to 1e-4 in every probability; true where nothing was asked again."""
+        """Whether all answers agree to 1e-4 in every entry. This is true if nothing was repeated."""
         return self.disagreement <= SAME
 
     @property
     def noted(self) -> dict[str, float]:
-        """What a result records of them: the disagreement, where there is one."""
+        """What a result records: the disagreement, if there is one."""
         return {} if self.alike else {"disagreement": self.disagreement}
 
     @property
     def changed(self) -> bool:
-        """Whether the later answers differ from the first by more than they differ from one another.
+        """Whether the first answer differs from the later ones by more than these differ from one another.
 
-        If they agree to 1e-4 with one another, and not with the first, the model has changed. If they do not, it is one
-        that does not repeat itself; then the first must be so far from their mean that it would happen by chance once
-        in 800 times, by the standard deviation of the four: of the class that varies most, against that of the class
-        that moved most. (A choice of ours.)
+        If the later ones (two or more) agree to 1e-4, the model has changed if the first does not agree with them.
+        Otherwise the model does not repeat itself, and four later answers are needed. The distance `d` of the first
+        answer from their mean is that of the class that moved most. Their standard deviation `s` is that of the class
+        that varies most. The model has changed if `d > 12 s sqrt(1 + 1 / 4)`, which happens by chance once in 800
+        times. (This is our choice.)
         """
         first, later = self.answers[0], self.answers[1:]
         if self.alike or len(later) < 2:
             return False
-        apart = float((first - later.mean(dim=0)).abs().max())
+        distance = float((first - later.mean(dim=0)).abs().max())
         if _spread(later) <= SAME:
-            return apart > SAME
+            return distance > SAME
         noise = float(later.std(dim=0).max()) * math.sqrt(1 + 1 / len(later))
-        return len(later) == MOST_REPEATS and apart > BEYOND * noise
+        return len(later) == MOST_REPEATS and distance > BEYOND * noise
 
 
 def ask_again(black_box: BlackBox, image: Tensor, log_probabilities: Tensor, *, since: int) -> Repeats:
-    """Ask about `image` `(C, H, W)` once more, as `repeated` does, where the model may have changed meanwhile.
+    """Query `image` `(C, H, W)` again, as `repeated` does, if the model may have changed.
 
-    Costs nothing where it cannot have (`black_box.may_change`), or where no query was sent since there were `since` of
-    them.
+    This costs nothing if the model cannot change (`black_box.may_change`), or if no query was sent in the meantime.
 
     Args:
-        log_probabilities: what was answered for it before, `(num_classes,)`.
+        black_box: the model.
+        image: the image that was queried before.
+        log_probabilities: the first answer, `(num_classes,)`.
+        since: the number of queries (`black_box.queries`) at the first answer.
     """
     if black_box.may_change and black_box.queries > since:
         return repeated(black_box, image, log_probabilities)
@@ -77,9 +80,9 @@ def ask_again(black_box: BlackBox, image: Tensor, log_probabilities: Tensor, *, 
 
 
 def repeated(black_box: BlackBox, image: Tensor, log_probabilities: Tensor) -> Repeats:
-    """Ask about `image` `(C, H, W)` once more, past any cache.
+    """Query `image` `(C, H, W)` again, without any cache.
 
-    Costs 1 query, and 4 where the answer differs. Fewer where the budget holds fewer.
+    This costs 1 query, or 4 if the answer differs. It costs fewer if the budget has fewer left.
     """
     rows, before = [log_probabilities], black_box.known
     try:
@@ -94,12 +97,12 @@ def repeated(black_box: BlackBox, image: Tensor, log_probabilities: Tensor) -> R
 
 
 def _spread(probabilities: Tensor) -> float:
-    """The largest difference between two rows in one class."""
+    """The largest difference between two rows in one entry."""
     return float((probabilities.amax(dim=0) - probabilities.amin(dim=0)).max())
 
 
 def on_one_scale(black_box: BlackBox, answers: Tensor) -> Tensor:
-    """Answers `(N, S)` as probabilities, or values in units of the largest of the first answer."""
+    """Answers `(N, S)` as probabilities, or as values in units of the largest value of the first answer."""
     if not black_box.answers_values:
         return answers.exp()
     return answers / answers[0].abs().max().clamp(min=1e-12)

@@ -13,12 +13,12 @@ from freemcg.messages.errors import InvalidValue
 
 
 class ReplayedBlackBox(BlackBox):
-    """A black box that answers the questions of a receipt, which must come in the same order.
+    """A black box that answers the questions of a receipt. They must come in the same order.
 
     Its budget ends at the same question as in the original run.
 
     Raises:
-        ValueError: from a call with a question that the receipt does not hold at that place.
+        ValueError: a call asks a question that the receipt does not hold at that place.
     """
 
     def __init__(self, receipt: Receipt) -> None:
@@ -40,8 +40,8 @@ class ReplayedBlackBox(BlackBox):
         if not self._left or list(self._left[0].keys) != keys:
             held = f"{len(self._left[0].keys)} other images" if self._left else "nothing"
             raise InvalidValue(
-                f"the receipt does not hold what is asked: question {self._asked} is about {len(keys)} images, and "
-                f"the receipt has {held} there; replay with the versions, the denoiser and the device that made it"
+                f"the receipt does not hold question {self._asked}: that has {len(keys)} images, and the receipt has "
+                f"{held} in its place; replay with the versions, the denoiser and the device that made the receipt"
             )
         question = self._left.pop(0)
         self.queries += question.charged
@@ -52,10 +52,10 @@ class ReplayedBlackBox(BlackBox):
 
 
 class _Absent:
-    """A stand-in for the classifier, whose identity alone is known. Nobody calls it."""
+    """A stand-in for the classifier. Only the identity of that is known, and nobody calls it."""
 
     def __init__(self, identity: str) -> None:
         self.identity = identity
 
     def __call__(self, images: Tensor) -> Any:
-        raise InvalidValue(f"a replay asks nobody, so not {self.identity} either")
+        raise InvalidValue(f"a replay queries no model, so {self.identity} cannot be queried")

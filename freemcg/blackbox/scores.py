@@ -1,4 +1,4 @@
-"""The meaning of a classifier's answer: every kind of score becomes log-probabilities here, and nowhere else."""
+"""Turn every kind of score into log-probabilities. No other file does this."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from freemcg.blackbox.likeness import TOLERANCE, likeness
 from freemcg.messages.errors import InvalidType, InvalidValue
 
-PROBABILITY_FLOOR = 1e-12  # a higher floor hides how far a confident classifier is from another decision
+PROBABILITY_FLOOR = 1e-12  # a higher floor would hide how far a confident classifier is from another decision
 LABEL_CERTAINTY = 0.99
 
 
@@ -29,8 +29,8 @@ def _from_percent(answer: Tensor, classes: int) -> Tensor:
 
 
 def _of_exclusive_classes(answer: Tensor, whole: int, called: str) -> Tensor:
-    off = (answer.sum(dim=1) - whole).abs() > TOLERANCE * whole
-    wrong = off | (answer.amin(dim=1) < -1e-6 * whole)
+    misses_sum = (answer.sum(dim=1) - whole).abs() > TOLERANCE * whole
+    wrong = misses_sum | (answer.amin(dim=1) < -1e-6 * whole)
     if wrong.any():
         row = answer[wrong][0]
         raise InvalidValue(
@@ -52,7 +52,7 @@ def _from_binary(answer: Tensor, classes: int) -> Tensor:
 
 
 def _from_binary_logit(answer: Tensor, classes: int) -> Tensor:
-    """The logit `(N,)` of the second of two classes: its log-odds are the logit itself."""
+    """The logit `(N,)` of the second of two classes. The log-odds of that class are the logit itself."""
     return torch.stack([F.logsigmoid(-answer), F.logsigmoid(answer)], dim=1)
 
 
@@ -72,7 +72,7 @@ def _from_multi_label_logit(answer: Tensor, classes: int) -> Tensor:
 
 
 def _from_value(answer: Tensor, classes: int) -> Tensor:
-    """One or several numbers that mean themselves: an age, a price, a similarity."""
+    """One or several numbers that mean themselves, such as an age, a price or a similarity."""
     return answer
 
 
@@ -102,12 +102,14 @@ def _from_label(answer: Tensor, classes: int) -> Tensor:
 def _from_top_k(answer: Tensor, classes: int) -> Tensor:
     """The probabilities of some classes, `(N, num_classes)`, with NaN for the classes that an answer does not list.
 
-    The rest, `1 - sum(listed)`, is shared evenly among the classes not listed, since nothing tells them apart. But none
-    of them gets more than the smallest listed score, since the listed scores are the largest. This cap may leave some
-    of the rest over, or rounding may bring the listed scores above 1. The row is then renormalised. Every probability
-    is at least 1e-12 before that. So a row that lists every class means the same as under `probabilities`, and the
-    log-odds of a listed class never fall when its score rises. (This is our choice. A single class listed with 0.99
-    gives the same as a bare label under `label`.)
+    The rest, `1 - sum(listed)`, is shared evenly among the classes that are not listed, since nothing tells them apart.
+    But none of them gets more than the smallest listed score, since the listed scores are the largest. Every
+    probability is then raised to at least 1e-12, and the row is renormalised. (Its sum differs from 1 if the cap leaves
+    some of the rest over, or if rounding brings the listed scores above 1.)
+
+    So a row that lists every class means the same as under `probabilities`. The log-odds of a listed class never fall
+    when its score rises. (This is our choice. A single class listed with 0.99 gives the same as a bare label under
+    `label`.)
     """
     listed = ~answer.isnan()
     scores = answer.nan_to_num(0)
@@ -177,7 +179,7 @@ def spread_top_k(labels: Tensor, scores: Tensor, classes: int) -> Tensor:
 
 
 def _floored(probabilities: Tensor) -> Tensor:
-    """Logarithms of the rows, which are floored so that these are finite, and renormalised to sum 1."""
+    """Logarithms of the rows. The rows are floored first, so that these are finite, and renormalised to sum 1."""
     floored = probabilities.clamp(min=PROBABILITY_FLOOR)
     return (floored / floored.sum(dim=1, keepdim=True)).log()
 
@@ -200,8 +202,8 @@ SCORE_KINDS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "value": _from_value,
 }
 ONE_NUMBER = ("label", "binary", "binary_logit")
-"""Kinds whose answers hold one number per image, `(N,)` or `(N, 1)`."""
+"""The answers of these kinds hold one number per image, `(N,)` or `(N, 1)`."""
 TWO_CLASSES = ("binary", "binary_logit")
 MULTI_LABEL = ("multi_label", "multi_label_logit")
-"""Kinds with independent outputs: each label is present or not."""
+"""The outputs of these kinds are independent: each label is present or not."""
 VALUE = "value"

@@ -1,4 +1,4 @@
-"""The scores inside the objects that classifiers commonly return."""
+"""Find the scores inside the objects that classifiers commonly return."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ class TestLaws:
                 images[0],
                 0,
                 f"images must be (N, C, H, W) with C = 1 or 3, got a tensor of float32 and shape {SHAPE}, which looks "
-                "like CHW; hand over image[None]",
+                "like CHW; pass image[None]",
             ),
         ):
             with pytest.raises(ValueError) as caught:

@@ -63,8 +63,8 @@ def test_a_logit_that_is_declared_a_probability_is_refused():
     box = BlackBox(lambda images: torch.full((len(images),), -2.5), "binary")
     sentence = (
         "the black box was declared to answer the probability of the positive class, but answered -2.5, which is not "
-        "in [0, 1]; they are not bounded, like a number that means itself: say scores='value' (--scores, means:); or, "
-        "of the logit of the positive class of two, 'binary_logit'"
+        "in [0, 1]; they are not bounded, like a number that means itself: say scores='value' (--scores, means:), or "
+        "'binary_logit' for the logit of the positive class of two"
     )
     with pytest.raises(ValueError) as caught:
         box(torch.zeros(1, 1, 2, 2))

@@ -589,12 +589,12 @@ def test_a_classifier_that_normalises_in_place_leaves_the_callers_images_alone(i
 # --- bad answers ---
 
 LIKE_LOGITS = (
-    "they are not bounded, like logits: say scores='logits' (--scores, means:); or, of independent labels, "
-    "'multi_label_logit'; or, of numbers that mean themselves, 'value'"
+    "they are not bounded, like logits: say scores='logits' (--scores, means:), 'multi_label_logit' for "
+    "independent labels, or 'value' for numbers that mean themselves"
 )
 LIKE_BINARY = (
-    "they lie in [0, 1], like the probability of the positive class of two: say scores='binary' (--scores, means:); "
-    "or, of its logit, 'binary_logit'; or, of a number that means itself, 'value'"
+    "they lie in [0, 1], like the probability of the positive class of two: say scores='binary' (--scores, means:), "
+    "'binary_logit' for its logit, or 'value' for a number that means itself"
 )
 
 
@@ -735,8 +735,8 @@ LIKE_BINARY = (
             torch.tensor([[0.5, 0.5], [0.875, 0.75], [0.0, 1.0]]),
             ValueError,
             "the black box was declared to answer probabilities, but a row lies in [0.75, 0.875] and sums to 1.625; "
-            "they lie in [0, 1] and do not sum to 1, like independent labels, a sigmoid each: say scores='multi_label' "
-            "(--scores, means:); or like rounded probabilities: divide each row by its sum",
+            "they lie in [0, 1] and do not sum to 1, like independent labels, each with a sigmoid: say "
+            "scores='multi_label' (--scores, means:); if they are rounded probabilities, divide each row by its sum",
         ),
         (
             "probabilities",
@@ -814,19 +814,19 @@ def test_the_number_of_classes_may_not_change(known, images):
             torch.zeros(2, 1, 4, 4, dtype=torch.uint8),
             TypeError,
             "images must be a float tensor (N, C, H, W) in [0, 1], got a tensor of uint8 and shape (2, 1, 4, 4), which "
-            "looks like NCHW; hand over images.float() / 255",
+            "looks like NCHW; pass images.float() / 255",
         ),
         (
             np.zeros((6, 5, 3), dtype=np.uint8),
             TypeError,
             "images must be a float tensor (N, C, H, W) in [0, 1], got an array of uint8 and shape (6, 5, 3), which "
-            "looks like HWC; hand over torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255",
+            "looks like HWC; pass torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255",
         ),
         (
             np.zeros((2, 1, 4, 4), dtype=np.float32),
             TypeError,
             "images must be a float tensor (N, C, H, W) in [0, 1], got an array of float32 and shape (2, 1, 4, 4), "
-            "which looks like NCHW; hand over torch.from_numpy(images)",
+            "which looks like NCHW; pass torch.from_numpy(images)",
         ),
         (
             [0.5],
@@ -841,14 +841,14 @@ def test_the_number_of_classes_may_not_change(known, images):
         (
             Image.new("RGB", (4, 4)),
             TypeError,
-            "images must be a float tensor (N, C, H, W) in [0, 1], got a PIL picture of mode RGB; hand over "
+            "images must be a float tensor (N, C, H, W) in [0, 1], got a PIL picture of mode RGB; pass "
             'torch.from_numpy(numpy.array(image.convert("RGB"))).permute(2, 0, 1)[None].float() / 255',
         ),
         (
             torch.zeros(1, 4, 4),
             ValueError,
             "images must be (N, C, H, W) with C = 1 or 3, got a tensor of float32 and shape (1, 4, 4), which looks "
-            "like CHW; hand over image[None]",
+            "like CHW; pass image[None]",
         ),
         (
             torch.zeros(2, 2, 4, 4),
@@ -865,7 +865,7 @@ def test_the_number_of_classes_may_not_change(known, images):
         (
             torch.tensor([0.0, 255.0]).reshape(1, 1, 1, 2),
             ValueError,
-            "images must be in [0, 1], got values in [0, 255]; hand over images / 255",
+            "images must be in [0, 1], got values in [0, 255]; pass images / 255",
         ),
         (
             torch.tensor([-0.125, 0.5]).reshape(1, 1, 1, 2),
@@ -985,9 +985,13 @@ def test_identity_of_a_function_is_its_name_and_a_digest_of_its_file(images):
 @pytest.mark.parametrize(
     ("mean", "std", "message"),
     [
-        ([0.5, 0.5], [0.5], "mean and std hold one finite number a channel, std > 0; got [0.5, 0.5] and [0.5]"),
-        ([0.5], [0.0], "mean and std hold one finite number a channel, std > 0; got [0.5] and [0.0]"),
-        ([0.5], [0.5], "mean and std have 1 channels but the images 3"),
+        (
+            [0.5, 0.5],
+            [0.5],
+            "mean and std need one finite number per channel, std > 0; got [0.5, 0.5] and [0.5]",
+        ),
+        ([0.5], [0.0], "mean and std need one finite number per channel, std > 0; got [0.5] and [0.0]"),
+        ([0.5], [0.5], "mean and std have 1 channels but the images have 3"),
     ],
 )
 def test_mean_and_std_that_do_not_fit_cost_nothing(images, mean, std, message):

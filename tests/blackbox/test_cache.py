@@ -262,7 +262,7 @@ def test_a_cache_that_cannot_be_read_is_set_aside_and_begun_anew(images, tmp_pat
     assert torch.equal(black_box(images), expected)
     assert spent(black_box) == (5, 5, 0)
     said = capsys.readouterr().err
-    kept = f"it is kept as {path}.damaged, and a new one begun with 0 answers of it"
+    kept = f"it is kept as {path}.damaged, and a new one begins with 0 of its answers"
     assert re.fullmatch(f"the cache {path} cannot be read \\(.+\\); {kept}\n", said)
     assert (tmp_path / "answers.sqlite.damaged").is_file()
     again = BlackBox(Spy(), cache=QueryCache(path))
@@ -282,7 +282,7 @@ def test_a_cache_that_is_damaged_while_it_is_in_use_is_set_aside_too(images, tmp
     assert torch.equal(other(images), expected)
     assert spent(black_box) == (10, 10, 0)
     assert spent(other) == (0, 0, 5)
-    assert capsys.readouterr().err.count("a new one begun") == 1
+    assert capsys.readouterr().err.count("a new one begins") == 1
 
 
 def test_what_can_still_be_read_of_a_damaged_cache_goes_into_the_new_one(tmp_path, capsys):
@@ -298,7 +298,7 @@ def test_what_can_still_be_read_of_a_damaged_cache_goes_into_the_new_one(tmp_pat
     known = cache.get("m", "logits", keys)
     said = capsys.readouterr().err
     assert 500 < len(known) < 2000
-    assert said.endswith(f"it is kept as {path}.damaged, and a new one begun with {len(known)} answers of it\n")
+    assert said.endswith(f"it is kept as {path}.damaged, and a new one begins with {len(known)} of its answers\n")
     assert all(torch.equal(known[key], row) for key, row in zip(keys, rows, strict=True) if key in known)
 
 

@@ -152,6 +152,6 @@ def test_a_probability_of_a_label_beyond_one_is_refused():
         box(torch.zeros(1, 1, 2, 2))
     assert str(caught.value) == (
         "the black box was declared to answer a probability for each label, but answered 1.5, which is not in [0, 1]; "
-        "they are not bounded, like logits: say scores='logits' (--scores, means:); or, of independent labels, "
-        "'multi_label_logit'; or, of numbers that mean themselves, 'value'"
+        "they are not bounded, like logits: say scores='logits' (--scores, means:), 'multi_label_logit' for "
+        "independent labels, or 'value' for numbers that mean themselves"
     )

@@ -155,9 +155,9 @@ def place(tmp_path, monkeypatch):
         (
             "labels",
             "logits",
-            "the numbers do NOT look like logits: they lie in [0, 1] and do not sum to 1, like independent labels, a "
-            "sigmoid each: say scores='multi_label' (--scores, means:); or like rounded probabilities: divide each row "
-            "by its sum",
+            "the numbers do NOT look like logits: they lie in [0, 1] and do not sum to 1, like independent labels, "
+            "each with a sigmoid: say scores='multi_label' (--scores, means:); if they are rounded probabilities, "
+            "divide each row by its sum",
         ),
         ("one", "binary", "the numbers look like binary, as declared"),
         ("age", "value", "the numbers look like value, as declared"),

@@ -57,7 +57,7 @@ FORMS = {
 
 
 def mended(error, picture):
-    line = re.search("; hand over (.*)$", str(error))[1]
+    line = re.search("; pass (.*)$", str(error))[1]
     names = {"image": picture, "images": picture, "torch": torch, "numpy": numpy, "freemcg": freemcg}
     return eval(line, names)
 
@@ -97,7 +97,7 @@ def test_a_file_is_read_by_the_packages_own_reader(tmp_path):
 @pytest.mark.parametrize("picture", [Image.new("RGBA", (5, 6)), Image.new("I;16", (5, 6)), Image.new("F", (5, 6))])
 def test_a_picture_that_numbers_alone_do_not_tell_is_read_from_its_file(picture):
     with pytest.raises(
-        TypeError, match=r"; hand over freemcg.files.images.read_image\(path, channels=3\)\[None\], which reads"
+        TypeError, match=r"; pass freemcg.files.images.read_image\(path, channels=3\)\[None\], which reads"
     ):
         check_images(picture)
 
@@ -120,4 +120,4 @@ def test_a_picture_that_numbers_alone_do_not_tell_is_read_from_its_file(picture)
 def test_where_nothing_surely_mends_it_no_line_is_given(images):
     with pytest.raises((TypeError, ValueError)) as caught:
         check_images(images)
-    assert "hand over" not in str(caught.value)
+    assert "; pass " not in str(caught.value)

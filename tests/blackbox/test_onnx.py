@@ -302,7 +302,7 @@ def test_a_command_line_names_the_file(path, weights, images):
 def test_a_command_line_says_output_layout_mean_and_std(path, weights, images):
     two_outputs(path, weights)
     normalising = {"mean": [0.1, 0.2, 0.3], "std": 0.5}
-    with raises(ValueError, "mean and std hold one finite number a channel, std > 0; got [0.1, 0.2, 0.3] and 0.5"):
+    with raises(ValueError, "mean and std need one finite number per channel, std > 0; got [0.1, 0.2, 0.3] and 0.5"):
         load_black_box(str(path), output="logits", **normalising)
     normalising["std"] = [0.5, 0.5, 0.25]
     black_box = load_black_box(str(path), output="logits", **normalising)

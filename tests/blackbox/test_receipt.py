@@ -175,15 +175,14 @@ def test_another_answer_makes_another_result(denoiser, image, tmp_path):
 
 def test_what_the_receipt_does_not_hold_is_said_in_one_sentence(denoiser, gaussian_network, image, tmp_path):
     result, receipt = made(noisy(denoiser), "attribution", image, tmp_path)
-    advice = "; replay with the versions, the denoiser and the device that made it"
+    advice = "; replay with the versions, the denoiser and the device that made the receipt"
     other = replace(result, image=1 - result.image)
-    refused = "the receipt does not hold what is asked"
-    sentence = f"{refused}: question 1 is about 1 images, and the receipt has 1 other images"
-    with raises(ValueError, f"{sentence} there{advice}"):
+    sentence = "the receipt does not hold question 1: that has 1 images, and the receipt has 1 other images"
+    with raises(ValueError, f"{sentence} in its place{advice}"):
         replay(other, receipt, denoiser)
     kept = receipt.questions.pop()
-    sentence = f"{refused}: question 3 is about 5 images, and the receipt has nothing"
-    with raises(ValueError, f"{sentence} there{advice}"):
+    sentence = "the receipt does not hold question 3: that has 5 images, and the receipt has nothing"
+    with raises(ValueError, f"{sentence} in its place{advice}"):
         replay(result, receipt, denoiser)
     receipt.questions += [kept, kept]
     with raises(ValueError, "the receipt holds 1 more questions than were asked"):

@@ -135,9 +135,12 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
         {"mean": "a,b", "std": "1"},
         "--mean is one number, or one per channel (0.485,0.456,0.406), got 'a,b'",
     ),
-    ({"mean": "0", "std": "nan"}, "mean and std hold one finite number a channel, std > 0; got 0.0 and nan"),
-    ({"mean": "0", "std": "0,1"}, "mean and std hold one finite number a channel, std > 0; got 0.0 and [0.0, 1.0]"),
-    ({"mean": "0,0,0", "std": "1,1,1"}, "mean and std have 3 channels but the images 1"),
+    ({"mean": "0", "std": "nan"}, "mean and std need one finite number per channel, std > 0; got 0.0 and nan"),
+    (
+        {"mean": "0", "std": "0,1"},
+        "mean and std need one finite number per channel, std > 0; got 0.0 and [0.0, 1.0]",
+    ),
+    ({"mean": "0,0,0", "std": "1,1,1"}, "mean and std have 3 channels but the images have 1"),
     (
         {"layout": "NHWC", "output": "a"},
         "mine.py:brighter_right gets images (N, C, H, W) and answers only scores; leave out --output and --layout",
@@ -195,8 +198,8 @@ def test_a_file_that_cannot_be_imported_is_named_with_exception_and_line(explain
 WRONG_ANSWERS = {
     "answers_nan": "the black box answered NaN or infinity for image 0 of 1",
     "answers_one_number": "the black box answered shape (1,) for 1 images; it must be (1, classes); "
-    "they lie in [0, 1], like the probability of the positive class of two: say scores='binary' (--scores, means:); "
-    "or, of its logit, 'binary_logit'; or, of a number that means itself, 'value'",
+    "they lie in [0, 1], like the probability of the positive class of two: say scores='binary' (--scores, means:), "
+    "'binary_logit' for its logit, or 'value' for a number that means itself",
 }
 
 
