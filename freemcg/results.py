@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,14 +24,20 @@ from freemcg.messages.errors import InvalidValue
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COMPLETE = "complete"
-NO_SIGNAL = "no_signal"
-BUDGET_EXHAUSTED = "budget_exhausted"
-NOT_FLIPPED = "not_flipped"
-ALREADY_TARGET = "already_target"
-MODEL_CHANGED = "model_changed"
-
 Result = TypeVar("Result", bound="Stored")
+
+
+class Status(str, Enum):
+    """How an explanation ended. It equals, and is written as, its string."""
+
+    COMPLETE = "complete"
+    NO_SIGNAL = "no_signal"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    NOT_FLIPPED = "not_flipped"
+    ALREADY_TARGET = "already_target"
+    MODEL_CHANGED = "model_changed"
+
+    __str__ = str.__str__
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,10 @@ class Stored:
     def _made_of(cls: type[Result], tensors: dict[str, Tensor], header: dict[str, str], path: str | Path) -> Result:
         if header.get("kind") != cls.__name__:
             raise InvalidValue(f"{path} holds a {header.get('kind', 'file of another program')}, not a {cls.__name__}")
-        return cls(**tensors, **json.loads(header["result"]))
+        values = json.loads(header["result"])
+        if "status" in values:
+            values["status"] = Status(values["status"])
+        return cls(**tensors, **values)
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,7 @@ class Attribution(Stored):
     log_probabilities: Tensor
     target: int
     decision: int
-    status: str
+    status: Status
     queries: int
     seconds: float
     record: dict[str, Any]
@@ -209,7 +219,7 @@ class Counterfactual(Stored):
     l1: float
     l2: float
     realism: float
-    status: str
+    status: Status
     queries: int
     seconds: float
     record: dict[str, Any]

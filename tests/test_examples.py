@@ -13,7 +13,7 @@ import pytest
 from ports import free_port
 
 from freemcg import Attribution, Counterfactual
-from freemcg.results import COMPLETE
+from freemcg.results import Status
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -54,7 +54,7 @@ def test_a_model_behind_an_address_is_asked_within_its_budget_and_never_twice(tm
     sent, known = (int(each) for each in re.match(r"sent (\d+) of 120, .* from the cache (\d+);", lines[5]).groups())
     assert sent < 80
     assert known >= 40
-    assert Counterfactual.load(tmp_path / "counterfactual.safetensors").status == COMPLETE
+    assert Counterfactual.load(tmp_path / "counterfactual.safetensors").status == Status.COMPLETE
 
 
 def test_a_folder_on_two_processes_is_explained_once_and_finished_where_it_was_left(run, tmp_path):

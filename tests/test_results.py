@@ -10,6 +10,7 @@ from torch import Tensor
 
 from freemcg import Attribution, Counterfactual
 from freemcg.ensemble import ErrorParts, control_variate, cross_covariance
+from freemcg.results import Status
 
 
 @pytest.fixture
@@ -66,6 +67,14 @@ def test_a_saved_result_is_loaded_to_the_last_bit(kind, request, tmp_path):
         kept, back = getattr(result, field.name), getattr(loaded, field.name)
         assert torch.equal(kept, back) if isinstance(kept, Tensor) else kept == back
     assert [entry.name for entry in path.parent.iterdir()] == ["result.safetensors"]
+
+
+@pytest.mark.parametrize("kind", ["attribution", "counterfactual"])
+def test_a_status_is_one_of_the_known_and_reads_as_its_string(kind, request, tmp_path):
+    result = replace(request.getfixturevalue(kind), status=Status.MODEL_CHANGED)
+    status = type(result).load(result.save(tmp_path / "result.safetensors")).status
+    assert status is Status.MODEL_CHANGED
+    assert status == "model_changed" == f"{status}" == json.loads(json.dumps(status))
 
 
 def test_the_header_can_be_read_without_this_package(attribution, tmp_path):

@@ -15,7 +15,7 @@ from freemcg.blackbox.local.white_box import WhiteBox, has_gradients
 from freemcg.explainer import FreeMCG
 from freemcg.jobs.plan import most_queries
 from freemcg.messages.errors import InvalidValue
-from freemcg.results import BUDGET_EXHAUSTED
+from freemcg.results import Status
 
 FREEMCG = "freemcg"
 WITH_GRADIENTS = (
@@ -123,7 +123,8 @@ def _whole_maps(explainer: FreeMCG) -> Callable[[Tensor, int], Tensor]:
 
     def attribute(images: Tensor, target: int) -> Tensor:
         results = [explainer.explain(image, target) for image in images]
-        if explainer.settings.tolerance is None and any(result.status == BUDGET_EXHAUSTED for result in results):
+        cut_short = any(result.status == Status.BUDGET_EXHAUSTED for result in results)
+        if cut_short and explainer.settings.tolerance is None:
             raise InvalidValue("the budget ended before the map was whole")
         return torch.stack([result.values for result in results])
 

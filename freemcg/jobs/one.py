@@ -1,4 +1,4 @@
-"""One picture is explained, and what belongs to it is written: receipt, record, result, figures."""
+"""Explain one picture, and write its receipt, record, result and figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from freemcg.jobs.plan import Task, most_queries
 from freemcg.jobs.rows import row_of
 from freemcg.messages.errors import sentence_of
 from freemcg.messages.terminal import say
-from freemcg.results import BUDGET_EXHAUSTED, Attribution, Counterfactual, load_result
+from freemcg.results import Attribution, Counterfactual, Status, load_result
 from freemcg.show.figures import write_figure
 
 PICTURES: dict[Task, tuple[str, ...]] = {"attribution": (FIGURE,), "counterfactual": (FIGURE, CHANGED)}
@@ -32,7 +32,7 @@ def explain(explainer: FreeMCG, item: Item, task: Task, target: int | str | None
     spent = {name: count - before[name] for name, count in explainer.black_box.spent.items()}
     row = {"image": item.name, **row, "record": result.record, "spent": spent}
     row |= {"picture": picture, "made with": item.made_with}
-    row["unfinished"] = result.status == BUDGET_EXHAUSTED and _fell_short(explainer, task, result.queries)
+    row["unfinished"] = result.status == Status.BUDGET_EXHAUSTED and _fell_short(explainer, task, result.queries)
     for path in (item.folder / RESULT, item.folder / FIGURE):
         if not path.is_dir():
             path.unlink(missing_ok=True)
@@ -43,9 +43,9 @@ def explain(explainer: FreeMCG, item: Item, task: Task, target: int | str | None
 
 
 def _draw(result: Attribution | Counterfactual, item: Item) -> None:
-    """The pictures beside a result, which is saved before them: what was paid for does not hang on a figure.
+    """Draw the pictures beside a result. The result is saved first, so a figure that fails loses no answer.
 
-    A picture that cannot be drawn is said in one line; the next start tries again.
+    If a picture cannot be drawn, one line says so, and the next start tries again.
     """
     try:
         if isinstance(result, Counterfactual):
@@ -57,14 +57,14 @@ def _draw(result: Attribution | Counterfactual, item: Item) -> None:
 
 
 def draw_missing(items: Sequence[Item], task: Task) -> None:
-    """Draw what is done and has no figure, since an earlier start broke off before it, or a damaged one."""
+    """Draw the figures that are damaged, or missing since an earlier start broke off before them."""
     for item in items:
         if item.done and not all(is_whole(item.folder / name) for name in PICTURES[task]):
             _draw(load_result(item.folder / RESULT), item)
 
 
 def _fell_short(explainer: FreeMCG, task: Task, queries: int) -> bool:
-    """Whether the black box's budget ended before an image could have cost the most that it may."""
+    """Whether the black box's budget ended before the image had the queries that its settings allow."""
     black_box = explainer.black_box
     most = most_queries(explainer.settings, task, may_change=black_box.may_change)
     return black_box.remaining is not None and black_box.remaining < most - queries

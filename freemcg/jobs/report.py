@@ -1,4 +1,4 @@
-"""What a job says at its end: the table, what to change, what is left."""
+"""A job ends with the table of its results, advice, and a count of the pictures that are left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from freemcg.jobs.items import RECORD, Item
 from freemcg.jobs.plan import Task
 from freemcg.jobs.spending import Spending
 from freemcg.messages.terminal import say
-from freemcg.results import MODEL_CHANGED, NO_SIGNAL
+from freemcg.results import Status
 from freemcg.show.tables import print_table, write_csv
 
 SUMMARY = "summary.csv"
@@ -21,13 +21,13 @@ UNSHOWN = ("record", "spent", "picture", "made with")
 
 
 def rows_of(items: Sequence[Item]) -> list[dict[str, Any]]:
-    """What was noted of each image: the row of the table, and whether its explanation is `unfinished`."""
+    """The row of the table for each image, which also says whether its explanation is `unfinished`."""
     rows = [json.loads((item.folder / RECORD).read_text()) for item in items]
     return [{key: value for key, value in row.items() if key not in UNSHOWN} for row in rows]
 
 
 def report(rows: list[dict[str, Any]], out: Path, task: Task, spending: Spending, spent: dict[str, int]) -> None:
-    """Write the table of all results; print the beginning of it, what it says to change, and what was spent."""
+    """Write the table of all results. Print its beginning, advice, and what was spent."""
     shown = [{key: value for key, value in row.items() if key != "unfinished"} for row in rows]
     write_csv(shown, out / SUMMARY)
     print_table(shown[:SHOWN_ROWS])
@@ -38,8 +38,8 @@ def report(rows: list[dict[str, Any]], out: Path, task: Task, spending: Spending
 
 
 def _advise(rows: list[dict[str, Any]], task: Task) -> None:
-    """Say what to do where the answers never told the target from the rest, or where they are of two models."""
-    silent = sum(row["status"] == NO_SIGNAL for row in rows)
+    """Say what to do if the answers never told the target from the rest, or if the model changed meanwhile."""
+    silent = sum(row["status"] == Status.NO_SIGNAL for row in rows)
     if silent:
         level = "noise" if task == "attribution" else "search.strength"
         say(
@@ -47,32 +47,33 @@ def _advise(rows: list[dict[str, Any]], task: Task) -> None:
             "then --queries",
             err=True,
         )
-    changed = sum(row["status"] == MODEL_CHANGED for row in rows)
+    changed = sum(row["status"] == Status.MODEL_CHANGED for row in rows)
     if changed:
         say(
-            f"model_changed: {changed} of {len(rows)}; asked about the image once more, the model answered otherwise. "
+            f"model_changed: {changed} of {len(rows)}; the model answered otherwise when it was asked the image again. "
             "Delete their folders and any cache, and start again",
             err=True,
         )
 
 
 def say_disagreement(items: Sequence[Item]) -> None:
-    """Say how far answers to one image differed, where a model that is taken for the same did not repeat itself."""
+    """Say how far the answers to one image differed, if the model is the same but does not repeat itself."""
     noted = [json.loads((item.folder / RECORD).read_text()) for item in items]
-    found = [each["record"] for each in noted if each["status"] != MODEL_CHANGED and "disagreement" in each["record"]]
+    same = [each["record"] for each in noted if each["status"] != Status.MODEL_CHANGED]
+    found = [record for record in same if "disagreement" in record]
     if found:
         most = max(each["disagreement"] for each in found)
         unit = "of the value" if found[0]["scores"] == VALUE else "in a probability"
         say(
-            f"disagreement: {len(found)} of {len(noted)}; asked about the same image again, the model answered "
-            f"otherwise, by up to {most:.2g} {unit}. Noise is in the error bars; if its classes come in another order "
-            "each time, let it name them (means: labels)",
+            f"disagreement: {len(found)} of {len(noted)}; the model's answers to one image differ by up to {most:.2g} "
+            f"{unit}. Error bars include such noise; if its classes come in another order each time, let it name them "
+            "(means: labels)",
             err=True,
         )
 
 
 def say_what_is_left(items: Sequence[Item], explained: int, unreadable: int) -> None:
-    """Say how many pictures were left out, and how far a budget reached, where it ended before the last image."""
+    """Say how many pictures were left out, and how far the budget reached if it ended before the last image."""
     if unreadable:
         say(
             f"left out: {unreadable} of {len(items)} images, which cannot be read, as said at the start; mend or "

@@ -20,7 +20,7 @@ from freemcg.gradient.estimator import Ask
 from freemcg.gradient.levels import Survey
 from freemcg.gradient.objective import Objective, between, named, objective_of
 from freemcg.messages.errors import InvalidValue
-from freemcg.results import BUDGET_EXHAUSTED, COMPLETE, MODEL_CHANGED, NO_SIGNAL, Attribution
+from freemcg.results import Attribution, Status
 from freemcg.settings import Settings
 
 FIRST_BATCH = 32
@@ -79,7 +79,7 @@ def stream_attributions(
             result = question.answered(survey, objective, ended_early=False)
         reached = result.relative_error <= tolerance
         ended = ended_early or _affordable(left, black_box) < len(settings.noise)
-        if reached or ended or result.status == NO_SIGNAL:
+        if reached or ended or result.status == Status.NO_SIGNAL:
             ended_early, again = ended and not reached, question.again(black_box)
             yield question.answered(survey, objective, ended_early=ended_early, repeats=again)
             return
@@ -144,7 +144,7 @@ def difference_map(
     result = question.answered(survey, difference, ended_early=ended_early, repeats=question.again(black_box))
     again = ask_again(other, image, theirs[0], since=before)
     noted = max(result.record, again.noted, key=lambda each: each.get("disagreement", 0.0))
-    return replace(result, record=noted, status=MODEL_CHANGED if again.changed else result.status)
+    return replace(result, record=noted, status=Status.MODEL_CHANGED if again.changed else result.status)
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class _Question:
             wider = label_widening(local.values)
             error = error * wider if local.has_signal else torch.full_like(error, wider)
             parts = None if parts is None else replace(parts, residual=parts.residual * wider**2)
-        status = BUDGET_EXHAUSTED if ended_early else COMPLETE if local.has_signal else NO_SIGNAL
+        status = Status.BUDGET_EXHAUSTED if ended_early else Status.COMPLETE if local.has_signal else Status.NO_SIGNAL
         return Attribution(
             values=local.gradient,
             standard_error=error,
@@ -192,7 +192,7 @@ class _Question:
             log_probabilities=self.log_probabilities,
             target=self.target,
             decision=self.decision,
-            status=MODEL_CHANGED if repeats is not None and repeats.changed else status,
+            status=Status.MODEL_CHANGED if repeats is not None and repeats.changed else status,
             queries=1 + survey.queries + (0 if repeats is None else repeats.queries),
             seconds=time.monotonic() - self.began,
             record={} if repeats is None else repeats.noted,

@@ -10,7 +10,7 @@ from freemcg.blackbox import BlackBox, QueryBudgetExceeded
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.diffusion.realism import denoising_error
 from freemcg.files.images import as_file
-from freemcg.results import NOT_FLIPPED, Counterfactual
+from freemcg.results import Counterfactual, Status
 from freemcg.tasks.goal import ValueGoal
 
 MOST = 8
@@ -53,4 +53,4 @@ def taken_back(
                 queries=result.queries + asked,
             )
         near, far = (near, middle) if reached else (middle, far)
-    return replace(result, decision=0, status=NOT_FLIPPED, queries=result.queries + asked)
+    return replace(result, decision=0, status=Status.NOT_FLIPPED, queries=result.queries + asked)

@@ -11,7 +11,7 @@ from freemcg.blackbox import BlackBox, QueryBudgetExceeded
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.files.images import as_file
 from freemcg.gradient.estimator import draw_particles
-from freemcg.results import BUDGET_EXHAUSTED, COMPLETE, NO_SIGNAL, NOT_FLIPPED
+from freemcg.results import Status
 from freemcg.tasks.candidates import Candidates
 
 COPIES_NOISE = 0.4
@@ -28,7 +28,7 @@ class Checked:
     image: Tensor
     path: Tensor
     log_probabilities: Tensor
-    status: str
+    status: Status
     chance: float | None = None
 
     @property
@@ -80,14 +80,15 @@ class Checker:
         best = max(rest, key=self._rank)
         if best.decision == self.target:
             return [best]
-        status = BUDGET_EXHAUSTED if found.exhausted or ended else NO_SIGNAL if found.no_signal else NOT_FLIPPED
+        unheard = Status.NO_SIGNAL if found.no_signal else Status.NOT_FLIPPED
+        status = Status.BUDGET_EXHAUSTED if found.exhausted or ended else unheard
         return [replace(best, status=status)]
 
     def _ask(self, image: Tensor, path: Tensor, affordable: int) -> tuple[Checked, int]:
         """Query a candidate, and copies of it if it is decided as the target. Return it with its cost in queries."""
         log_probabilities = self.black_box(image[None])[0]
         own = log_probabilities[self.target].exp().item()
-        answer = Checked(image, path, log_probabilities, COMPLETE, own)
+        answer = Checked(image, path, log_probabilities, Status.COMPLETE, own)
         if answer.decision != self.target or not self.copies:
             return answer, 1
         cost = 1 + self.copies

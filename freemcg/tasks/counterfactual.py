@@ -15,7 +15,7 @@ from freemcg.diffusion.realism import denoising_error
 from freemcg.gradient.estimator import draw_particles
 from freemcg.gradient.objective import named
 from freemcg.messages.errors import InvalidValue
-from freemcg.results import ALREADY_TARGET, BUDGET_EXHAUSTED, MODEL_CHANGED, NO_SIGNAL, Counterfactual
+from freemcg.results import Counterfactual, Status
 from freemcg.settings import PaperSearch, Settings, SharedSearch
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.checks import Checked, Checker
@@ -158,9 +158,9 @@ def search_counterfactuals(
     else:
         wanted = black_box.class_index(target)
     if decision == wanted:
-        status = ALREADY_TARGET
+        status = Status.ALREADY_TARGET
     elif black_box.remaining == 0 and status is None:
-        status = BUDGET_EXHAUSTED
+        status = Status.BUDGET_EXHAUSTED
     if status is not None:
         answers = [Checked(image, image[None], original, status)]
     else:
@@ -168,7 +168,7 @@ def search_counterfactuals(
             found = search(wanted)
         checker = Checker(black_box, denoiser, wanted, confidence=confidence, copies=copies, seed=seed)
         answers = checker.check(found, image, n=n, most=checks)
-        answers = answers or [Checked(image, image[None], original, BUDGET_EXHAUSTED)]
+        answers = answers or [Checked(image, image[None], original, Status.BUDGET_EXHAUSTED)]
     again = ask_again(black_box, image, original, since=sent)
     errors = denoising_error(denoiser, torch.stack([image, *(answer.image for answer in answers)]), seed=seed)
     queries, seconds = black_box.known - before, time.monotonic() - began
@@ -185,7 +185,7 @@ def search_counterfactuals(
             l1=(answer.image - image).abs().mean().item(),
             l2=(answer.image - image).norm().item(),
             realism=(error / errors[0]).item(),
-            status=MODEL_CHANGED if again.changed else answer.status,
+            status=Status.MODEL_CHANGED if again.changed else answer.status,
             queries=queries,
             seconds=seconds,
             record=again.noted,
@@ -200,7 +200,7 @@ def _hides_runner_up(black_box: BlackBox) -> bool:
 
 def _runner_up(
     black_box: BlackBox, denoiser: Denoiser, image: Tensor, original: Tensor, strength: float, seed: int
-) -> tuple[int, str | None]:
+) -> tuple[int, Status | None]:
     """The runner-up that `search_counterfactuals` defines, and `None`. If there is none, any class and the status."""
     decision, second = original.argsort(descending=True)[:2].tolist()
     if not _hides_runner_up(black_box):
@@ -208,13 +208,13 @@ def _runner_up(
     left = black_box.remaining
     asked = RUNNER_UP_QUERIES if left is None else min(RUNNER_UP_QUERIES, left)
     if asked == 0:
-        return second, BUDGET_EXHAUSTED
+        return second, Status.BUDGET_EXHAUSTED
     particles = draw_particles(denoiser, image, denoiser.timestep(strength), asked, seed=seed)
-    without_other = NO_SIGNAL
+    without_other = Status.NO_SIGNAL
     try:
         decisions = black_box(particles).argmax(dim=1)
     except QueryBudgetExceeded as error:  # during retries; the answers received until then count
         decisions = torch.tensor([int(row.argmax()) for row in error.answered.values()], dtype=torch.long)
-        without_other = BUDGET_EXHAUSTED
+        without_other = Status.BUDGET_EXHAUSTED
     others = decisions[decisions != decision]
     return (int(others.mode().values), None) if len(others) else (second, without_other)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from freemcg import Attribution, BlackBox, Counterfactual, Denoiser, FreeMCG, QueryBudgetExceeded
 from freemcg.blackbox.cache import image_key
-from freemcg.results import BUDGET_EXHAUSTED, COMPLETE
+from freemcg.results import Status
 
 SIDE = 2
 QUESTIONS = (1, 3, 3)  # images asked about at once, one after another
@@ -80,11 +80,11 @@ class Asking(FreeMCG):
         except QueryBudgetExceeded:
             if not answers:
                 raise
-            return torch.cat(answers), BUDGET_EXHAUSTED
+            return torch.cat(answers), Status.BUDGET_EXHAUSTED
         finally:
             if len(answers) < len(QUESTIONS):
                 self.lost += [key for batch in batches[begun:] for key in batch]
-        return torch.cat(answers), COMPLETE
+        return torch.cat(answers), Status.COMPLETE
 
 
 def draw_picture(path: Path, version: int) -> None:
