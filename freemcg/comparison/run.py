@@ -14,10 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import gather_object
 from torch import Tensor
-from tqdm import tqdm
 
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded, check_images
 from freemcg.blackbox.cache import image_key
@@ -29,8 +26,8 @@ from freemcg.comparison.tangents import EnsembleTangents, Tangents, VaeTangents
 from freemcg.evaluation.insertion_deletion import insertion_deletion
 from freemcg.explainer import FreeMCG
 from freemcg.jobs.made_with import check_made_with, job_settings, write_made_with
-from freemcg.jobs.processes import check_one_counts, together
-from freemcg.jobs.spending import Spending, price_text
+from freemcg.jobs.spending import price_text
+from freemcg.jobs.start import Start
 from freemcg.jobs.unchanged import Answered, check_unchanged
 from freemcg.messages.errors import InvalidValue, Refusal
 from freemcg.messages.terminal import say
@@ -91,9 +88,8 @@ def compare(
             f"methods are compared on classes that exclude one another, and the model answers "
             f"{explainer.black_box.scores}; for one label say scores='binary' on its column"
         )
-    state, black_box = PartialState(), explainer.black_box
-    spending = Spending(black_box, price_per_1000)
-    check_one_counts(black_box, state)
+    black_box = explainer.black_box
+    start = Start(black_box, price_per_1000)
     names = method_names(methods, black_box)
     wanted = None if target is None else black_box.class_index(target)
     tangents = _tangents(explainer, vae)
@@ -104,11 +100,10 @@ def compare(
 
     kept = {(image, name): _kept(out, image, name, images[image]) for image in images for name in names}
     pending = [pair for pair, cell in kept.items() if cell is None or cell.error is not None]
-    share = pending[state.process_index :: state.num_processes]
     made_with = _settings(explainer, wanted, tangents, steps)
 
     def check() -> None:
-        if state.is_main_process:
+        if start.speaks:
             check_made_with(out, made_with)
             if (then := _oldest_answer(out, kept, images)) is not None:
                 check_unchanged(black_box, then, out)
@@ -118,34 +113,30 @@ def compare(
 
     targets = {image: cell.target for (image, _), cell in kept.items() if cell is not None}
     undecided = [image for image in dict.fromkeys(image for image, _ in pending) if image not in targets]
-    decided: dict[str, int] = {}
 
-    def decide() -> None:
-        for image in undecided[state.process_index :: state.num_processes]:
-            decided[image] = int(black_box(images[image][None])[0].argmax()) if wanted is None else wanted
+    def decide() -> dict[str, int]:
+        share = start.share(undecided)
+        return {name: int(black_box(images[name][None])[0].argmax()) if wanted is None else wanted for name in share}
 
-    def work() -> None:
-        bar = tqdm(share, desc="comparison", unit="map", disable=not state.is_main_process)
-        with bar, spending.shown(bar):
-            for image, name in bar:
-                cell = _one(contestants[name], image, images[image], targets[image], black_box, _measuring(steps))
-                cell = _measured(cell, images[image], tangents, black_box, steps, explainer.settings.seed)
-                cell.save(cell_path(out, image, name))
+    def measure(pair: tuple[str, str]) -> None:
+        image, name = pair
+        cell = _one(contestants[name], image, images[image], targets[image], black_box, _measuring(steps))
+        cell = _measured(cell, images[image], tangents, black_box, steps, explainer.settings.seed)
+        cell.save(cell_path(out, image, name))
 
-    with spending.said_if_broken_off(aloud=state.is_main_process):
-        together(state, check)
-        together(state, decide)
-        for found in gather_object([decided]):
-            targets |= found
-        together(state, work)
-    spent = spending.total()
+    with start.saying_what_was_spent():
+        start.together(check)
+        for decided in start.together(decide):
+            targets |= decided
+        start.together(lambda: start.each(start.share(pending), measure, title="comparison", unit="map"))
+    spent = start.spending.total()
     cells = {pair: cell for pair in kept if (cell := load_cell(out, *pair)) is not None}
     rows = [csv_row(cell, black_box) for cell in cells.values()]
-    if state.is_main_process:
+    if start.speaks:
         write_csv(rows, out / TABLE)
         write_grid(images, names, cells, black_box, out / GRID)
         print_report(list(cells.values()), names, tangents, out / GRID, out / TABLE)
-        spending.say(spent)
+        start.spending.say(spent)
     return rows
 
 

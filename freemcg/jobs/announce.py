@@ -1,4 +1,4 @@
-"""What a job finds of its pictures before the first query, and says of them."""
+"""A job looks at its pictures before the first query, and says what it found and what it will do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOWN_REASONS = 20
 
 @dataclass(frozen=True)
 class Look:
-    """What was found of pictures before the first query: how many there are of each kind, and the unreadable ones."""
+    """The counts of resized and of cleared pictures, and the reason for each picture that cannot be read."""
 
     resized: int = 0
     cleared: int = 0
@@ -26,7 +26,7 @@ class Look:
 
 
 def look_at(explainer: FreeMCG, items: Sequence[Item], *, alone: bool) -> Look:
-    """Decode each picture whole, and count. One that cannot be read is noted, or refused where it is `alone`."""
+    """Decode each picture whole, and count. A picture that cannot be read is noted, or refused if it is `alone`."""
     resized, cleared, unreadable = 0, 0, {}
     for item in items:
         try:
@@ -42,14 +42,19 @@ def look_at(explainer: FreeMCG, items: Sequence[Item], *, alone: bool) -> Look:
 
 
 def announce(
-    explainer: FreeMCG, task: Task, images: int, pending: int, looks: Sequence[Look], price_per_1000: float | None
+    explainer: FreeMCG,
+    task: Task,
+    items: Sequence[Item],
+    pending: Sequence[Item],
+    looks: Sequence[Look],
+    price_per_1000: float | None,
 ) -> None:
-    """Say what there is to do, what it will cost at most, and what was done to the pictures or is left out."""
+    """Say what there is to do, the most that it will cost, and which pictures are changed, left out or made again."""
     unreadable = [why for look in looks for why in look.unreadable.values()]
     each = most_queries(explainer.settings, task, may_change=explainer.black_box.may_change)
     say(
-        f"images: {images}; done before: {images - len(unreadable) - pending}; "
-        f"to do: {pending}, at most {each} queries each" + price_text(pending * each, price_per_1000),
+        f"images: {len(items)}; done before: {len(items) - len(unreadable) - len(pending)}; "
+        f"to do: {len(pending)}, at most {each} queries each" + price_text(len(pending) * each, price_per_1000),
         err=True,
     )
     if unreadable:
@@ -61,3 +66,5 @@ def announce(
     if resized := sum(look.resized for look in looks):
         height, width = explainer.denoiser.image_size or (0, 0)
         say(f"resized to the denoiser's {height}x{width}: {resized} of them", err=True)
+    if damaged := sum(item.damaged for item in pending):
+        say(f"made again, since they are cut short or damaged: {damaged} of them", err=True)

@@ -1,4 +1,4 @@
-"""The demonstration: held-out digits, a classifier that is only queried, and a judge that was trained apart."""
+"""The demonstration: held-out digits, a classifier that is only queried, and a judge that was trained apart from it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from freemcg.show.tables import print_table
 def run_demo(out: Path, *, images: int = 4, seed: int = 0) -> list[dict[str, Any]]:
     """Explain the decisions on held-out digits, change each digit until the decision is another, and ask the judge.
 
-    Writes to `out`: `demo.png` (all on one sheet), the digits in `inputs`, and a folder each with the counterfactual,
-    two figures and two results.
+    The folder `out` gets `demo.png` with all digits on one sheet, and the digits in `inputs`. Each digit has a folder
+    with its counterfactual, two figures and two results.
 
     Args:
-        images: how many digits, 1..10, each of another class.
-        seed: of the choice of digits and of all noise.
+        images: the number of digits, 1..10, each of another class.
+        seed: the seed of the choice of digits and of all noise.
 
     Returns:
         The rows of the printed table.

@@ -1,4 +1,4 @@
-"""All that the results in a folder depend on beside the images: what a second start must agree with."""
+"""The settings and models that the results in a folder depend on. A second start must have the same."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHOWN = 80
 
 
 def job_settings(explainer: FreeMCG, task: Task, target: int | str | None) -> dict[str, Any]:
-    """The one list of it."""
+    """List everything that results depend on, except the images."""
     settings, objective = explainer.settings.record(), explainer.settings.objective
     if not isinstance(objective, str):
         settings["objective"] += f":{source(objective)}"
@@ -42,7 +42,7 @@ def job_settings(explainer: FreeMCG, task: Task, target: int | str | None) -> di
 
 
 def digest_of_settings(now: dict[str, Any]) -> str:
-    """What each result notes of the settings that it was made with."""
+    """The digest of the settings, which each result notes."""
     return hashlib.sha256(json.dumps(now, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -52,10 +52,14 @@ def write_made_with(out: Path, now: dict[str, Any]) -> None:
 
 
 def check_made_with(out: Path, now: dict[str, Any], others: Sequence[Path] | None = None) -> None:
-    """Refuse a folder whose results were made with other settings than `now`, which has the form of `job_settings`.
+    """Refuse a folder whose results were made with other settings than `now`.
 
-    The file of settings tells which differ. Where it is lost or damaged, the results tell that some do: `others` are
-    the folders of those that were made with other settings; without it, they cannot tell.
+    The file of settings tells which of them differ. If that file is lost or damaged, the results still tell that some
+    do.
+
+    Args:
+        now: the settings, as `job_settings` lists them.
+        others: the folders of results that were made with other settings. `None` if results do not note settings.
     """
     if (out / SETTINGS).is_file():
         _check_settings_file(out, now, may_be_damaged=others is not None)

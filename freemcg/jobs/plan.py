@@ -1,4 +1,4 @@
-"""What a job will cost at most, before it starts."""
+"""The most that a job will cost, before it starts."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ LEAST_PRICE = 1e-6  # a choice of ours: below it a price is a slip of the keyboa
 
 @dataclass(frozen=True)
 class Forecast:
-    """The most that a job costs, where nothing has to be sent again and no batch is halved.
+    """The most that a job costs, if nothing has to be sent again and no batch is halved.
 
     Attributes:
-        images: to be explained.
-        queries: of all images; `requests`, the messages or calls that carry them.
-        seconds: that the black box takes: what its latency and its rate limit allow. `None` where neither is known.
-        price: `None` where no price was given.
+        images: the images to explain.
+        queries: the queries of all images.
+        requests: the messages or calls that carry the queries.
+        seconds: the time of the black box, from its latency and its rate limit. `None` if neither is known.
+        price: the price of the queries. `None` if no price was given.
     """
 
     images: int
@@ -46,7 +47,7 @@ def budget_in_queries(budget: str, price_per_1000: float | None) -> int:
     The currency is three letters, those of the price; nothing is converted.
 
     Raises:
-        ValueError: it is neither, or money without a price, or the price is none.
+        ValueError: the budget is neither, or it is money and there is no price.
     """
     check_price(price_per_1000)
     found = re.fullmatch(r"(\d{1,18})|(\d{1,18}(?:\.\d{1,18})?) ?[A-Za-z]{3}", budget.strip())
@@ -60,10 +61,10 @@ def budget_in_queries(budget: str, price_per_1000: float | None) -> int:
 
 
 def check_price(price_per_1000: float | None) -> None:
-    """Refuse what is no price.
+    """Refuse a number that is no price.
 
     Raises:
-        ValueError: it is below 0, no number, infinite, or so small that it would pay for anything.
+        ValueError: it is negative, NaN, infinite, or so small that it would pay for anything.
     """
     if price_per_1000 is not None and price_per_1000 != 0 and not LEAST_PRICE <= price_per_1000 < math.inf:
         raise InvalidValue(
@@ -72,10 +73,10 @@ def check_price(price_per_1000: float | None) -> None:
 
 
 def calls(settings: Settings, task: Task, *, may_change: bool = False) -> list[int]:
-    """The most queries an image costs, one number for each time that the black box is asked and waited for.
+    """The most queries of an image, one number for each call of the black box that the next has to wait for.
 
     Args:
-        may_change: of the black box; at the end it is then asked about the image again.
+        may_change: whether the black box may change. If so, the image is asked again at the end.
     """
     again = [1, MOST_REPEATS - 1] if may_change else []
     if task == "attribution":
@@ -84,14 +85,14 @@ def calls(settings: Settings, task: Task, *, may_change: bool = False) -> list[i
 
 
 def most_queries(settings: Settings, task: Task, *, may_change: bool = False) -> int:
-    """The most queries that an image costs: all `calls`, or those of a search, which hold for a runner-up as well."""
+    """The most queries that an image costs: the sum of `calls`, or the bound of a search with any target."""
     if task == "counterfactual":
         return settings.search.queries + (MOST_REPEATS if may_change else 0)
     return sum(calls(settings, task, may_change=may_change))
 
 
 def _calls_of_a_map(settings: Settings) -> list[int]:
-    """As `attribute_image` asks; with a tolerance batch by batch, as `stream_attributions` does to the last."""
+    """The calls of `attribute_image`. With a tolerance, those of `stream_attributions` up to its last batch."""
     levels, asked, found = len(settings.noise), 0, [1]
     most = settings.queries - 1
     batch = most if settings.tolerance is None else FIRST_BATCH
@@ -103,7 +104,7 @@ def _calls_of_a_map(settings: Settings) -> list[int]:
 
 
 def _calls_of_a_level(estimate: str, before: int, queries: int) -> list[int]:
-    """As `freemcg.gradient.estimator.Ensemble.ask` goes on from `before` queries, if there are axes enough."""
+    """The calls of `freemcg.gradient.estimator.Ensemble.ask` after `before` queries, if there are enough axes."""
     on_axes = queries_on_axes(estimate, queries) - queries_on_axes(estimate, before)
     return [each for each in (on_axes, queries - before - on_axes) if each > 0]
 
@@ -118,12 +119,13 @@ def forecast(
     latency: float | None = None,
     price_per_1000: float | None = None,
 ) -> Forecast:
-    """What explaining `images` images costs at most. Asks nothing.
+    """The most that it costs to explain `images` images. This asks nothing.
 
     Args:
-        done: images that are explained already; for one of them a job may ask again, see `freemcg.jobs.unchanged`.
-        latency: seconds that an answer to one request takes; `freemcg probe` shows it.
-        price_per_1000: price of a thousand queries.
+        done: the number of images that are explained already. One of them may be asked again, see
+            `freemcg.jobs.unchanged`.
+        latency: the seconds until a request is answered. `freemcg probe` shows them.
+        price_per_1000: the price of a thousand queries.
     """
     transport = getattr(black_box.predict, "transport", None)
     batch, together = (black_box.batch_size, 1) if transport is None else (transport.batch_size, transport.concurrency)
@@ -141,7 +143,7 @@ def forecast(
 
 
 def describe_forecast(found: Forecast) -> list[str]:
-    """A forecast in lines to be read."""
+    """A forecast as lines of text."""
     lines = [f"images: {found.images}", f"queries: at most {found.queries}, in {found.requests} requests"]
     if found.seconds is not None:
         lines.append(f"seconds: at most {found.seconds:.0f} of the classifier, beside those of the diffusion model")

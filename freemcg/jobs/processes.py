@@ -1,9 +1,10 @@
-"""The processes that the launcher started: their devices, and how they go on or end together."""
+"""The processes that a launcher started: each has a device, and they go on or end together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from accelerate import PartialState
@@ -12,6 +13,8 @@ from accelerate.utils import gather_object
 from freemcg.blackbox import BlackBox
 from freemcg.messages.errors import REFUSED, SLIP, FailedElsewhere, InvalidValue, sentence_of, show_traceback, status_of
 
+T = TypeVar("T")
+
 LONGEST_WAIT = timedelta(days=30)
 
 
@@ -19,7 +22,7 @@ def start_processes(device: str | None = None) -> tuple[PartialState, torch.devi
     """Join the processes that the launcher started, if any, and choose this one's device.
 
     Args:
-        device: as `torch.device` takes it; `None` is a CUDA device where there is one, else the CPU.
+        device: a device as `torch.device` takes it. `None` takes a CUDA device if there is one, else the CPU.
 
     Raises:
         ValueError: there is no such device.
@@ -49,21 +52,26 @@ def check_one_counts(black_box: BlackBox, state: PartialState) -> None:
     """Refuse a budget that several processes would share.
 
     Raises:
-        ValueError: there is one, and this is one of several processes.
+        ValueError: there is a budget, and this is one of several processes.
     """
     if black_box.budget is not None and state.num_processes > 1:
         raise InvalidValue("a budget is counted in one process; start one process, or give the black box no budget")
 
 
-def together(state: PartialState, act: Callable[[], None]) -> None:
-    """Act on every process and wait for all; where one fails, none goes on, and the main process says why."""
+def together(state: PartialState, act: Callable[[], T]) -> list[T]:
+    """Act on every process, wait for all, and return what each returned.
+
+    If one of them fails, none goes on, and the main process says why.
+    """
     own: Exception | SystemExit | None = None
+    result: T | None = None
     try:
-        act()
+        result = act()
     except (Exception, SystemExit) as error:
         own = error
     failed = None if own is None else (status_of(own), sentence_of(own))
-    failures = [each for each in gather_object([failed]) if each is not None]
+    ends = gather_object([(failed, result)])
+    failures = [each for each, _ in ends if each is not None]
     if failures and not state.is_main_process:
         if own is not None and status_of(own) == SLIP:
             show_traceback(own)
@@ -73,3 +81,4 @@ def together(state: PartialState, act: Callable[[], None]) -> None:
     if failures:
         status, sentence = failures[0]
         raise InvalidValue(sentence) if status == REFUSED else FailedElsewhere(status, sentence)
+    return [each for _, each in ends]

@@ -23,13 +23,11 @@ Result = Attribution | Counterfactual
 
 
 def replay(result: Result, receipt: Receipt, denoiser: Denoiser) -> Result:
-    """What the explainer that made `result` answers for its image, when its questions are answered from `receipt`.
-
-    Asks no black box anything.
+    """Make a result again, with the same settings and with the answers in its receipt. No black box is asked.
 
     Raises:
-        ValueError: the result was made with another denoiser, or with an objective that is a function of the user's;
-            or a question comes up that the receipt does not hold.
+        ValueError: the result was made with another denoiser, or its objective is a user's function, or the receipt
+            lacks an answer.
     """
     record = result.record
     if denoiser.identity != record["denoiser_identity"]:
@@ -56,20 +54,20 @@ def replay(result: Result, receipt: Receipt, denoiser: Denoiser) -> Result:
 
 
 def differences(result: Result, again: Result) -> list[str]:
-    """The fields that are not equal to the last bit; `seconds` and the versions are not compared."""
+    """The fields that are not equal to the last bit. `seconds` and the versions are not compared."""
     return [field.name for field in fields(result) if not _same(field.name, result, again)]
 
 
 def replay_folder(
     folder: Path, denoiser: str | None = None, *, device: str | torch.device = "cpu"
 ) -> Iterator[tuple[Path, list[str]]]:
-    """Replay each result within `folder`: yields the result's own folder, and the fields that came out different.
+    """Replay each result within `folder`. Yield the result's own folder, and the fields that came out different.
 
     Args:
-        denoiser: as `load_denoiser` takes it; `None` is the one that the results name.
+        denoiser: a denoiser as `load_denoiser` takes it. `None` takes the one that the results name.
 
     Raises:
-        FileNotFoundError: there is no result, or one without a receipt.
+        FileNotFoundError: there is no result, or a result lacks its receipt.
         ValueError: as `replay` does, with the folder before it.
     """
     paths = sorted(folder.rglob(RESULT))

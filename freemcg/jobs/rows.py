@@ -11,7 +11,7 @@ from freemcg.show.figures import class_name
 
 
 def row_of(result: Attribution | Counterfactual) -> dict[str, Any]:
-    """What the table and the record of a picture show."""
+    """The values that the table and the record of a picture show."""
     return _attribution_row(result) if isinstance(result, Attribution) else _counterfactual_row(result)
 
 
@@ -28,7 +28,7 @@ def _attribution_row(result: Attribution) -> dict[str, Any]:
 
 
 def _answered(result: Attribution) -> dict[str, float]:
-    """What the black box answers for the image: a value as it is, else the probability of the decision."""
+    """The black box's answer for the image: its value, or the probability of the decision."""
     answer = result.log_probabilities[result.decision]
     if result.record.get("scores") == VALUE:
         return {"value": float(f"{answer.item():.5g}")}

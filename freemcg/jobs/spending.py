@@ -1,8 +1,8 @@
-"""What a start spends, and its price: shown while it runs, and said at its end, whichever end that is.
+"""The queries that a start spends, and their price. They are shown while it runs, and said however it ends.
 
-There is one definition. An image counts as `sent` each time that it leaves. `retried` are those times that were a
-second try or a later one, `answered` the images that got an answer. What is left of the sent ones is `unanswered`: the
-try failed and there was no other, or the end came first. So `sent = answered + retried + unanswered`.
+An image counts as `sent` each time that it leaves. `retried` counts the times after the first, `answered` the images
+that got an answer. The others are `unanswered`: their last try failed, or the start ended first. So `sent = answered +
+retried + unanswered`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHOWN_EVERY = 0.5
 
 
 class Spending:
-    """What a black box is asked from here on.
+    """The queries of a black box from here on.
 
     Args:
         price_per_1000: price of a thousand queries, in any currency; shown beside them.
@@ -35,7 +35,7 @@ class Spending:
 
     @property
     def counts(self) -> dict[str, int]:
-        """By this process; see `BlackBox.spent`."""
+        """The counts of this process, as `BlackBox.spent` names them."""
         return {name: count - self._before[name] for name, count in self.black_box.spent.items()}
 
     @contextmanager
@@ -57,7 +57,7 @@ class Spending:
             self.black_box.on_answer = before
 
     def total(self) -> dict[str, int]:
-        """By all processes; each of them has to ask for it."""
+        """The counts of all processes. Each process has to call this."""
         each = gather_object([self.counts])
         return {name: sum(counts[name] for counts in each) for name in self._before}
 
@@ -68,12 +68,11 @@ class Spending:
 
     @contextmanager
     def said_if_broken_off(self, *, aloud: bool = True, goes_on: bool = True) -> Iterator[None]:
-        """Where the block ends with an error, say what was spent and what is kept, and raise it.
+        """If the block ends with an error, say what was spent and what is kept, and raise the error.
 
         Args:
-            aloud: whether this process is the one that speaks. An error has to reach the others too, but not an
-                interrupt.
-            goes_on: whether there are results, and another start would do only what is missing.
+            aloud: whether this process speaks. An error has to reach all processes, but an interrupt does not.
+            goes_on: whether another start would keep the results and do only what is missing.
         """
         try:
             yield
@@ -89,5 +88,5 @@ class Spending:
 
 
 def price_text(queries: int, price_per_1000: float | None) -> str:
-    """What follows a number of queries: their price, or nothing where there is none."""
+    """The price of queries, as it follows their number in a line; nothing if no price is known."""
     return "" if price_per_1000 is None else f", price {queries * price_per_1000 / 1000:.2f}"

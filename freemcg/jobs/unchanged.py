@@ -1,4 +1,4 @@
-"""Whether a model still answers as it did when the results in a folder were made: one of their images, asked again."""
+"""Does a model still answer as it did when the results in a folder were made? One of their images is asked again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from freemcg.results import Attribution, load_result
 
 @dataclass(frozen=True)
 class Answered:
-    """An image that was asked about: its name, `(C, H, W)`, and the scores as received, `(S,)`."""
+    """The answer to one image: the image's name, its pixels `(C, H, W)`, and the scores as received, `(S,)`."""
 
     name: str
     image: Tensor
@@ -28,7 +28,7 @@ class Answered:
 
 
 def oldest_answer(items: Sequence[Item]) -> Answered | None:
-    """What was answered for the image of the oldest result that is done; `None` where there is no such result."""
+    """The answer for the image of the oldest result that is done; `None` if there is none."""
     done = [item for item in items if item.done]
     if not done:
         return None
@@ -39,11 +39,10 @@ def oldest_answer(items: Sequence[Item]) -> Answered | None:
 
 
 def check_unchanged(black_box: BlackBox, then: Answered, out: Path) -> None:
-    """Refuse to call the results in `out` done where their model answers otherwise now; say in a line what was asked.
+    """Refuse to go on with the results in `out` if their model answers otherwise now. Say in a line what was asked.
 
-    Costs 1 query past any cache, and 3 more where the answer differs, which tell a change from noise. Fewer where the
-    budget holds fewer: nothing is compared where it holds none. Nothing where the identity of the black box tells a
-    changed model.
+    Costs 1 query past any cache. If the answer differs, 3 more queries tell a change from noise. A budget may leave
+    fewer, and nothing is compared if it leaves none. Nothing is asked if the identity of the black box tells a change.
 
     Raises:
         ValueError: the model answers otherwise.
@@ -63,7 +62,7 @@ def check_unchanged(black_box: BlackBox, then: Answered, out: Path) -> None:
     if found.changed or (asked == 1 and not found.alike):
         raise _refusal(then, out, f"{differs}; queries: {asked}")
     how = "as it did" if found.alike else f"as it did but for its noise ({differs})"
-    say(f"asked again about {then.name}, done before: the model answers {how}; queries: {asked}", err=True)
+    say(f"asked {then.name} again, which was done before: the model answers {how}; queries: {asked}", err=True)
 
 
 def _asked_again(black_box: BlackBox, then: Answered) -> Repeats:
@@ -75,6 +74,6 @@ def _asked_again(black_box: BlackBox, then: Answered) -> Repeats:
 
 def _refusal(then: Answered, out: Path, why: str) -> InvalidValue:
     return InvalidValue(
-        f"asked again about {then.name}, the model answers otherwise than when the results in {out} were made ({why}); "
-        "give another --out, or delete it to start anew"
+        f"{then.name} was asked again, and the model answers otherwise than when the results in {out} were made "
+        f"({why}); give another --out, or delete it to start anew"
     )

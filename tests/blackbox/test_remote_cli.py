@@ -97,7 +97,7 @@ def test_an_endpoint_is_explained_and_a_second_start_pays_one_query(server, plac
     assert explain(model=model) == 0
     assert sent(server, "cli") == paid + 1
     printed = capsys.readouterr()
-    assert "asked again about b.png, done before: the model answers as it did; queries: 1\n" in printed.err
+    assert "asked b.png again, which was done before: the model answers as it did; queries: 1\n" in printed.err
     assert "queries of this start: 1 sent, 1 answered, 0 retried, 0 unanswered, 9 from the cache\n" in printed.out
     after = Attribution.load(place / "out" / "a" / "result.safetensors")
     assert before.values.equal(after.values)
@@ -162,9 +162,9 @@ def test_a_server_whose_classes_come_in_another_order_each_time_is_told_with_the
     assert found  # one repeat may come in the order of the first answer
     assert min(found) > 0.1
     said = (
-        f"disagreement: {len(found)} of 2; asked about the same image again, the model answered otherwise, by up to "
-        f"{max(found):.2g} in a probability. Noise is in the error bars; if its classes come in another order each "
-        "time, let it name them (means: labels)\n"
+        f"disagreement: {len(found)} of 2; the model's answers to one image differ by up to {max(found):.2g} in a "
+        "probability. Error bars include such noise; if its classes come in another order each time, let it name them "
+        "(means: labels)\n"
     )
     assert said in capsys.readouterr().err
     assert main(["replay", "out"]) == 0

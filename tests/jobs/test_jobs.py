@@ -17,7 +17,7 @@ from tolerance import assert_same_map
 
 from freemcg import Attribution, BlackBox, Counterfactual, Denoiser, FreeMCG
 from freemcg.files.images import read_image, write_image
-from freemcg.jobs import one, processes, run
+from freemcg.jobs import one, processes, start
 from freemcg.jobs.items import list_items
 from freemcg.jobs.plan import most_queries
 from freemcg.jobs.run import run_job
@@ -499,7 +499,7 @@ def test_records_are_json_even_without_a_signal(make_explainer, tmp_path):
 
 def test_a_budget_is_not_spent_once_a_process(make_explainer, tmp_path, monkeypatch):
     images = tiny.make_pictures(tmp_path / "pics", ("a.png",))
-    monkeypatch.setattr(run, "PartialState", lambda: SimpleNamespace(num_processes=2))
+    monkeypatch.setattr(start, "PartialState", lambda: SimpleNamespace(num_processes=2))
     with pytest.raises(ValueError, match="a budget is counted in one process"):
         run_job(make_explainer(BlackBox(brighter_right, budget=100)), images, tmp_path / "out", task="attribution")
 
@@ -585,8 +585,8 @@ def test_what_another_process_refuses_stops_this_one_before_the_first_query(
 ):
     images = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png", "c.png"))
     state = SimpleNamespace(process_index=rank, num_processes=3, is_main_process=rank == 0)
-    monkeypatch.setattr(run, "PartialState", lambda: state)
-    monkeypatch.setattr(processes, "gather_object", lambda own: [*own, None, (2, "c.png cannot be decoded")])
+    monkeypatch.setattr(start, "PartialState", lambda: state)
+    monkeypatch.setattr(processes, "gather_object", lambda own: [*own, (None, None), ((2, "c.png cannot be decoded"), None)])
     explainer = make_explainer()
     with pytest.raises(error) as caught:
         run_job(explainer, images, tmp_path / "out", task="attribution")

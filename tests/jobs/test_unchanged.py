@@ -60,7 +60,7 @@ def raises(message):
 
 def refusal(out, why):
     return (
-        f"asked again about a.png, the model answers otherwise than when the results in {out} were made ({why}); "
+        f"a.png was asked again, and the model answers otherwise than when the results in {out} were made ({why}); "
         "give another --out, or delete it to start anew"
     )
 
@@ -91,7 +91,7 @@ def test_a_model_that_answers_as_it_did_costs_one_query_and_a_line(start, capsys
     again = Predict()
     assert len(start(BlackBox(again))) == 2
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == "asked again about a.png, done before: the model answers as it did; queries: 1"
+    assert said[0] == "asked a.png again, which was done before: the model answers as it did; queries: 1"
     assert said[1] == "images: 2; done before: 2; to do: 0, at most 9 queries each"
     assert again.asked == 1
 
@@ -271,7 +271,7 @@ def test_an_edited_file_is_refused_before_the_first_query(denoiser, tmp_path):
     (place / "mine.py").write_text(tiny.MODEL)
     (place / "neighbour.py").write_text(tiny.NEIGHBOUR.replace("-3, 3", "3, -3"))
     sys.modules.pop("neighbour", None)
-    with pytest.raises(InvalidValue, match=r"^asked again about a\.png, the model answers otherwise"):
+    with pytest.raises(InvalidValue, match=r"^a\.png was asked again, and the model answers otherwise"):
         run()
     assert tiny.asked(place) == [EACH + 4]
 
@@ -294,7 +294,9 @@ def test_a_comparison_asks_again_too(comparing, tmp_path):
     comparing(again)
     assert again.asked == 1
     retrained.weights = retrained.weights.flip(1)
-    with pytest.raises(InvalidValue, match=r"^asked again about a, the model answers otherwise than when the results"):
+    with pytest.raises(
+        InvalidValue, match=r"^a was asked again, and the model answers otherwise than when the results"
+    ):
         comparing(retrained)
     assert retrained.asked == 4
 

@@ -1,0 +1,56 @@
+"""One start of a job: its work is shared out over the processes, they act together, and what they spend is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from accelerate import PartialState
+from tqdm import tqdm
+
+from freemcg.blackbox import BlackBox
+from freemcg.jobs.processes import check_one_counts, together
+from freemcg.jobs.spending import Spending
+
+T = TypeVar("T")
+
+
+class Start:
+    """The part of this process in one start of a job.
+
+    Args:
+        price_per_1000: the price of a thousand queries, in any currency. It is shown beside the queries.
+
+    Attributes:
+        speaks: whether this is the main process, which alone prints and writes tables.
+        spending: what the black box is asked from here on.
+
+    Raises:
+        ValueError: the black box has a budget, and several processes would share it.
+    """
+
+    def __init__(self, black_box: BlackBox, price_per_1000: float | None = None) -> None:
+        self._state = PartialState()
+        check_one_counts(black_box, self._state)
+        self.speaks = bool(self._state.is_main_process)
+        self.spending = Spending(black_box, price_per_1000)
+
+    def share(self, units: Sequence[T]) -> Sequence[T]:
+        """The units that this process works on; each belongs to one process."""
+        return units[self._state.process_index :: self._state.num_processes]
+
+    def together(self, act: Callable[[], T]) -> list[T]:
+        """Act on every process, wait for all, and return what each returned. If one fails, none goes on."""
+        return together(self._state, act)
+
+    def each(self, units: Sequence[T], act: Callable[[T], None], *, title: str, unit: str) -> None:
+        """Act on each unit in turn. A bar shows how far the main process is, and what it has spent."""
+        bar = tqdm(units, desc=title, unit=unit, disable=not self.speaks)
+        with bar, self.spending.shown(bar):
+            for one in bar:
+                act(one)
+
+    def saying_what_was_spent(self) -> AbstractContextManager[None]:
+        """If the block ends with an error, say what was spent and what is kept, and raise the error."""
+        return self.spending.said_if_broken_off(aloud=self.speaks)
