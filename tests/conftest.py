@@ -1,4 +1,4 @@
-"""What several test files share: data whose denoiser is known in closed form, and a random generator."""
+"""Fixtures that several test files share: data whose denoiser is known in closed form, and a random generator."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from freemcg import Denoiser
 
 
 class GaussianNetwork(nn.Module):
-    """The exact network for images `x0 ~ N(mean, covariance)` in the model's range, shaped as a diffusers UNet is.
+    """The exact network for images `x0 ~ N(mean, covariance)` in the model's range, with the interface of a UNet.
 
-    With `r = (abar S + (1 - abar) I)^-1 (x_t - sqrt(abar) m)` the noise is `sqrt(1 - abar) r` (minus the score,
-    rescaled) and the clean image `m + sqrt(abar) S r`.
+    Let `r = (abar S + (1 - abar) I)^-1 (x_t - sqrt(abar) m)`. The noise is `sqrt(1 - abar) r` (minus the score,
+    rescaled), and the clean image is `m + sqrt(abar) S r`.
     """
 
     def __init__(self, mean: Tensor, covariance: Tensor, scheduler, *, learned_variance: bool = False) -> None:
@@ -50,7 +50,7 @@ class GaussianNetwork(nn.Module):
 
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a tiny diffusion pipeline of 8x8 grey images, not trained."""
+    """The folder of a tiny, untrained diffusion pipeline of 8x8 grey images."""
     return tiny.make_pipeline(tmp_path_factory.mktemp("models") / "pipeline")
 
 
@@ -71,7 +71,7 @@ def classifier() -> Linear:
 
 @pytest.fixture
 def denoiser(gaussian_network, rng) -> Denoiser:
-    """Exact for 4x4 data near a plane of 6 dimensions."""
+    """A denoiser that is exact for 4x4 data near a plane of 6 dimensions."""
     scheduler = DDPMScheduler()
     root = 0.25 * torch.randn(16, 6, generator=rng, dtype=torch.double)
     covariance = root @ root.T + 1e-4 * torch.eye(16, dtype=torch.double)

@@ -1,4 +1,4 @@
-"""The benchmarks start; what they measure takes too long for a test."""
+"""The benchmarks can be started. Their measurements take too long for a test."""
 
 import subprocess
 import sys

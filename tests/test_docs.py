@@ -1,6 +1,6 @@
 """The README and the pages of `docs/`: their links lead somewhere, and their blocks of code run.
 
-A block that cannot be run here has `<!-- not run: WHY -->` on the line before it; its commands are parsed all the same.
+A block that cannot be run here has `<!-- not run: WHY -->` on the line before it. Its commands are still parsed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def predict(images):
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code: its page, the line it begins on, and why it is not run, if it is not."""
+    """A block of code: its page, the line on which it begins, and the reason if it is not run."""
 
     page: Path
     line: int
@@ -86,7 +86,7 @@ def in_language(*languages):
 
 
 def commands_of(block):
-    """The commands of a block, one a line, as words; variables that are set before one are left out."""
+    """The commands of a block, one a line, as words. Variables that are set before a command are left out."""
     lines = block.text.replace("\\\n", " ").splitlines()
     words = [shlex.split(line, comments=True) for line in lines]
     return [each[next(i for i, word in enumerate(each) if "=" not in word) :] for each in words if each]
@@ -168,7 +168,7 @@ def test_python_blocks_run_one_after_another(page, place, monkeypatch):
     names = {"my_model": model["network"], "other_model": lambda images: -model["predict"](images)}
     images = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     names |= {"images": images, "image": images[0]}
-    if page not in (README, ROOT / "docs" / "your-model.md"):  # which begin with these
+    if page not in (README, ROOT / "docs" / "your-model.md"):  # these two begin with that code
         denoiser, box = Denoiser.from_pretrained("path/or/hub-id"), BlackBox(model["predict"])
         names |= {"FreeMCG": FreeMCG, "BlackBox": BlackBox, "denoiser": denoiser, "box": box, **model}
     for block in blocks_of(page):
@@ -184,7 +184,7 @@ def test_shell_commands_are_understood(block, monkeypatch):
 
 
 def check_command(words, monkeypatch):
-    """Fail where a command has an option that is not known, or names a file of the repository that is not there."""
+    """Fail if a command has an unknown option, or names a file of the repository that does not exist."""
     if words[0] == "freemcg":
         assert main([*words[1:], "--help"]) == 0
     elif words[:2] == ["accelerate", "launch"]:

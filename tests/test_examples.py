@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Run an example in an empty folder; what it printed, line by line."""
+    """Run an example in an empty folder, and return the lines that it printed."""
 
     def run(name, *arguments):
         monkeypatch.chdir(tmp_path)

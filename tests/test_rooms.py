@@ -1,4 +1,4 @@
-"""Which way imports may point: a room imports only from those below it."""
+"""The direction of imports: a room imports only from the rooms below it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOMS = (
     *("models", "results", "show", "gradient", "blackbox", "manifolds", "diffusion", "files", "ensemble", "networks"),
     *("settings", "messages", "version"),
 )
-"""From the top down; `freemcg` is the package itself, with the names that users import."""
+"""The rooms from the top down. `freemcg` is the package itself, with the names that users import."""
 PACKAGES = ("freemcg", "baselines", "manifolds")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")) if path.name != "__main__.py"]
 
@@ -26,7 +26,7 @@ def room(module: str) -> str:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """The modules of this project that a file names, within functions and for types too."""
+    """The modules of this project that a file imports, also within functions and for types."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in PACKAGES:
             yield node.module

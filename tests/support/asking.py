@@ -1,4 +1,4 @@
-"""A process that asks an endpoint about grey pictures and keeps the answers, to be killed in the middle.
+"""A process that asks an endpoint about grey pictures and keeps the answers. Tests kill it in the middle.
 
 python tests/support/asking.py URL CACHE COUNT CONCURRENCY
 """
@@ -13,7 +13,7 @@ from freemcg.blackbox import BlackBox, EndpointDescription, QueryCache, endpoint
 
 
 def pictures(count: int) -> torch.Tensor:
-    """Grey levels 0, 1, 2, ...: the answer tells them apart."""
+    """Pictures of the grey levels 0, 1, 2, ..., which the answer tells apart."""
     return (torch.arange(count) / 255).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 3).contiguous()
 
 

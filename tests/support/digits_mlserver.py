@@ -3,8 +3,8 @@
     python tests/support/digits_mlserver.py        prints the addresses of its models, and runs until it is stopped
 
 MLServer must be installed beside this Python. Its models answer the logits `(N, 10)`. `digits-uint8` takes 8-bit images
-`(N, 32, 32, 1)`, `digits-fp32` images in [0, 1] `(N, 1, 32, 32)`, `digits-png` files; `digits-untold` is the first of
-these, without metadata.
+`(N, 32, 32, 1)`, `digits-fp32` takes images in [0, 1] `(N, 1, 32, 32)`, and `digits-png` takes files. `digits-untold`
+is `digits-uint8` without metadata.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ MODELS = {
 
 @contextmanager
 def running(folder):
-    """The address `http://127.0.0.1:PORT/v2/models`, while the server runs on files that are written to `folder`."""
+    """The address `http://127.0.0.1:PORT/v2/models`. The server runs within the block, on files in `folder`."""
     http, grpc = free_ports(2)
     settings = {"host": "127.0.0.1", "http_port": http, "grpc_port": grpc, "metrics_endpoint": None}
     (folder / "settings.json").write_text(json.dumps({**settings, "parallel_workers": 0}))

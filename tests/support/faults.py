@@ -1,4 +1,4 @@
-"""What can happen to a job and to its files: kills, a full disk, damage."""
+"""The faults of a job and of its files: kills, a full disk, damage."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ OF_FOLDERS = ("file", "removed", "renamed")
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing may be done to files after it."""
+    """Stands for SIGKILL. After it nothing may change a file."""
 
 
 class Faults:
-    """Counts what a start does to files and asks of a model, and fails at one of these points.
+    """Counts the points at which a start changes a file or asks a model, and fails at one of them.
 
     Args:
-        root: the folder that holds all files; after a kill it is as it was at that very moment.
-        kind: `"kill"`, or `"full"`: from that point on the disk is full.
-        point: the number of the point; beyond the last nothing fails.
+        root: the folder that holds all files. After a kill it is as it was at that moment.
+        kind: `"kill"`, or `"full"`, which means that the disk is full from that point on.
+        point: the number of the point. Beyond the last one nothing fails.
     """
 
     def __init__(self, root: Path, kind: str = "none", point: int = 0) -> None:
@@ -34,7 +34,7 @@ class Faults:
         self.kept = root.with_name(root.name + "-at-the-kill")
 
     def at(self, *, writes: bool = False, half: Path | None = None) -> None:
-        """A point that a start has come to; `half`, a file that is half written at it."""
+        """Count a point that a start has come to. `half` is a file that is half written at it."""
         self.reached += 1
         if self.kind == "kill" and self.reached == self.point:
             if half is not None and half.is_file():
@@ -46,7 +46,7 @@ class Faults:
 
     @contextmanager
     def around(self, monkeypatch):
-        """Within the block, files, the cache and the model come to points."""
+        """Within the block, files, the cache and the model report their points."""
         moves, makes, act_on = Path.replace, Path.mkdir, QueryCache._with_file
 
         def replace(path, target):
@@ -80,7 +80,7 @@ class Faults:
             yield
 
     def restore(self) -> None:
-        """After a kill, take back what was done to files when its exception went up."""
+        """After a kill, undo what was done to files while its exception was handled."""
         if self.kept.is_dir():
             shutil.rmtree(self.root)
             self.kept.rename(self.root)
@@ -92,7 +92,7 @@ def shorten(path: Path) -> None:
 
 
 def damage(path: Path, kind: str, where: float = 0.5, mask: int = 1) -> None:
-    """Damage a file or a folder; `where`, in [0, 1), says which byte is flipped, of those that are not zero."""
+    """Damage a file or a folder. `where`, in [0, 1), says which of the bytes that are not zero is flipped."""
     if kind == "flipped":
         content = bytearray(path.read_bytes())
         if places := [place for place, byte in enumerate(content) if byte]:
@@ -114,7 +114,7 @@ def damage(path: Path, kind: str, where: float = 0.5, mask: int = 1) -> None:
 
 
 def answers_in(path: Path, folder: str | None) -> set[bytes]:
-    """The model and image of each answer that a cache holds as it was written, read from a copy in `folder`."""
+    """The model and image of each undamaged answer in a cache. They are read from a copy in `folder`."""
     found = set()
     with tempfile.TemporaryDirectory(dir=folder) as copies:
         for end in ("", "-wal"):

@@ -2,11 +2,12 @@
 
     python tests/support/inference_server.py        prints its port
 
-`/json/v2/...` has no extensions and fails on a binary request; `/binary/v2/...` has the binary extension and takes
-nothing else. A model's name states what it takes and answers: `DATATYPE_LAYOUT_SHAPE_OUTPUT`. It answers, as `scores`,
-three values an image: of the first pixel's first channel, the last channel of the last pixel in the first row, and the
-first channel of the first pixel in the last row, each in [0, 1]; as `label` or `name`, the greatest of the three; as
-`column` and `flat`, the first of them, with and without an axis of its own.
+`/json/v2/...` has no extensions and fails on a binary request. `/binary/v2/...` has the binary extension and takes
+nothing else. A model's name states what it takes and answers: `DATATYPE_LAYOUT_SHAPE_OUTPUT`.
+
+The output `scores` holds three values an image, each in [0, 1]: the first channel of the first pixel, the last channel
+of the last pixel in the first row, and the first channel of the first pixel in the last row. `label` and `name` hold
+the greatest of the three. `column` and `flat` hold the first of them, with and without an axis of its own.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(request["outputs"], [corners(image) for image in images], raw is not None)
 
     def images(self, model, given, raw):
-        """The images `(H, W, C)`, or what is wrong with the request."""
+        """The images `(H, W, C)`, or a text that says what is wrong with the request."""
         datatype, layout, shape, _ = model.split("_")
         wanted, sent = [int(side) for side in shape.split(",")], given["shape"]
         if (given["name"], given["datatype"]) != ("image", datatype):

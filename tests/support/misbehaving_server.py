@@ -2,10 +2,10 @@
 
     python tests/support/misbehaving_server.py        prints its port
 
-`POST /NAME/STEP+STEP+...` takes the k-th step for the k-th request under that name, the last step from then on. What
-is sent is images in any form; what is answered, where a step lets it, is a row of probabilities an image,
-`(v, 100, 300 - v) / 400` for the grey level `v` of its first pixel: so an answer tells which image it is for.
-`GET /NAME/log` tells what came in: `[[seconds, client port, [v, ...], step, headers], ...]`, and `GET /NAME/replies`
+`POST /NAME/STEP+STEP+...` takes the k-th step for the k-th request under that name, and the last step from then on. A
+request holds images in any form. If the step allows it, the answer holds a row of probabilities for each image:
+`(v, 100, 300 - v) / 400` for the grey level `v` of its first pixel. So an answer tells which image it belongs to.
+`GET /NAME/log` tells what came in: `[[seconds, client port, [v, ...], step, headers], ...]`. `GET /NAME/replies` tells
 what went out: `[[seconds, images], ...]`.
 """
 
@@ -57,7 +57,7 @@ def images_within(node):
 
 
 def depth(node):
-    """How deep the lists are nested that begin with a number; 0 for anything else."""
+    """How deep lists are nested around their first number. It is 0 for anything else."""
     if isinstance(node, list):
         within = depth(node[0])
         return within + 1 if within or isinstance(node[0], int | float) else 0
@@ -69,7 +69,7 @@ def flat(node):
 
 
 def level(image):
-    """The first pixel's first value; 255 times it where the numbers are not whole."""
+    """The first value of the first pixel. A number that is not whole is multiplied by 255."""
     if isinstance(image, list):
         value = flat(image)[0]
         return round(255 * value) if isinstance(value, float) else value
@@ -107,11 +107,11 @@ class Handler(BaseHTTPRequestHandler):
         self.step_ok(rows, "")
 
     def step_jumble(self, rows, seconds):
-        """Answers in another order than the questions."""
+        """Answer in another order than the questions."""
         self.step_wait(rows, random.uniform(0, float(seconds)))
 
     def step_drip(self, rows, seconds):
-        """A byte now and then: no single wait is long."""
+        """Send a byte now and then, so that no single wait is long."""
         text = json.dumps({"probabilities": rows}).encode()
         self.begin(200, len(text))
         for byte in text:
@@ -141,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
         self.status(429, "slow down", **{"Retry-After": formatdate(time.time() + float(seconds), usegmt=True)})
 
     def step_echo(self, rows, argument):
-        """A refusal that repeats the key."""
+        """Refuse with a text that repeats the key."""
         self.status(401, f"the key {self.headers.get('X-Key')} is not known")
 
     def step_reset(self, rows, argument):
@@ -170,30 +170,30 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(json.dumps({"probabilities": [[*row, 0.0] for row in rows]}))
 
     def step_turned(self, rows, argument):
-        """What another model answers."""
+        """Answer as another model would."""
         self.step_ok([row[::-1] for row in rows], "")
 
     def step_permuted(self, rows, argument):
-        """The classes in another order every time, and nothing to tell which is which."""
+        """Answer the classes in another order every time, without a word on which is which."""
         _, name, _ = self.path.split("/")
         order = random.Random(len(self.server.logs[name])).sample(range(3), 3)
         self.step_ok([[row[index] for index in order] for row in rows], "")
 
     def step_shuffled(self, rows, argument):
-        """Labels with scores, in another order every time."""
+        """Answer labels with scores, in another order every time."""
         labelled = [[{"label": n, "score": s} for n, s in zip(NAMES, row, strict=True)] for row in rows]
         for row in labelled:
             random.shuffle(row)
         self.reply(json.dumps(labelled))
 
     def step_best(self, rows, most):
-        """The best few labels with scores; for one image, without a list around them."""
+        """Answer the best few labels with scores. For one image there is no list around them."""
         ranked = [sorted(zip(row, NAMES, strict=True), reverse=True)[: int(most)] for row in rows]
         lists = [[{"label": name, "score": score} for score, name in row] for row in ranked]
         self.reply(json.dumps(lists if len(lists) > 1 else lists[0]))
 
     def step_vertex(self, rows, argument):
-        """As Vertex AI lists classes."""
+        """Answer in the way that Vertex AI lists classes."""
         ranked = [sorted(zip(row, NAMES, strict=True), reverse=True) for row in rows]
         ids = ["1", "2", "3"]
         lists = [
@@ -210,7 +210,7 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(json.dumps({"choices": [{"message": {"content": f" {best.title()}.\n"}}]}))
 
     def step_say(self, rows, text):
-        """The answer that is given."""
+        """Answer the text that the step holds."""
         self.reply(base64.urlsafe_b64decode(text).decode())
 
     def step_deep(self, rows, argument):
@@ -250,10 +250,10 @@ class Server(ThreadingHTTPServer):
         self.logs, self.replies, self.lock = {}, {}, threading.Lock()
 
     def shutdown_request(self, request):
-        request.close()  # with a reset where one was asked for
+        request.close()  # with a reset if the step asked for one
 
     def handle_error(self, request, client_address):
-        if not isinstance(sys.exc_info()[1], OSError):  # a client that hung up
+        if not isinstance(sys.exc_info()[1], OSError):  # an OSError is a client that hung up
             super().handle_error(request, client_address)
 
 

@@ -1,4 +1,4 @@
-"""A classifier linear in the pixels of 4x4 images, whose data lie near a plane: answers are known in closed form."""
+"""A classifier that is linear in the pixels of 4x4 images near a plane. Its answers are known in closed form."""
 
 import torch
 from torch import Tensor, nn
@@ -7,11 +7,11 @@ from freemcg import BlackBox, FreeMCG, SharedSearch
 
 SHAPE = (1, 4, 4)
 SEARCH = SharedSearch(queries=12, particles=3, steps=8, refresh=4, unpaid=16, strength=0.4, guidance=0.3)
-SEARCH_COST = 4 * 2  # ceil((8 - 1) / 4) gradients of 4 queries, with 1 for the image and 3 for checks beside them
+SEARCH_COST = 4 * 2  # ceil((8 - 1) / 4) gradients of 4 queries; beside them come 1 for the image and 3 for checks
 
 
 class Linear(nn.Module):
-    """Three classes, logits linear in the pixels; remembers what it was asked."""
+    """Three classes with logits linear in the pixels. It remembers what it was asked."""
 
     def __init__(self, scale: float = 6.0) -> None:
         super().__init__()

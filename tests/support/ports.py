@@ -1,4 +1,4 @@
-"""A port that nothing listens on."""
+"""A port on which no server listens."""
 
 from __future__ import annotations
 

@@ -16,14 +16,14 @@ from freemcg.blackbox.cache import image_key
 from freemcg.results import Status
 
 SIDE = 2
-QUESTIONS = (1, 3, 3)  # images asked about at once, one after another
+QUESTIONS = (1, 3, 3)  # the images in each of its questions
 COST = sum(QUESTIONS)
 BATCH = 2
 NAMES = ("a.png", "b.png", "deep/c.png")
 
 
 class Idle(nn.Module):
-    """The network of a denoiser that nobody asks."""
+    """The network of a denoiser that is never called."""
 
     config = {"in_channels": 1, "sample_size": SIDE}  # noqa: RUF012
 
@@ -32,7 +32,7 @@ DENOISER = Denoiser(Idle().eval(), DDPMScheduler())
 
 
 class Model:
-    """Two classes, by the light of weighted pixels; comes to a point at each question."""
+    """Two classes, by the light of weighted pixels. Each question is a point of `faults`."""
 
     def __init__(self, name: str, faults: Faults) -> None:
         self.identity, self.faults = name, faults
@@ -47,10 +47,10 @@ class Model:
 
 
 class Asking(FreeMCG):
-    """Asks in three steps, each hanging on the answers before; its results hold all answers.
+    """Asks in three steps, each of which depends on the answers before. Its results hold all answers.
 
     Attributes:
-        lost: the images that were asked about for explanations that are not whole.
+        lost: the images that were asked about for explanations that were not finished.
     """
 
     def __init__(self, black_box: BlackBox) -> None:
@@ -88,7 +88,7 @@ class Asking(FreeMCG):
 
 
 def draw_picture(path: Path, version: int) -> None:
-    """Write a picture; those of other names or versions look otherwise."""
+    """Write a picture. Another name or version gives another picture."""
     seed = 10 * NAMES.index("/".join(path.parts[-2:]) if path.parent.name == "deep" else path.name) + version
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.random.default_rng(seed).integers(0, 120, (SIDE, SIDE)).astype(np.uint8)).save(path)

@@ -138,5 +138,5 @@ def make_place(folder: Path, names: tuple[str, ...] = ("a.png", "b.png", "deep/c
 
 
 def asked(folder: Path) -> list[int]:
-    """How many images each process asked the classifier in `folder` about; empty where none asked."""
+    """How many images each process asked the classifier in `folder` about. It is empty if none asked."""
     return [int(path.read_text()) for path in sorted(folder.glob("asked-*.txt"))]

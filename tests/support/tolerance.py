@@ -1,7 +1,7 @@
-"""What "the same map" means where the threads, the vector unit or the batch differ.
+"""What "the same map" means if the threads, the vector unit or the batch differ.
 
-A matrix product is added up in another order then, so the last bits of float32 differ: 1e-7 of the largest value of a
-map, which is 1e-4 of a value that small. The map as a whole is held to 1e-5 of its largest value.
+Then a matrix product is added up in another order, so the last bits of float32 differ. That is 1e-7 of the largest
+value of a map, but 1e-4 of a value a thousand times smaller. So the error may be 1e-5 of the largest value of the map.
 """
 
 import torch
@@ -11,6 +11,6 @@ SHARE_OF_THE_LARGEST = 1e-5
 
 
 def assert_same_map(one: Tensor, two: Tensor) -> None:
-    """Equal to 1e-5 of the largest finite value; infinite where the other is."""
+    """Check that two maps are equal to 1e-5 of the largest finite value, and infinite in the same places."""
     largest = one[one.isfinite()].abs().max().item()
     torch.testing.assert_close(one, two, rtol=0, atol=SHARE_OF_THE_LARGEST * largest)
