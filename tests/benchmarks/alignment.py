@@ -3,20 +3,20 @@
     python tests/benchmarks/alignment.py run --data digits --route drawn --images 200 --space ensemble
     python tests/benchmarks/alignment.py report
 
-Every image lies on a manifold that is known: `digits` and `mnist` by both routes of `manifolds.protocol` (drawn from
-the VAE's prior and labelled by the judge; held-out images reconstructed), `shapes` by the renderer. The class explained
-is the one decided. The protocol trains the classifier on images of the same route:
+Every image lies on a manifold that is known. `digits` and `mnist` take both routes of `manifolds.protocol`: `drawn`
+from the VAE's prior and labelled by the judge, or held-out images `reconstructed`. `shapes` come from the renderer. The
+class explained is the one decided. The protocol trains the classifier on images of the same route:
 
     python tests/benchmarks/alignment.py pictures --data digits --route drawn --out pictures/digits-drawn
     freemcg train classifier --config manifold-classifier --data pictures/digits-drawn --out runs/digits-drawn
     python tests/benchmarks/alignment.py run --data digits --route drawn --classifier runs/digits-drawn
 
-MNIST needs `mnist-denoiser`, `mnist-judge` and `mnist-vae` in --models (frontier.py says how; `freemcg train vae
---config mnist-vae`), shapes need `shapes-denoiser` and `shapes-classifier`. `run` keeps the attributions of each method
-in --out; a second start does only what is missing.
+MNIST needs `mnist-denoiser`, `mnist-judge` and `mnist-vae` in --models. frontier.py says how to train the first two,
+and `freemcg train vae --config mnist-vae` trains the third. Shapes need `shapes-denoiser` and `shapes-classifier`.
+`run` keeps the attributions of each method in --out; a second start does only what is missing.
 
---space adds what is no exact tangent space, at the rank of the exact one: that of an `ensemble` of 256 particles (other
-than those of FreeMCG), or that of the `denoiser`'s Jacobian at the same noise level.
+--space adds an estimated tangent space, at the rank of the exact one: that of an `ensemble` of 256 particles (not those
+of FreeMCG), or that of the `denoiser`'s Jacobian at the same noise level.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ from manifolds import KnownManifold, TangentSpace, denoiser_tangent_space, ensem
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
 OUT = Path("runs/alignment")
 SPACES = ("ensemble", "denoiser")
-NOISE = 0.2  # noise level of the ensemble's and the denoiser's tangent spaces: that of an attribution
+NOISE = 0.2  # noise level of the ensemble's and the denoiser's tangent spaces, the same as that of an attribution
 Method = Callable[[Tensor, Tensor], Tensor]
 Data = Annotated[str, typer.Option(help="digits, mnist or shapes.")]
-Route = Annotated[str, typer.Option(help="drawn or reconstructed; rendered for shapes.")]
+Route = Annotated[str, typer.Option(help="drawn or reconstructed; for shapes, rendered.")]
 ModelsFolder = Annotated[Path, typer.Option(help="Folder of the models that freemcg train made.")]
 
 
@@ -71,7 +71,7 @@ def make_methods(
     settings: dict[str, float],
     seed: int,
 ) -> dict[str, Method]:
-    """Every method that is compared, as a function of images and targets; another one is another line."""
+    """Every method that is compared, as a function of images and targets. Add a line to add a method."""
     generator = generator_for(seed, "random directions")
     freemcg = FreeMCG(BlackBox(classifier), denoiser, **settings, seed=seed, progress=True)
     aligned = TangentiallyAlignedIG(
@@ -98,7 +98,7 @@ def make_methods(
 
 
 def make_space(name: str, known: KnownManifold, denoiser: Denoiser, seed: int) -> list[TangentSpace]:
-    """A tangent space an image, estimated at the rank of the exact one."""
+    """One tangent space for each image, estimated at the rank of the exact one."""
     t = denoiser.timestep(NOISE)
     pairs = tqdm(list(zip(known.images, known.tangent_spaces, strict=True)), desc=f"tangent spaces: {name}")
     if name == "ensemble":
@@ -122,18 +122,18 @@ def make_space(name: str, known: KnownManifold, denoiser: Denoiser, seed: int) -
 def run(
     data: Data = "digits",
     route: Route = "drawn",
-    classifier: Annotated[Path | None, typer.Option(help="Folder of the one explained.  [default: DATA's]")] = None,
+    classifier: Annotated[Path | None, typer.Option(help="Folder of the classifier.  [default: DATA's]")] = None,
     images: Annotated[int, typer.Option(min=2, help="How many.")] = 200,
-    queries: Annotated[int, typer.Option(min=3, help="Of one map of FreeMCG, the image's own included.")] = 65,
-    particles: Annotated[int | None, typer.Option(help="Of FreeMCG, an image, unpaid.  [default: its own]")] = None,
-    noise: Annotated[float | None, typer.Option(help="Of FreeMCG, the noise level.  [default: its own]")] = None,
+    queries: Annotated[int, typer.Option(min=3, help="Queries of one map of FreeMCG.")] = 65,
+    particles: Annotated[int | None, typer.Option(help="Particles of FreeMCG.  [default: its own]")] = None,
+    noise: Annotated[float | None, typer.Option(help="Noise level of FreeMCG.  [default: its own]")] = None,
     models: ModelsFolder = MODELS,
     space: Annotated[list[str] | None, typer.Option(help="ensemble or denoiser; may be repeated.")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="A row of the table, or all; may be repeated.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="A method; may be repeated.  [default: all]")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the attributions.")] = OUT,
     seed: int = 0,
 ) -> None:
-    """Attribute with every method, and keep what came out."""
+    """Attribute with every method, and keep the attributions."""
     check_route(data, route)
     if not set(space or []) <= set(SPACES):
         raise typer.BadParameter(f"--space is one of {', '.join(SPACES)}")
@@ -167,9 +167,9 @@ def run(
 @app.command()
 def report(
     out: Annotated[Path, typer.Option(help="Folder of the attributions.")] = OUT,
-    parts: Annotated[bool, typer.Option(help="Say where the gradient's norm is, and what noise would change.")] = True,
+    parts: Annotated[bool, typer.Option(help="Print the gradient's energy by brightness, and with noise.")] = True,
 ) -> None:
-    """Print the alignment of all that was kept, with 95 % intervals over images."""
+    """Print the alignment of every attribution that was kept, with 95 % intervals over images."""
     for folder in sorted(path.parent for path in out.glob("*/images.safetensors")):
         known = load_file(folder / "images.safetensors")
         maps = {
@@ -195,14 +195,14 @@ def pictures(
     images: Annotated[int, typer.Option(min=2, help="How many, at most.")] = 20_000,
     models: ModelsFolder = MODELS,
 ) -> None:
-    """Write images by one of the routes in class folders, to train a classifier on."""
+    """Write images of one of the routes into class folders, to train a classifier on."""
     for number, (image, label) in enumerate(tqdm(training_images(data, route, models, count=images), desc="pictures")):
         (out / str(label)).mkdir(parents=True, exist_ok=True)
         write_image(image, out / str(label) / f"{number:06d}.png")
 
 
 def padded(spaces: list[TangentSpace]) -> Tensor:
-    """Their bases `(N, largest rank, D)`; rows of zeros change no projection."""
+    """The bases of spaces, `(N, largest rank, D)`, filled up with rows of zeros. These change no projection."""
     return torch.nn.utils.rnn.pad_sequence([space.basis for space in spaces], batch_first=True).float()
 
 

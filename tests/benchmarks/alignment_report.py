@@ -13,14 +13,14 @@ NOISE_AMOUNTS = (0.5, 1.0, 1.5, 2.0, 3.0)  # of the norm of the gradient
 
 
 def alignments(values: Tensor, bases: Tensor) -> Tensor:
-    """Alignment of each image's attribution with its space, `(N,)`; NaN where an attribution is zero."""
+    """Alignment of each image's attribution with its space, `(N,)`. It is NaN for an attribution of zero."""
     return torch.cat(
         [TangentSpace(basis.double()).alignment(each[None]) for basis, each in zip(bases, values, strict=True)]
     )
 
 
 def print_table(maps: dict[str, Tensor], spaces: dict[str, Tensor]) -> None:
-    """A row a method: its alignment with each space, and the difference to the gradient's on the same images."""
+    """Print a row for each method: its alignment with each space, and the difference to that of the gradient."""
     found = {
         space: {name: alignments(values, bases) for name, values in maps.items()} for space, bases in spaces.items()
     }
@@ -42,7 +42,7 @@ def print_table(maps: dict[str, Tensor], spaces: dict[str, Tensor]) -> None:
 
 
 def print_parts(images: Tensor, gradients: Tensor, bases: Tensor) -> None:
-    """Where the gradient's energy is, by the brightness of the pixel, and the alignment of that part alone."""
+    """Print where the gradient's energy is, by the brightness of the pixel, and the alignment of each part alone."""
     energy = gradients.flatten(1).square().sum(dim=1)
     for name, (low, high) in PARTS.items():
         part = gradients * ((images >= low) & (images < high))
@@ -54,10 +54,10 @@ def print_parts(images: Tensor, gradients: Tensor, bases: Tensor) -> None:
 
 
 def print_noisier(images: Tensor, gradients: Tensor, averaged: Tensor, bases: Tensor) -> None:
-    """The same for a classifier whose gradient has more noise off the manifold.
+    """Print the alignment for a classifier whose gradient has more noise off the manifold.
 
-    A linear function of the image, in a random direction for each image and of `amount` times its gradient's norm, is
-    added to the score: it adds its direction to the gradient and to the averaged gradient of IG (from black).
+    A linear function of the image is added to the score. Its slope has a random direction for each image, and `amount`
+    times the norm of the gradient. It is added to the gradient and to the averaged gradient of IG (from black).
     """
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     noise = noise / noise.flatten(1).norm(dim=1)[:, None, None, None]

@@ -4,10 +4,13 @@
     python tests/benchmarks/attribution.py report --data digits --out runs/attribution
     python tests/benchmarks/attribution.py seconds
 
-`run` keeps a file an image in --out, and a second start does only what is missing. `report` prints, with 95 % intervals
-over images: the cosine with the reference by estimate and queries, the coverage of nominal 95 % intervals of pixel
-values over repeated runs, what reliability was predicted without the reference and what it was, and the cosine with
-the true projected gradient of ours and of zeroth-order differences in pixel space.
+`run` keeps a file for each image in --out, and a second start does only what is missing. `report` prints these figures,
+with 95 % intervals over images:
+
+- the cosine with the reference, by estimate and queries;
+- how many pixel values the nominal 95 % intervals cover, over repeated runs;
+- the reliability that was predicted without the reference, and the true one;
+- the cosine with the true projected gradient, for our map and for zeroth-order differences in pixel space.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from freemcg.gradient.objective import log_odds
 app = typer.Typer(add_completion=False, help=__doc__)
 LEVEL = 0.2
 REFERENCE = 10_000
-QUERIES = (8, 16, 32, 64, 128)  # of an ensemble; a map asks one more, for the image itself
+QUERIES = (8, 16, 32, 64, 128)  # queries of an ensemble; a map asks one more, about the image itself
 LARGE_QUERIES = (256, 512, 1024)
 ESTIMATES = ("control_variate", "sigma_points", "cross_covariance", "per_particle")
 REACH = 0.1
@@ -82,8 +85,8 @@ def _measure(data: Models, image: Tensor, repeats: int, large_repeats: int) -> d
 def _projected(data: Models, image: Tensor, target: int, pool: Ensemble) -> dict[str, list[float]]:
     """Cosine with the true gradient at the image, projected on the leading axes of the particles.
 
-    Ours asks along those axes, at a short reach; zeroth-order differences ask in random directions of pixel space, in
-    pairs, and are projected on the same axes.
+    Our estimate asks along those axes, at a short reach. Zeroth-order differences ask in pairs, in random directions of
+    pixel space, and are projected on the same axes.
     """
     axes = principal_axes(pool.particles[:1024])
     basis = axes.directions[:TANGENT_RANK]
@@ -125,7 +128,7 @@ def run(
     repeats: int = 20,
     large_repeats: int = 2,
 ) -> None:
-    """Measure --images images, one file each: --repeats seeds at up to 128 queries, --large-repeats above."""
+    """Measure --images images, one file each. Up to 128 queries take --repeats seeds, and more take --large-repeats."""
     loaded = load_models(data, models)
     for index, image in enumerate(load_images(data, split, first=first, count=images, mnist=mnist), start=first):
         path = out / data / split / f"{index:04d}.json"
@@ -166,7 +169,7 @@ def _mean(values: list[float]) -> str:
 
 @app.command()
 def seconds(images: int = 20) -> None:
-    """Seconds of one attribution of the digits at the defaults."""
+    """Print the seconds of one attribution of the digits with the defaults."""
     bundle = load_bundle("digits")
     explainer = FreeMCG(bundle.classifier, bundle.denoiser)
     explainer.explain(bundle.images[0])

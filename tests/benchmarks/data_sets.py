@@ -1,6 +1,6 @@
-"""What the benchmarks measure on: the bundled digits, MNIST with models that `freemcg train` made, and CIFAR-10.
+"""The data of the benchmarks: the bundled digits, MNIST with models that `freemcg train` made, and CIFAR-10.
 
-Of CIFAR-10 only images count that both networks decide right.
+Only those images of CIFAR-10 count that both networks decide right.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MODELS = Path("runs")
 
 @dataclass(frozen=True)
 class Models:
-    """A denoiser, and two networks of different architecture, trained apart, from images in [0, 1] to logits."""
+    """A denoiser, and two networks of different architecture, trained apart. They map images in [0, 1] to logits."""
 
     denoiser: Denoiser
     classifier: nn.Module
@@ -40,9 +40,10 @@ class Models:
 
 
 def load_models(data: str, folder: Path = MODELS) -> Models:
-    """The bundle's for digits; for MNIST those in `folder`: `mnist-denoiser`, `mnist-classifier`, `mnist-judge`.
+    """Load the models of a data set. Those of the digits are in the bundle.
 
-    For CIFAR-10 `cifar10-denoiser` in `folder`, or the one among the shared data, explaining ResNet-20.
+    Those of MNIST are in `folder`: `mnist-denoiser`, `mnist-classifier` and `mnist-judge`. CIFAR-10 takes
+    `cifar10-denoiser` in `folder`, or else the one among the shared data; the classifier is ResNet-20.
     """
     check_data(data)
     if data == "cifar10":
@@ -56,7 +57,7 @@ def load_models(data: str, folder: Path = MODELS) -> Models:
 
 
 def load_judge(data: str, folder: Path = MODELS) -> nn.Module:
-    """The judge alone."""
+    """Load the judge alone."""
     check_data(data)
     if data == "cifar10":
         return load_resnet(SHARED / "cifar10-resnet32.safetensors")
@@ -64,7 +65,7 @@ def load_judge(data: str, folder: Path = MODELS) -> nn.Module:
 
 
 def load_classifier(folder: Path) -> nn.Module:
-    """A network in eval mode, from images in [0, 1] to logits."""
+    """Load a network that maps images in [0, 1] to logits, in eval mode."""
     return load_network(folder)[0].requires_grad_(False)
 
 
@@ -86,12 +87,12 @@ def load_images(data: str, split: str, *, first: int = 0, count: int, mnist: Pat
     else:
         images = render(load_file(bundle_folder("digits") / "held_out.safetensors")["scans"])
     if first < 0 or count < 1 or first + count > len(images):
-        raise ValueError(f"{data} holds {len(images)} {split} images; there are no {count} from {first} on")
+        raise ValueError(f"{data} holds {len(images)} {split} images, not {count} from {first} on; ask for fewer")
     return images[first : first + count].float() / 255
 
 
 def read_mnist(path: Path, split: str) -> tuple[Tensor, Tensor]:
-    """MNIST from an `.npz` of `train_images (N, 28, 28)`, `train_labels`, `test_images`, `test_labels`.
+    """Read MNIST from an `.npz` of `train_images (N, 28, 28)`, `train_labels`, `test_images` and `test_labels`.
 
     Returns:
         Images `(N, 1, 32, 32)` uint8, padded by two black pixels on each side, and labels `(N,)`.
@@ -103,7 +104,7 @@ def read_mnist(path: Path, split: str) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def read_cifar10(split: str, most: int) -> Tensor:
-    """The first `most` images of a split that both networks decide right, `(N, 3, 32, 32)` uint8."""
+    """Read the first `most` images of a split that both networks decide right, `(N, 3, 32, 32)` uint8."""
     import pyarrow.parquet
 
     networks = [load_resnet(SHARED / f"cifar10-resnet{layers}.safetensors") for layers in (20, 32)]

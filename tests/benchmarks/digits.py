@@ -34,7 +34,7 @@ class _Timed(torch.nn.Module):
 
 @app.command()
 def profile(images: int = 5) -> None:
-    """Share of a counterfactual's time that is spent outside the denoiser and the classifier."""
+    """Print the share of a counterfactual's time that is spent outside the denoiser and the classifier."""
     from diffusers import DDPMPipeline
 
     from freemcg.models.bundle import bundle_folder
@@ -53,7 +53,7 @@ def profile(images: int = 5) -> None:
 
 @app.command()
 def batches(images: int = 5) -> None:
-    """Largest difference of results between batch sizes 1, 7 and 64."""
+    """Print the largest difference of results between batch sizes 1, 7 and 64."""
     bundle = load_bundle("digits")
     attributions, counterfactuals = [], []
     for batch_size in (1, 7, 64):

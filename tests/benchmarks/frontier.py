@@ -1,13 +1,13 @@
-"""The frontier of counterfactuals: what each method reaches with how many queries.
+"""The frontier of counterfactuals: how well each method does with so many queries.
 
     python tests/benchmarks/frontier.py run --data digits --methods ours --queries 50,100 --images 100 --seeds 0,1,2
     python tests/benchmarks/frontier.py run --data digits --methods ours,paper,pixel,whitebox --images 30
     python tests/benchmarks/frontier.py report --data digits --csv frontier.csv --plot frontier.png
 
-The target is the classifier's runner-up. --queries are what one counterfactual may ask, the image's own included. `run`
-keeps each that is finished in --out, a file for each method, number of queries, seed and image; a second start does
-only what is missing, and several may run side by side on different methods, queries, seeds or images. For MNIST, make
-the pictures, train three models, and name the folder that they are in:
+The target is the classifier's runner-up. --queries is the most that one counterfactual may ask, the query about the
+image included. `run` keeps a file in --out for each method, number of queries, seed and image. A second start does only
+what is missing. Several may run side by side on different methods, queries, seeds or images. For MNIST, make the
+pictures, train three models, and name the folder that they are in:
 
     python tests/benchmarks/frontier.py mnist-folder --mnist ../shared/data/mnist.npz --out mnist
     freemcg train denoiser --config mnist-denoiser --data mnist/train --out runs/mnist-denoiser
@@ -42,14 +42,14 @@ def ours(models: Models, queries: int, seed: int) -> Any:
 
 
 def paper(models: Models, queries: int, seed: int) -> Any:
-    """The published procedure with as many particles as steps, or one more step, scaled to them."""
+    """The published procedure, scaled to the queries: it has as many particles as steps, or one step more."""
     search = {"method": "paper", **scaled_preset(queries)}
     box = BlackBox(models.classifier)
     return FreeMCG(box, models.denoiser, search=search, objective="log_probability", seed=seed)
 
 
 def scaled_preset(queries: int) -> dict[str, int]:
-    """The most particles K, and then steps S, that cost `K (S - 1) + 2` queries: 100 and 100 at 10,000."""
+    """The most particles K, and then the most steps S, for `K (S - 1) + 2` queries: 100 and 100 for 10,000."""
     particles = (1 + math.isqrt(4 * queries - 7)) // 2
     return {"particles": particles, "steps": (queries - 2) // particles + 1}
 
@@ -75,7 +75,7 @@ METHODS: dict[str, Callable[[Models, int, int], Any]] = {
 UNBOUNDED = ("whitebox",)
 
 Data = Annotated[str, typer.Option(help="digits, mnist or cifar10.")]
-Split = Annotated[str, typer.Option(help="test, or train to choose settings on.")]
+Split = Annotated[str, typer.Option(help="test; or train, to choose settings.")]
 ModelFolder = Annotated[Path, typer.Option(help="Holds mnist-denoiser, mnist-classifier and mnist-judge.")]
 MnistFile = Annotated[Path, typer.Option(help="MNIST as one .npz.")]
 
@@ -112,10 +112,10 @@ def run(
 
 
 def _cells(methods: str, queries: str, seeds: str) -> Iterator[tuple[str, str, int, int]]:
-    """Name, method, queries and seed; a method that cannot be bounded has 0 and comes once a seed."""
+    """Name, method, queries and seed. A method that cannot be bounded has 0 queries, and comes once for each seed."""
     for method in methods.split(","):
         if method not in METHODS:
-            raise typer.BadParameter(f"--methods are {', '.join(METHODS)}, got {method!r}")
+            raise typer.BadParameter(f"--methods must be of {', '.join(METHODS)}, got {method!r}")
         for allowed in [0] if method in UNBOUNDED else _integers(queries):
             for seed in _integers(seeds):
                 yield method if method in UNBOUNDED else f"{method}-{allowed}", method, allowed, seed
@@ -124,18 +124,18 @@ def _cells(methods: str, queries: str, seeds: str) -> Iterator[tuple[str, str, i
 @app.command()
 def report(
     data: Data = "digits",
-    images: Annotated[int | None, typer.Option(help="Only so many images, from --first on.  [default: all]")] = None,
+    images: Annotated[int | None, typer.Option(help="Number of images, from --first on.  [default: all]")] = None,
     first: int = 0,
     split: Split = "test",
     against: Annotated[
-        str, typer.Option(help="A row; L1 and realism are also given over its, on its images.")
+        str, typer.Option(help="A row, by whose L1 and realism those of the others are divided.")
     ] = "paper-10000",
     out: Path = OUT,
     models: ModelFolder = MODELS,
     csv_file: Annotated[Path | None, typer.Option("--csv")] = None,
     plot: Path | None = None,
 ) -> None:
-    """Print a table of what is finished in --out, a row for each method and number of queries."""
+    """Print a table of the finished counterfactuals in --out, a row for each method and number of queries."""
     chosen = range(first, 10**9 if images is None else first + images)
     judge = load_judge(data, models)
     found = read_finished(out / f"{data}-{split}", judge, chosen, list(METHODS))
@@ -153,7 +153,7 @@ def report(
 
 @app.command()
 def mnist_folder(mnist: MnistFile = MNIST, out: Path = Path("mnist")) -> None:
-    """Write MNIST as pictures, padded to 32x32: OUT/train/0/00000.png and so on, what `freemcg train` reads."""
+    """Write MNIST as pictures for `freemcg train`, padded to 32x32: OUT/train/0/00000.png and so on."""
     for split in SPLITS:
         images, labels = read_mnist(mnist, split)
         for index, (image, label) in enumerate(zip(tqdm(images, desc=split), labels.tolist(), strict=True)):
@@ -167,7 +167,7 @@ def _integers(listed: str) -> list[int]:
     try:
         return [int(each) for each in listed.split(",")]
     except ValueError:
-        raise typer.BadParameter(f"whole numbers with commas between them, got {listed!r}") from None
+        raise typer.BadParameter(f"give whole numbers with commas between them, got {listed!r}") from None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is finished of the frontier, as rows with intervals, a table, a CSV and a plot."""
+"""The finished part of the frontier, as rows with intervals, a table, a CSV and a plot."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PANELS = {"judged": "judge agrees", "flipped": "decided as target", "l1": "L1", 
 
 @dataclass(frozen=True)
 class Row:
-    """What one method reaches with so many queries; means over images and seeds, with intervals that draw images."""
+    """The figures of one method with so many queries: means over images and seeds, with intervals that draw images."""
 
     method: str
     allowed: int | None
@@ -56,7 +56,7 @@ class Finished:
 def read_finished(
     folder: Path, judge: torch.nn.Module, chosen: range, methods: Sequence[str]
 ) -> dict[str, list[Finished]]:
-    """What is finished, by method and queries allowed, as `ours-50` or `whitebox`.
+    """Read the finished counterfactuals, by method and queries allowed, such as `ours-50` or `whitebox`.
 
     Raises:
         ValueError: the counterfactuals of one row were made with different settings or models.
@@ -171,7 +171,7 @@ def _percent(interval: Interval) -> str:
 
 
 def write_csv(rows: list[Row], path: Path, **common: str) -> None:
-    """One line a row; an interval takes three columns: the value, `_low`, `_high`."""
+    """Write one line for each row. An interval takes three columns: the value, `_low` and `_high`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         lines = [{**common, **_flat(row)} for row in rows]
@@ -191,7 +191,7 @@ def _flat(row: Row) -> dict[str, Any]:
 
 
 def draw(rows: list[Row], title: str, methods: Sequence[str]) -> Figure:
-    """Four panels against queries: a line a method, a level for a row without a bound; bars are 95 % intervals."""
+    """Draw four panels against queries: a method is a line, a row without a bound a level. Bars are 95 % intervals."""
     figure = Figure(figsize=(10, 7), layout="constrained")
     figure.suptitle(title)
     grid = figure.subplots(2, 2, sharex=True)

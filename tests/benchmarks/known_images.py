@@ -17,7 +17,7 @@ from manifolds import KnownManifold, drawn_latents, generated, reconstructed
 from manifolds.renderer import renderer_tangent_space, sample
 
 ROUTES = {"digits": ("drawn", "reconstructed"), "mnist": ("drawn", "reconstructed"), "shapes": ("rendered",)}
-HELD_OUT = 1_000_000  # classifiers of drawn images and of shapes are trained on those of seed 0
+HELD_OUT = 1_000_000  # added to seeds, since classifiers of drawn images and of shapes are trained on those of seed 0
 CHUNK = 500
 
 
@@ -28,13 +28,13 @@ def check_route(data: str, route: str) -> None:
 
 
 def load_vae(data: str, models: Path) -> ConvVAE:
-    """The bundle's for digits, else that in the folder `models`."""
+    """Load the VAE of the digits from the bundle, and any other from the folder `models`."""
     folder = bundle_folder("digits") / "vae" if data == "digits" else models / f"{data}-vae"
     return cast(ConvVAE, load_classifier(folder))
 
 
 def known_images(data: str, route: str, models: Path, *, count: int, seed: int, mnist: Path = MNIST) -> KnownManifold:
-    """Images that nothing here was trained on, with their tangent spaces."""
+    """Images that no model here was trained on, with their tangent spaces."""
     check_route(data, route)
     if data == "shapes":
         shapes = sample(count, HELD_OUT + seed)
@@ -58,11 +58,11 @@ def training_images(
 ) -> Iterator[tuple[Tensor, int]]:
     """Images `(1, 32, 32)` in [0, 1] by a route of a VAE, and their labels, to train a classifier on.
 
-    Reconstructed are as many of the training images as there are, `count` at most.
+    The route `reconstructed` gives all training images, but at most `count`.
     """
     check_route(data, route)
     if data == "shapes":
-        raise ValueError("pictures of shapes are made by python -m manifolds.renderer")
+        raise ValueError("python -m manifolds.renderer makes pictures of shapes; run that")
     vae = load_vae(data, models)
     if route == "drawn":
         latents, labels = drawn_latents(
@@ -80,6 +80,6 @@ def training_images(
 
 
 def latent_of(vae: ConvVAE) -> int:
-    """Dimensions of its latents."""
+    """The dimensions of a VAE's latents."""
     first = vae.decoder[0]
     return cast(torch.nn.Linear, first).in_features

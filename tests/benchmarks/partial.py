@@ -1,11 +1,11 @@
-"""Measure counterfactuals of the bundled digits where the classifier answers only a part of its scores.
+"""Measure counterfactuals of the bundled digits when the classifier answers only a part of its scores.
 
     python tests/benchmarks/partial.py --kinds all,top-5,label --images 100 --out runs/partial
     python tests/benchmarks/partial.py --kinds label --split train --search "queries: 120"
 
-The target is the runner-up of the full scores, for every kind of answer, so that the rows compare. Each finished image
-is kept in --out, in a folder named by the settings, and a second start does only what is missing; several may run side
-by side on different images (--first). Intervals are 95 %. Settings are chosen on --split train.
+The target is the runner-up of the full scores, for every kind of answer, so that the rows can be compared. Each
+finished image is kept in --out, in a folder named by the settings. A second start does only what is missing. Several
+may run side by side on different images (--first). Intervals are 95 %. Settings are chosen on --split train.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COLUMNS = (
     "status",
     "wanted",
 )
-WANTED = {"top-5": (0.98, 0.85), "label": (0.90, 0.80)}  # decided as the target, and the judge agrees: at least
+WANTED = {"top-5": (0.98, 0.85), "label": (0.90, 0.80)}  # least shares: decided as the target, and the judge agrees
 
 
 def answer_logits(bundle: Bundle) -> BlackBox:
@@ -69,7 +69,7 @@ def main(
     seed: int = 0,
     out: Path = Path("runs/partial"),
 ) -> None:
-    """Counterfactuals to the runner-up, by how much of the scores is answered. --search holds settings as YAML does."""
+    """Measure counterfactuals to the runner-up, by kind of answer. --search holds settings in YAML."""
     bundle = load_bundle("digits")
     pictures = load_images("digits", split, first=first, count=images)
     with torch.no_grad():

@@ -1,14 +1,16 @@
-"""Measure the properties that the paper calls essential, of the manifold gradient and of the plain gradient.
+"""Measure the properties that the paper calls essential, for the manifold gradient and for the plain gradient.
 
     python tests/benchmarks/properties.py --images 3
     python tests/benchmarks/properties.py --data mnist --models runs --images 20
 
-Model randomisation: like the map of the trained model, when the last layers are random (near 0 is right).
-Implementation invariance: largest difference to the map of a rewritten model of the same function (0 is right).
-Fooling attack: like the map before, when the input is changed so that the answers stay and the gradient looks like that
-of another image (1 is right), and like the map it was bent to (no more than before is right).
-Informative change: counterfactuals that change the mind of a judge too, which was trained apart (1 is right).
-Likeness is Spearman's correlation. Explained is the decision made on the image, by the trained model.
+- Model randomisation: the likeness to the map of the trained model, once the last layers are random (near 0 is right).
+- Implementation invariance: the largest difference to the map of a rewritten model of the same function (0 is right).
+- Fooling attack: it changes the input so that the answers stay and the gradient looks like that of another image. One
+  figure is the likeness to the map before (1 is right). The other is the likeness to the map of the other image (no
+  more than before is right).
+- Informative change: the share of counterfactuals that also change the mind of a judge, trained apart (1 is right).
+
+Likeness is Spearman's correlation. The decision of the trained model on the image is explained.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ def main(
 ) -> None:
     if images < 2:
         raise typer.BadParameter(
-            f"--images must be >= 2, as the attack bends to the map of the next image, got {images}"
+            f"--images must be >= 2, since the attack takes the map of the next image, got {images}"
         )
     pictures = load_images(data, split, first=first, count=images, mnist=mnist)
     loaded = load_models(data, models)
@@ -100,7 +102,7 @@ def _invariance(models: Models, images: Tensor, attribute: Attribute, seed: int)
 def _fooling(
     models: Models, images: Tensor, targets: Tensor, ours: Attribute, gradient: Attribute, steps: int
 ) -> Iterator[str]:
-    """The wanted map is the gradient of the next image, for the class explained of the image that is changed."""
+    """Rows of the attack. It wants the gradient of the next image, for the class explained of the image it changes."""
     model = models.classifier
     wanted = gradient(model, images.roll(-1, dims=0))
     fooled = fool_gradient(model, images, targets, wanted, steps=steps)

@@ -1,4 +1,4 @@
-"""Measure what the README states about models behind an address, against a server on loopback.
+"""Measure what docs/endpoints.md states about models behind an address, against a server on loopback.
 
 python tests/benchmarks/remote.py throughput
 python tests/benchmarks/remote.py overhead
@@ -32,7 +32,7 @@ app = typer.Typer(add_completion=False, help=__doc__)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """A row of probabilities an image after 50 ms, and 413 above 8 images."""
+    """Answers a row of probabilities for each image after 50 ms, and 413 to more than 8 images."""
 
     protocol_version = "HTTP/1.1"
     delay = 0.05
@@ -58,7 +58,7 @@ class Immediate(Handler):
 
 
 def served(handler: type[Handler]) -> tuple[subprocess.Popen[str], str]:
-    """The server, in a process of its own."""
+    """The address of the server, which runs in a process of its own."""
     process = subprocess.Popen([sys.executable, __file__, "serve", handler.__name__], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     return process, f"http://127.0.0.1:{int(process.stdout.readline())}/"
@@ -66,7 +66,7 @@ def served(handler: type[Handler]) -> tuple[subprocess.Popen[str], str]:
 
 @app.command(hidden=True)
 def serve(name: str) -> None:
-    """The server itself."""
+    """Run the server itself."""
     handler = {"Handler": Handler, "Immediate": Immediate}[name]
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
@@ -91,7 +91,7 @@ def seconds(black_box: BlackBox, images: torch.Tensor) -> float:
 
 @app.command()
 def throughput(queries: int = 512, concurrency: int = 8, repeats: int = 3) -> None:
-    """50 ms latency, 8 images a request: many requests at once against one at a time, and against the ideal."""
+    """Compare many requests at once with one at a time, and with the ideal: 50 ms latency, 8 images a request."""
     process, url = served(Handler)
     try:
         images = digits(queries)
@@ -111,7 +111,7 @@ def throughput(queries: int = 512, concurrency: int = 8, repeats: int = 3) -> No
 
 @app.command()
 def overhead(queries: int = 512, repeats: int = 5) -> None:
-    """Our own time a query over bare httpx2: a server without latency, one request at a time, 1 image each."""
+    """Measure our own time a query, over that of bare httpx2: no latency, one request at a time, 1 image each."""
     process, url = served(Immediate)
     try:
         images = digits(queries)
@@ -139,9 +139,10 @@ def overhead(queries: int = 512, repeats: int = 5) -> None:
 
 @app.command()
 def kills(count: int = 20, queries: int = 200, seed: int = 0) -> None:
-    """Killed with SIGKILL at random moments and started again, requests of 4, one and 8 at a time: queries paid in all.
+    """Count the queries that a job pays if SIGKILL ends it at random moments and it is started again each time.
 
-    An answer is kept as soon as it is here, so a kill costs at most the requests that were under way.
+    A request holds 4 images; one or 8 requests are under way at a time. An answer is kept as soon as it arrives, so a
+    kill costs at most the requests that were under way.
     """
     for concurrency in (1, 8):
         _kills(count, queries, seed, concurrency)
@@ -182,7 +183,7 @@ def _kept(path: Path) -> int:
 
 
 def _came_and_went(server: misbehaving_server.Running, began: float, ended: float) -> tuple[int, int]:
-    """Images that the server was sent between two moments, and those that it answered; waits for what is under way."""
+    """How many images the server got between two moments, and how many it answered, after those under way are done."""
     time.sleep(0.2)
     came = sum(len(levels) for seconds, _, levels, _, _ in server.log("kills") if began < seconds < ended)
     went = sum(images for seconds, images in server.told("kills", "replies") if began < seconds < ended)

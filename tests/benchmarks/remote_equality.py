@@ -26,7 +26,7 @@ app = typer.Typer(add_completion=False, help=__doc__)
 
 @app.command()
 def main(images: int = 10, model: str = "digits-uint8", seed: int = 0) -> None:
-    """Largest differences over attributions and counterfactuals of held-out digits."""
+    """Print the largest differences over attributions and counterfactuals of held-out digits."""
     bundle = load_bundle("digits")
     differences: dict[str, list[float]] = {}
 
@@ -44,7 +44,10 @@ def main(images: int = 10, model: str = "digits-uint8", seed: int = 0) -> None:
             found, wanted = (each.counterfactual(image) for each in asked)
             compare("counterfactual, in grey levels of 255", found.image, wanted.image, 1 / 255)
             compare("counterfactual, its log-probabilities", found.log_probabilities, wanted.log_probabilities)
-            assert (found.decision, found.queries) == (wanted.decision, wanted.queries + 1)  # the image once more
+            assert (found.decision, found.queries) == (
+                wanted.decision,
+                wanted.queries + 1,
+            )  # one repeats the image
             print(f"{index + 1}/{images}", file=sys.stderr, flush=True)
     for name, values in differences.items():
         print(f"{name}: largest difference {max(values):.2e}, exactly equal in {values.count(0.0)} of {len(values)}")

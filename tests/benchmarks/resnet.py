@@ -28,7 +28,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """From images `(N, 3, 32, 32)` in [0, 1] to logits `(N, 10)`."""
+    """Maps images `(N, 3, 32, 32)` in [0, 1] to logits `(N, 10)`."""
 
     def __init__(self, blocks: int) -> None:
         super().__init__()
@@ -47,10 +47,10 @@ class ResNet(nn.Module):
 
 
 def load_resnet(path: Path) -> ResNet:
-    """A network of which `path` holds the weights, in eval mode."""
+    """Load the network whose weights are in `path`, in eval mode."""
     weights = load_file(path)
     network = ResNet(blocks=sum(name.startswith("layer1.") and name.endswith("conv1.weight") for name in weights))
     missing, surplus = network.load_state_dict(weights, strict=False)
     if surplus or any(not name.endswith("num_batches_tracked") for name in missing):
-        raise ValueError(f"{path} holds other weights: missing {missing}, surplus {surplus}")
+        raise ValueError(f"{path} does not hold the weights of this network: missing {missing}, surplus {surplus}")
     return network.eval().requires_grad_(False)

@@ -22,7 +22,7 @@ from manifolds import TangentSpace, decoder_tangent_space, tangent_space_of
 
 
 def backward_per_pixel(decode: Callable[[Tensor], Tensor], latent: Tensor) -> TangentSpace:
-    """The Jacobian row by row, as the published program of Bordt et al. has it."""
+    """The Jacobian row by row, as the published program of Bordt et al. computes it."""
     leaf = latent.clone().requires_grad_(True)
     pixels = decode(leaf[None]).flatten()
     rows = [torch.autograd.grad(pixel, leaf, retain_graph=True)[0] for pixel in pixels]
@@ -30,7 +30,7 @@ def backward_per_pixel(decode: Callable[[Tensor], Tensor], latent: Tensor) -> Ta
 
 
 def best(function: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Milliseconds of the fastest of `repeats` calls, by the clock and of the processor."""
+    """Milliseconds of the fastest of `repeats` calls, by the clock and by the processor."""
     walls, works = [], []
     for _ in range(repeats):
         wall, work = time.perf_counter(), time.process_time()
