@@ -1,4 +1,4 @@
-"""The same answers as the public packages, on the bundled digits classifier, where those packages are right."""
+"""The baselines agree with the public packages on the bundled digits classifier, if those packages are right."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def linear():
 
 
 def apart(found, wanted):
-    """The largest relative distance among the images."""
+    """The largest relative distance of two maps among the images."""
     return ((found - wanted).flatten(1).norm(dim=1) / wanted.flatten(1).norm(dim=1)).max().item()
 
 
@@ -42,7 +42,7 @@ class TestCaptum:
 
     @pytest.mark.parametrize("multiply", [True, False])
     def test_integrated_gradients(self, attr, digits, multiply):
-        """Both rules converge as one over the steps on a piecewise linear network; 0.5 % apart at 200."""
+        """On a piecewise linear network both rules converge as one over the steps. At 200 they differ by 0.5 %."""
         model, images, labels = digits
         method = attr.IntegratedGradients(model, multiply_by_inputs=multiply)
         base = torch.full_like(images, 0.3)
@@ -51,7 +51,7 @@ class TestCaptum:
         assert apart(found, wanted) < 5e-3
 
     def test_smooth_grad(self, attr, digits):
-        """To the noise of the samples, a third with nine times as many."""
+        """They agree up to the noise of the samples, which is a third with nine times as many."""
         model, images, labels = digits
         distances = []
         for samples in (40, 360):
@@ -69,7 +69,7 @@ class TestCaptum:
         ("method", "name"), [(SmoothGrad, "smoothgrad"), (SmoothGradSquared, "smoothgrad_sq"), (VarGrad, "vargrad")]
     )
     def test_noisy_gradients_of_a_quadratic(self, attr, method, name):
-        """The mean over pixels of each moment, to the noise of 2,000 samples."""
+        """The means over pixels of each moment agree, up to the noise of 2,000 samples."""
         weights = torch.rand(1024, generator=torch.Generator().manual_seed(3)).double()
 
         class Quadratic(nn.Module):
@@ -86,7 +86,7 @@ class TestCaptum:
         assert (found.sum() / wanted.sum()).item() == pytest.approx(1, abs=0.01)
 
     def test_gradient_shap_on_a_linear_model(self, attr, linear, digits):
-        """Both give `w (x - mean of the drawn)`; one reference leaves nothing to the draw."""
+        """Both give `w (x - mean of the drawn)`. With one reference there is only one draw."""
         _, images, _ = digits
         wanted = attr.GradientShap(linear).attribute(images[1:], images[:1], n_samples=5, target=2)
         found = ExpectedGradients(linear, references=images[:1], samples=4).attribute(images[1:], 2)
@@ -126,7 +126,7 @@ class TestSaliency:
             assert apart(found, wanted) < 0.01
 
     def test_blur_ig(self, digits, ask):
-        """The derivative form is the package's; ours comes near it with many steps."""
+        """The derivative form is that of the package. Our form comes near it with many steps."""
         core = pytest.importorskip("saliency.core")
         model, images, labels = digits
         image, label = images[:1], labels[0].item()
@@ -135,5 +135,5 @@ class TestSaliency:
             rows = core.BlurIG().GetMask(pixels, ask, {"label": label}, max_sigma=10, steps=steps)
             wanted = torch.as_tensor(rows).permute(2, 0, 1)[None]
             found = BlurIG(model, max_sigma=10, steps=steps, form="derivative").attribute(image, label)
-            assert apart(found, wanted) < 1e-4  # a blur that differs by rounding decides a tie in max pooling otherwise
+            assert apart(found, wanted) < 1e-4  # rounding in the blur may decide a tie in max pooling
         assert apart(BlurIG(model, max_sigma=10, steps=200).attribute(image, label), wanted) < 0.02

@@ -1,4 +1,4 @@
-"""What each method must give where it can be worked out on paper."""
+"""The maps of each method in cases that can be worked out on paper."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def linear(weights):
 
 @pytest.fixture
 def quadratic():
-    """`0.5 x' A x` for two matrices; `.matrix` is the second, which the tests explain."""
+    """A model with `0.5 x' A x` for two matrices. `.matrix` is the second one, which the tests explain."""
     roots = normal(2, 72, 72, seed=4)
     matrices = (roots + roots.mT) / 2
     model = Scores(lambda x: 0.5 * torch.einsum("ni,kij,nj->nk", x, matrices, x))
@@ -132,7 +132,7 @@ class TestSmoothGrad:
         assert (VarGrad(linear).attribute(batch, 1).abs() < 1e-28).all()
 
     def test_quadratic(self, quadratic, batch):
-        """Means `A x`, `(A x)^2 + s^2 rowsum(A^2)` and `s^2 rowsum(A^2)`, to the error of 1,000 samples."""
+        """The means are `A x`, `(A x)^2 + s^2 rowsum(A^2)` and `s^2 rowsum(A^2)`, up to the error of 1,000 samples."""
         scale, samples, image = 0.3, 1000, batch[:1]
         settings = {"noise": scale, "relative": False, "samples": samples}
         slope = image.flatten() @ quadratic.matrix
@@ -146,7 +146,7 @@ class TestSmoothGrad:
         close(squared, mean**2 + spread)
 
     def test_moments_of_the_very_samples(self, smooth, batch):
-        """Relative noise, per image; a second route through the single samples."""
+        """A second route uses the single samples. The noise is relative to each image."""
         settings = {"noise": 0.2, "samples": 3, "seed": 7}
         asked = []
         method = SmoothGrad(smooth, **settings)
@@ -176,7 +176,7 @@ class TestSmoothGrad:
 
 class TestEngine:
     def test_left_and_right_miss_a_square_by_one_over_the_steps(self):
-        """f = (2 x1 + x2)^2 from 0 to (3, 3) gives (54, 27); left and right miss it by 81 / N, shared out alike."""
+        """f = (2 x1 + x2)^2 from 0 to (3, 3) gives (54, 27). Left and right miss it by 81 / N, in the same shares."""
         start, end = torch.zeros(1, 2, dtype=torch.double), torch.full((1, 2), 3, dtype=torch.double)
         weights = torch.tensor([[2.0, 1.0]], dtype=torch.double)
         gradient = lambda x: 2 * (x * weights).sum(1, keepdim=True) * weights  # noqa: E731
@@ -321,7 +321,7 @@ class TestExpectedGradients:
         close(found[0], weights[2].reshape(SHAPE) * (batch[0] - batch[1:].mean(0)))
 
     def test_agrees_with_integrated_gradients_over_the_data_set(self, smooth, batch):
-        """Stratified: the error falls faster than that of independent draws would."""
+        """The samples are stratified, so the error falls faster than that of independent draws."""
         wanted = IntegratedGradients(smooth, base=FromDataset(batch[2:]), n_base=3, steps=100).attribute(batch[:2], 1)
         errors = []
         for samples in (60, 600):
@@ -364,7 +364,7 @@ class TestBlurIG:
 
 
 def slow_guided(x, base, gradient, steps, fraction, max_dist):
-    """One image, one number at a time, with the credit booked inside each repeat."""
+    """A slow second route for one image: it moves one number at a time, and adds the credit inside each repeat."""
     size = len(x)
     total = sum(abs(x[i] - base[i]) for i in range(size))
     here, credit = list(base), [0.0] * size
@@ -415,10 +415,11 @@ class TestGuidedIG:
         ],
     )
     def test_square_of_a_sum(self, settings, wanted):
-        """f = (2 x1 + x2)^2 from 0 to (3, 3); the left rule falls short of 81 by about one over the steps.
+        """f = (2 x1 + x2)^2 from 0 to (3, 3). The left rule falls short of 81 by about one over the steps.
 
-        Within 0.2: x2 goes alone until it leads by 0.4 of the way, both go on together, x1 finishes alone. So x1 gets
-        36 times the integral of 3 p + 0.4 to p = 0.6, and of 2 p + 1 from there to 1: 36 (0.78 + 1.04) = 65.52.
+        With `max_dist` 0.2, x2 goes alone until it leads by 0.4 of the way. Then both go on together, and x1 finishes
+        alone. So x1 gets 36 times the integral of 3 p + 0.4 up to p = 0.6, and of 2 p + 1 from there to 1. That is
+        36 (0.78 + 1.04) = 65.52.
         """
         steps = 2000
         start, goal = torch.zeros(1, 2, dtype=torch.double), torch.full((1, 2), 3.0, dtype=torch.double)
@@ -543,7 +544,7 @@ class TestIntegratedDecisionGradients:
 
     @pytest.mark.parametrize("switch", [0.1, 0.5, 0.8])
     def test_samples_gather_at_the_switch_wherever_it_is(self, batch, switch):
-        """f = sigmoid((t - switch) / 0.01) along the line: the integral of f'^2 is 1 / 6 of 1 / 0.01."""
+        """Along the line f = sigmoid((t - switch) / 0.01), so the integral of f'^2 is 1 / 6 of 1 / 0.01."""
         direction = batch[0].flatten() / batch[0].square().sum()
         model = Scores(lambda x: torch.sigmoid((x @ direction - switch) / 0.01)[:, None].expand(-1, 2))
         found = IntegratedDecisionGradients(model, steps=60).attribute(batch[:1], 0)
@@ -616,7 +617,7 @@ class TestAdversarialGradientIntegration:
         close(method.attribute(inside, 2), wanted.reshape(SHAPE).expand_as(batch))
 
     def test_steps_go_on_from_the_last_and_stop_where_the_class_is_decided(self, smooth, batch):
-        """A second route, an image at a time."""
+        """A second route takes one image at a time."""
         settings = {"steps": 6, "step_size": 0.1}
         found = AdversarialGradientIntegration(smooth, **settings).attribute(batch, 1)
         gradient, taken = Gradient(smooth, output="probability"), set()
@@ -657,7 +658,7 @@ class TestAdversarialGradientIntegration:
 
 
 class Flat:
-    """An autoencoder that projects on a plane through the origin; its `decode` is linear."""
+    """An autoencoder that projects onto a plane through the origin. Its `decode` is linear."""
 
     def __init__(self) -> None:
         self.basis = torch.linalg.qr(normal(72, 5, seed=9)).Q
@@ -767,7 +768,7 @@ class TestTangentiallyAlignedIG:
         close((slope * direction).sum((1, 2, 3)), (ends[0] - ends[1]) / 2e-5, rtol=1e-6, atol=1e-8)
 
     def test_linear_model_reaches_the_tangent_space(self, batch):
-        """`IG = w (x - a)`, so some `a` aligns it fully where the box allows; here one does."""
+        """`IG = w (x - a)`, so some `a` aligns it fully if it lies in [0, 1]. Here one does."""
         weights = 0.2 + torch.rand(2, 72, generator=torch.Generator().manual_seed(1)).double()
         space = tangent_space_of(torch.ones(1, 72).double())
         model = Scores(lambda x: x @ weights.T)

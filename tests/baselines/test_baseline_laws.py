@@ -1,4 +1,4 @@
-"""What holds for every white-box method, whatever it computes."""
+"""Laws that hold for every white-box method, whatever it computes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Autoencoder(nn.Module):
 
 
 class Sometimes(nn.Module):
-    """Answers as `model`, until it has been asked often enough."""
+    """Answers as `model` does for some calls, and then fails."""
 
     def __init__(self, model, times) -> None:
         super().__init__()
@@ -204,7 +204,7 @@ def name_of(method) -> str:
 
 @pytest.mark.parametrize("name", PATHS)
 def test_paths_are_complete_but_for_the_residual(name, make, model, batch):
-    """The residual is checked against the ends of the path, and attribute against explain."""
+    """The residual is compared with the ends of the path, and `attribute` with `explain`."""
     method = make(model, batch_size=3)
     targets = torch.tensor([0, 3, 1, 2, 0])
     found = method.explain(batch, targets)

@@ -24,7 +24,7 @@ SEARCH = SharedSearch(particles=3, steps=8, strength=0.4, guidance=0.3, spread=1
 
 
 class Linear(nn.Module):
-    """Two classes whose log-odds are `slope . (x - 1/2)`; remembers what it was asked."""
+    """Two classes whose log-odds are `slope . (x - 1/2)`. It remembers what it was asked."""
 
     def __init__(self, scale: float = 4.0) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ def classifier() -> Linear:
 
 @pytest.fixture
 def variances() -> Tensor:
-    """Of data on which pixels 0..4 vary and the others do not."""
+    """The variances of data in which pixels 0..4 vary and the others hardly do."""
     return torch.cat([torch.full((5,), 0.04), torch.full((11,), 1e-6)]).double()
 
 
@@ -57,7 +57,7 @@ def denoiser(gaussian_network, variances) -> Denoiser:
 
 @pytest.fixture
 def image(classifier) -> Tensor:
-    """Decided as class 0, with log-odds -2 for class 1, and far from black and white."""
+    """An image that is decided as class 0, with log-odds -2 for class 1, and far from black and white."""
     slope = classifier.slope.detach()
     return (0.5 - 2 * slope / slope.square().sum()).reshape(SHAPE)
 
@@ -81,7 +81,7 @@ def test_counted_gradient_of_linear_log_odds_is_the_weight_vector(classifier, rn
 
 
 def test_pull_back_is_the_posterior_covariance(denoiser, variances, rng):
-    """Which for Gaussian data of variance S is `S (1 - abar) / (abar S + 1 - abar)`, a quarter of it in [0, 1]."""
+    """For Gaussian data of variance S it is `S (1 - abar) / (abar S + 1 - abar)`, and a quarter of that in [0, 1]."""
     t = denoiser.timestep(0.3)
     abar = denoiser.alphas_cumprod[t].item()
     x_t, slopes = torch.randn(2, 5, *SHAPE, generator=rng)
@@ -92,11 +92,11 @@ def test_pull_back_is_the_posterior_covariance(denoiser, variances, rng):
 
 
 def test_adversarial_goes_the_known_distance_along_the_weights(classifier, denoiser, image):
-    """Log-odds from -2 to log(0.9 / 0.1) take `(2 + log 9) / |w|`, to within a step and the rounding to 8 bits."""
+    """Log-odds from -2 to log(0.9 / 0.1) take `(2 + log 9) / |w|`, up to one step and the rounding to 8 bits."""
     result = Adversarial(classifier, denoiser, step=0.01, steps=500, confidence=0.9).counterfactual(image)
     slope = classifier.slope.detach().reshape(SHAPE)
     distance = (2 + math.log(9)) / slope.norm().item()
-    rounding = 4 * 0.5 / 255  # of 16 pixels, in the L2 norm, at the most
+    rounding = 4 * 0.5 / 255  # the most for 16 pixels, in the L2 norm
     assert distance - rounding < result.l2 < distance + 0.01 + rounding
     change = result.image - image
     assert torch.nn.functional.cosine_similarity(change.flatten(), slope.flatten(), dim=0) > 0.999
@@ -113,7 +113,7 @@ def test_adversarial_gives_up_after_its_steps(classifier, denoiser, image):
 
 
 def test_pixel_search_direction_is_the_weights_seen_through_the_noise(classifier, denoiser, image, rng):
-    """For a linear objective the estimate is `mean_i (w . u_i) u_i` whatever the smoothing, and `w` in expectation."""
+    """For a linear objective the estimate is `mean_i (w . u_i) u_i` for any smoothing. In expectation it is `w`."""
     noise = torch.randn(20_000, *SHAPE, generator=rng)
     method = PixelSearch(BlackBox(classifier, batch_size=40_000), denoiser, smoothing=0.01)
     gradient = method._gradient(image, noise, 1).flatten()
@@ -162,7 +162,7 @@ def test_guided_particles_go_up_the_objective_and_stay_on_the_manifold(classifie
     start = DiffusionGuided(classifier, denoiser, search=free)._search(image, 1).images
     change = guided._search(image, 1).images - start
     slope = (variances.float() > 1e-3) * classifier.slope.detach()
-    # every particle moved along the weights within the manifold, whose five pixels vary alike, and nowhere else
+    # every particle moved only along the weights within the manifold, whose five pixels vary equally
     assert (torch.nn.functional.cosine_similarity(change.flatten(1), slope[None]) > 0.999).all()
     assert (change.flatten(1).norm(dim=1) > 0.03).all()
 

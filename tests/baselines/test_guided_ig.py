@@ -8,7 +8,7 @@ import baselines
 
 
 def mean_residual(activation, steps, max_dist):
-    """How far the sums of the maps are from `f(x) - f(base)`, over four images and one network of three layers."""
+    """The mean distance of the sum of a map from `f(x) - f(base)`, for four images and a network of three layers."""
     torch.manual_seed(1)
     layers = nn.Linear(16, 32), activation(), nn.Linear(32, 32), activation(), nn.Linear(32, 3)
     model = nn.Sequential(nn.Flatten(), *layers).double().eval().requires_grad_(False)
@@ -29,6 +29,6 @@ def test_the_error_falls_as_one_over_steps_where_the_gradient_is_continuous(acti
 
 @pytest.mark.parametrize("max_dist", [0.02, 1.0])
 def test_with_relu_the_error_need_not_fall_so(max_dist):
-    """So nothing is promised of it."""
+    """The docstring of `GuidedIG` promises nothing about it."""
     coarse, fine = (mean_residual(nn.ReLU, steps, max_dist) for steps in (100, 400))
     assert coarse / fine < 2

@@ -1,4 +1,4 @@
-"""The attribution methods that only ask: closed forms, what they cost, and laws that hold for all."""
+"""The attribution methods that only query: closed forms, costs, and laws that hold for all of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ METHODS = {
 
 
 class Linear(nn.Module):
-    """Log-odds of class 1 linear in the pixels; remembers how many images it was asked about, and at most at once."""
+    """A model whose log-odds of class 1 are linear in the pixels. It remembers the number of images in each call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -214,7 +214,7 @@ def test_settings_that_do_not_fit_the_image_are_refused_before_a_query(name, set
 
 @pytest.mark.parametrize("kind", ["gaussian", "rademacher", "orthonormal"])
 def test_zeroth_order_on_a_linear_function_is_the_mean_of_its_terms(kind, model, mild):
-    """`mean_i (w . u_i) u_i`, and `w` itself with a full orthonormal frame, or two."""
+    """It is `mean_i (w . u_i) u_i`, and `w` itself with one or two full orthonormal frames."""
     for count in (20, SIZE, 2 * SIZE):
         found = ZerothOrder(model, queries=2 * count + 1, directions=kind).attribute(mild[:1], 1)[0]
         flat = torch.stack(list(DIRECTIONS[kind](count, SHAPE, 0))).flatten(1)
@@ -226,7 +226,7 @@ def test_zeroth_order_on_a_linear_function_is_the_mean_of_its_terms(kind, model,
 
 @pytest.mark.parametrize("kind", ["gaussian", "rademacher", "orthonormal"])
 def test_directions_have_unit_covariance(kind):
-    """Which makes the estimate unbiased; the scale of every kind is in it."""
+    """This makes the estimate unbiased. It includes the scale of each kind of direction."""
     flat = torch.stack(list(DIRECTIONS[kind](14_400, (1, 3, 4), 0))).flatten(1)
     covariance = flat.T @ flat / len(flat)
     assert (covariance - torch.eye(12)).abs().max() < 5 * math.sqrt(2 / 14_400)
@@ -237,7 +237,7 @@ def test_directions_have_unit_covariance(kind):
 @pytest.mark.parametrize(("kind", "less"), [("gaussian", 1), ("rademacher", -1)])
 @pytest.mark.parametrize("curved", [False, True])
 def test_zeroth_order_is_unbiased_with_the_known_cosine(kind, less, curved, rng):
-    """Cosine `sqrt(n / (n + d + 1))` Gaussian, `sqrt(n / (n + d - 1))` Rademacher; linear and quadratic functions."""
+    """The cosine is `sqrt(n / (n + d + 1))` with Gaussian directions, `sqrt(n / (n + d - 1))` with Rademacher ones."""
     size, count, runs = 24, 16, 200
     weights = torch.randn(size, generator=rng, dtype=torch.double)
     root = torch.randn(size, size, generator=rng, dtype=torch.double) / 5
@@ -274,7 +274,7 @@ def test_coordinates_are_exact_on_a_linear_function_also_at_black_and_white(brig
 
 
 def test_black_and_white_pixels_show_their_whole_slope(model, images):
-    """They can only half move: without the division by their share they would show half of it."""
+    """They can move only one way. Without the division by their share they would show half of it."""
     binary = images[0].round()
     directions = torch.stack(list(DIRECTIONS["rademacher"](4000, SHAPE, 0)))
     found = antithetic_gradient(
@@ -296,7 +296,7 @@ def test_geex_on_a_linear_function_is_weights_times_distance_from_the_base(model
 
 
 def test_geex_on_a_quadratic_function_is_its_integrated_gradient():
-    """`f = (w . x)^2` from `b` to `x`: `(x - b) w (w . (x + b))`, which smoothing does not change."""
+    """For `f = (w . x)^2` from `b` to `x` it is `(x - b) w (w . (x + b))`. Smoothing does not change it."""
     weights = torch.tensor([2.0, 1.0, -1.0])
     image = torch.tensor([0.8, 0.4, 0.6]).reshape(1, 1, 3)
 
@@ -324,7 +324,7 @@ def test_rise_of_a_constant_is_as_published_the_mean_mask(model, images):
 
 @pytest.mark.parametrize("centred", [False, True])
 def test_rise_with_independent_masks_on_a_linear_function(centred, model, mild):
-    """`E S_j = (1 - p) w_j x_j + p f(x)`, summed over channels in `w_j x_j`; the second term only as published."""
+    """`E S_j = (1 - p) w_j x_j + p f(x)`; `w_j x_j` sums over channels. Only the published form has the second term."""
 
     class Independent(RISE):
         def mask(self, index: int, height: int, width: int) -> Tensor:
@@ -343,7 +343,7 @@ def test_rise_with_independent_masks_on_a_linear_function(centred, model, mild):
 
 
 def reflected(grid: list[list[float]], row: float, column: float) -> float:
-    """The grid at a place between its centres, `0 .. cells - 1`, bilinearly; outside, as `numpy.pad` reflects."""
+    """The grid, bilinear between its centres `0 .. cells - 1`. Outside them it is reflected as by `numpy.pad`."""
     last = len(grid) - 1
 
     def inside(place: int) -> int:
@@ -362,7 +362,7 @@ def reflected(grid: list[list[float]], row: float, column: float) -> float:
 
 @pytest.mark.parametrize(("cells", "height", "width"), [(4, 32, 32), (3, 7, 11), (8, 6, 4), (2, 9, 5), (1, 5, 6)])
 def test_rise_masks_are_those_of_the_definition(cells, height, width, model):
-    """The grid of `(cells + 1) ceil(side / cells)` pixels a side, made pixel by pixel and cropped."""
+    """A second route makes the grid of `(cells + 1) ceil(side / cells)` pixels a side, pixel by pixel, and crops it."""
     method = RISE(model, cells=cells, seed=5)
     tall, wide = math.ceil(height / cells), math.ceil(width / cells)
     for index in range(4):
@@ -386,7 +386,7 @@ def test_rise_masks_are_those_of_the_definition(cells, height, width, model):
 
 
 def test_rise_masks_are_those_of_scipy(model):
-    """`skimage.transform.resize(grid, size, order=1, mode="reflect")`, which the authors call, is this zoom."""
+    """The authors call `skimage.transform.resize(grid, size, order=1, mode="reflect")`, which is this zoom."""
     ndimage = pytest.importorskip("scipy.ndimage")
     method = RISE(model, cells=4)
     for index in range(8):
@@ -460,7 +460,7 @@ def test_patches_are_numbered_row_by_row():
 
 @pytest.mark.parametrize(("method", "settings"), [(KernelSHAP, {}), (LIME, {"shrinkage": 0.0})])
 def test_surrogates_are_exact_on_a_linear_function(method, settings, model, images):
-    """A patch has `sum w (x - b)`, shared evenly; so the map sums to `f(x) - f(b)`."""
+    """A patch has `sum w (x - b)`, shared evenly among its pixels. So the map sums to `f(x) - f(b)`."""
     pytest.importorskip("captum")
     found = method(model, queries=120, patch=2, base=0.25, **settings).attribute(images[:1], 1)[0]
     effect = model.weights * (images[0] - 0.25)

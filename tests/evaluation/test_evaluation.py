@@ -10,7 +10,7 @@ from freemcg.evaluation import mean_interval, ratio_interval, share_interval, su
 
 
 def test_wilson_interval_is_where_the_score_test_just_fails():
-    """Its ends solve |share - p| = z sqrt(p (1 - p) / n), by definition."""
+    """By definition its ends solve |share - p| = z sqrt(p (1 - p) / n)."""
     interval = share_interval(torch.tensor([True] * 17 + [False] * 3))
     assert interval.value == pytest.approx(0.85)
     for end in (interval.low, interval.high):
@@ -40,7 +40,7 @@ def test_clusters_of_one_change_nothing():
 
 
 def test_seeds_that_agree_count_once():
-    """Three copies of each image tell no more than the images: the same interval, whatever the order of the entries."""
+    """Three copies of each image tell no more than the images, so the interval is the same in any order of entries."""
     values = torch.rand(40, generator=torch.Generator().manual_seed(0))
     order = torch.randperm(120, generator=torch.Generator().manual_seed(1))
     clusters = torch.arange(40).repeat(3)[order]
@@ -61,7 +61,7 @@ def test_seeds_that_differ_alike_in_every_image_all_count():
 
 
 def test_cluster_bootstrap_has_the_width_of_the_spread_between_clusters():
-    """Normal theory for 400 clusters of 5: variance (between + within / 5) / 400, not (between + within) / 2000."""
+    """For 400 clusters of 5 the variance is (between + within / 5) / 400, not (between + within) / 2000."""
     generator = torch.Generator().manual_seed(0)
     clusters = torch.arange(400).repeat_interleave(5)
     values = 3 * torch.randn(400, generator=generator)[clusters] + torch.randn(2000, generator=generator)
@@ -93,7 +93,7 @@ def test_summary_counts_the_judge_on_the_image_returned():
             image=image, target=target, flipped=flipped, l1=brightness, realism=1.0, queries=10 * target, seconds=2.0
         )
 
-    def judge(images):  # class 1 where bright
+    def judge(images):  # a bright image is class 1
         bright = images.mean(dim=(1, 2, 3))
         return torch.stack([1 - bright, bright], dim=1)
 

@@ -86,7 +86,7 @@ def test_one_pixel_that_carries_everything(steps):
 
 
 def test_curves_are_those_of_exchanging_pixels_one_after_another(rng):
-    """A second, slow route: pixel by pixel, all channels of each, with the defaults for what is put there."""
+    """A second, slow route replaces one pixel after another, with all its channels and the default fills."""
     images, attributions = torch.rand(2, 3, 4, 5, generator=rng), torch.randn(2, 3, 4, 5, generator=rng)
     network = linear(60, 3, rng)
     targets = torch.tensor([2, 0])

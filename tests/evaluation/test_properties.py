@@ -1,4 +1,4 @@
-"""Properties that an explanation must have, on functions for which the answer is known."""
+"""Properties that an explanation must have, on functions whose answer is known."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def network(activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
 
 
 def test_spearman_of_small_rankings_by_hand():
-    """Without ties 1 - 6 sum d^2 / (n (n^2 - 1)); with ties Pearson of the mean ranks, here (1, 2.5, 2.5, 4)."""
+    """Without ties it is 1 - 6 sum d^2 / (n (n^2 - 1)). With ties it is Pearson's of mean ranks: (1, 2.5, 2.5, 4)."""
     first = torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0], [0.0, 5.0, 5.0, 9.0]])
     second = torch.tensor([[10.0, 20.0, 40.0, 30.0], [4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0]])
     wanted = torch.tensor([1 - 6 * 2 / 60, -1, 4.5 / (4.5 * 5) ** 0.5], dtype=torch.double)
@@ -98,7 +98,7 @@ def test_what_does_not_read_the_model_stays_at_one(images):
 
 
 def test_the_gradient_of_a_linear_model_is_lost_with_its_weights():
-    """Its gradient is the weights: with fresh ones the correlation is that of noise, of deviation 1 / sqrt(D - 1)."""
+    """Its gradient is the weights. With fresh weights the correlation is noise, of deviation 1 / sqrt(D - 1)."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(1024, 4)).eval()
     images = torch.rand(4, 1, 32, 32)
@@ -125,7 +125,7 @@ def test_a_rewritten_model_has_other_layers_and_the_same_function(images):
     torch.testing.assert_close(copied(images.double()), model(images.double()))
     assert [type(layer).__name__ for layer in copied[0]] == ["Conv2d", "Conv2d"]
     assert [type(layer).__name__ for layer in copied[7]] == ["Linear", "Linear"]
-    assert type(copied[2]).__name__ == "Conv2d"  # grouped: left alone
+    assert type(copied[2]).__name__ == "Conv2d"  # a grouped layer stays as it is
     assert not torch.allclose(copied[5][0].weight, model[5].weight)
     assert isinstance(model[0], nn.Conv2d)
     linear = nn.Linear(3, 2)
@@ -183,7 +183,7 @@ def test_the_attack_keeps_within_reach_and_leaves_the_model_alone(images):
 
 
 def test_the_attack_lowers_what_it_minimises(images):
-    """At the start the answers are kept exactly, so what is left at the end is bound by the first miss."""
+    """At the start the answers are kept exactly, so the loss at the end is at most the first miss."""
     model = network(nn.Tanh)
     targets, wanted = torch.tensor([0, 1, 2, 3, 0]), images.flip(0)
     found = fool_gradient(model, images, targets, wanted, steps=20, learning_rate=0.02, keep=100.0)
@@ -193,7 +193,7 @@ def test_the_attack_lowers_what_it_minimises(images):
         return maps.square().flatten(1).sum(dim=1) / gradient_shares(wanted).square().flatten(1).sum(dim=1)
 
     first, last = missed(images), missed(found)
-    others = torch.tensor([0, 1, 3, 4])  # the third is to be what it is already
+    others = torch.tensor([0, 1, 3, 4])  # the third is already what it should become
     assert (last[others] < first[others]).all()
     assert (100 * (model(found) - model(images)).square().mean(dim=1) <= first - last + 1e-6).all()
 
@@ -229,7 +229,10 @@ def test_the_attack_refuses_what_does_not_fit(images):
 
 
 def test_a_change_informs_where_the_judge_changes_to_the_target():
-    """Target 1 is bright: from dark to bright, bright from the start, dark still; target 0, from bright to dark."""
+    """Class 1 is bright. Three images have target 1: one becomes bright, one was bright, one stays dark.
+
+    The fourth has target 0 and becomes dark.
+    """
 
     def result(before: float, after: float, target: int) -> SimpleNamespace:
         return SimpleNamespace(

@@ -31,7 +31,7 @@ def save(array, path, mode=None, **options):
 
 
 def save_tiff(path, array, planar=1, **tags):
-    """Write any numbers `(H, W)` or `(H, W, bands)` as an uncompressed TIFF; `tags` are ExtraSamples and the like."""
+    """Write any numbers `(H, W)` or `(H, W, bands)` as an uncompressed TIFF. `tags` holds ExtraSamples and the like."""
     array = np.atleast_3d(array)
     rows, columns, bands = array.shape
     parts = [array] if planar == 1 else [array[:, :, band] for band in range(bands)]
@@ -63,7 +63,7 @@ def save_tiff(path, array, planar=1, **tags):
 
 
 def pixels(array):
-    """What `read_image` should answer of 8-bit pixels `(H, W)` or `(H, W, 3)`."""
+    """The image that `read_image` should return for 8-bit pixels `(H, W)` or `(H, W, 3)`."""
     return torch.from_numpy(np.atleast_3d(array).astype(np.float32)).permute(2, 0, 1) / 255
 
 
@@ -156,7 +156,7 @@ def test_a_transparent_grey_of_16_bits_is_laid_on_white(tmp_path):
 
 @pytest.mark.parametrize("extra", [1, 2])
 def test_a_band_that_a_tiff_declares_as_transparency_is_laid_on_white(extra, grey, tmp_path):
-    """A grey file, of which half is clear. With `extra=1` its grey was multiplied by the alpha before."""
+    """Half of a grey file is clear. With `extra=1` its grey is stored multiplied by the alpha."""
     alpha = np.where(np.arange(4) < 2, 0, 255).astype(np.uint8) * np.ones_like(grey)
     path = save_tiff(
         tmp_path / "a.tif", np.dstack([grey * (alpha == 255) if extra == 1 else grey, alpha]), extra=[extra]
@@ -206,7 +206,7 @@ def test_a_picture_that_only_needs_a_crop_is_cropped_at_the_centre(size, rows, c
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_picture_is_scaled_to_cover_the_size(deep, tmp_path):
-    """A ramp across a wide picture: its height is halved, so a middle half of its width is left."""
+    """The height of a wide picture with a ramp is halved, so the middle half of its width is left."""
     ramp = np.tile(np.arange(64) * 4.0, (32, 1))
     ramp = (ramp * 257).astype(np.uint16) if deep else ramp.astype(np.uint8)
     read = read_image(save(ramp, tmp_path / "a.png"), channels=1, size=(16, 16))
@@ -244,7 +244,7 @@ def test_a_picture_cut_short_is_refused(suffix, share, rng, tmp_path):
 
 def test_a_tiff_whose_second_frame_is_damaged_is_refused(tmp_path):
     path = save_tiff(tmp_path / "a.tif", np.zeros((4, 4), dtype=np.uint8))
-    path.write_bytes(path.read_bytes()[:-4] + struct.pack("<I", 8))  # an empty directory, of zeros
+    path.write_bytes(path.read_bytes()[:-4] + struct.pack("<I", 8))  # the directory now lies in zeros: it is empty
     with pytest.raises(InvalidValue, match=r"cannot be decoded, is it cut short\? \(Missing dimensions\)$"):
         read_image(path, channels=1)
 
@@ -268,7 +268,7 @@ def test_a_photograph_with_a_preview_behind_it_is_read(tmp_path):
 @pytest.mark.parametrize("side", [8193, 12000, 40000])
 @pytest.mark.parametrize("action", ["default", "ignore"])
 def test_too_many_pixels_are_refused_before_they_are_decoded(side, action, tmp_path, monkeypatch):
-    """The header alone is true: Pillow itself warns of the second and refuses the third."""
+    """Only the header holds such a size. Pillow itself warns of the second and refuses the third."""
     path = save(np.zeros((1, 1), dtype=np.uint8), tmp_path / "a.bmp")
     content = bytearray(path.read_bytes())
     content[18:26] = struct.pack("<2i", side, side)

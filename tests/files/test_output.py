@@ -1,4 +1,4 @@
-"""Tables and lines that are shown or written."""
+"""Tables and lines that a command shows or writes."""
 
 import csv
 

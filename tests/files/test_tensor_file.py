@@ -1,4 +1,4 @@
-"""Files of tensors: read as they were written, or refused by name."""
+"""Files of tensors are read as they were written, or refused by name."""
 
 import pytest
 import torch

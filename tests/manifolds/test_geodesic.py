@@ -11,7 +11,7 @@ from manifolds.geodesic import _energy_gradient, _smoothed
 
 
 def polar(latents):
-    """Radius and angle, as an image of two numbers; its metric is flat, so geodesics are straight in the image."""
+    """Decode radius and angle to an image of two numbers. Its metric is flat, so geodesics are straight in it."""
     radius, angle = latents.unbind(1)
     return torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :, None, None]
 
@@ -24,7 +24,10 @@ START, END = latents([1.0, 0.0]), latents([2.0, 1.2])
 
 
 def test_polar_decoder_has_the_chord_as_geodesic():
-    """From E = 2.1789 of the straight latent line to half the squared chord, 1.77528; equal pieces on one line."""
+    """The energy falls from 2.1789 (the straight latent line) to 1.77528, half the squared chord.
+
+    The pieces are equal and lie on one line.
+    """
     found = geodesic(polar, START, END, pieces=20, sweeps=200, tolerance=1e-12)
     chord = (polar(END) - polar(START)).flatten()
     assert found.straight_energy.item() == pytest.approx(2.1789, abs=5e-5)
@@ -37,7 +40,7 @@ def test_polar_decoder_has_the_chord_as_geodesic():
 
 
 def test_arc_of_the_sphere():
-    """Latitude and longitude: the shortest way between two points of latitude 1 passes nearer the pole."""
+    """The latents are latitude and longitude. The shortest way between two points of latitude 1 bends to the pole."""
 
     def sphere(points):
         latitude, longitude = points.unbind(1)
@@ -95,7 +98,7 @@ def test_never_above_the_straight_line(sweeps):
 
 
 def test_curve_that_would_only_lengthen_is_kept_straight():
-    """All but the last piece hardly move; that one cuts a corner, which more even pieces would have to follow."""
+    """The last piece cuts a corner, and the others hardly move. More even pieces would have to follow the corner."""
 
     def corner(points):
         z = points[:, 0]

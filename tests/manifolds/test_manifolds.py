@@ -73,7 +73,7 @@ def test_forward_mode_jacobian_of_a_vae_equals_finite_differences(rng):
 
 
 def test_unit_sphere(rng):
-    """A tangent field has alignment 1, the radial one 0, and w has |w - (w.x) x| / |w|."""
+    """A tangent field has alignment 1, the radial field has 0, and w has |w - (w.x) x| / |w|."""
 
     def decode(angles):
         a, b = angles[:, 0], angles[:, 1]

@@ -24,7 +24,7 @@ def gaussian(gaussian_network, spectrum, rng):
         scheduler = diffusers.DDPMScheduler(prediction_type=kind)
         denoiser = Denoiser(gaussian_network(torch.zeros(3, 4, 5).double(), covariance, scheduler), scheduler)
         abar = denoiser.alphas_cumprod[300].item()
-        gains = 0.5 * abar**0.5 * spectrum / (abar * spectrum + 1 - abar)  # half, as images are half as wide
+        gains = 0.5 * abar**0.5 * spectrum / (abar * spectrum + 1 - abar)  # half, for images in [0, 1]
         return denoiser, vectors, gains
 
     return make

@@ -18,7 +18,7 @@ def decode(matrix):
 
 @pytest.fixture
 def labeller(matrix):
-    """Sure of class 1 where the first latent is positive, and of nothing, barely class 0, where it is not."""
+    """A labeller that is sure of class 1 if the first latent is positive. If not, it barely decides class 0."""
 
     def answer(images):
         first = (images.flatten(1) @ torch.linalg.pinv(matrix).T)[:, 0]
@@ -28,7 +28,7 @@ def labeller(matrix):
 
 
 def test_drawn_images_are_kept_with_the_square_of_the_probability(decode, labeller):
-    """Half are sure, and kept; of the other half a quarter is: four fifths of the kept are sure."""
+    """Half of the images are sure and all kept. Of the others a quarter is kept, so four fifths are sure."""
     found = generated(decode, labeller, latent=3, count=4000, seed=1)
     sure = found.latents[:, 0] > 0
     assert torch.equal(found.labels, sure.long())

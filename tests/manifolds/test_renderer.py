@@ -32,7 +32,7 @@ def changed(factors, **values):
 
 
 def test_a_plain_ground_far_from_the_shape(factors):
-    """A tiny shape in a corner: elsewhere `(0.72 + 0.16 cos(hue - phase)) (1 - 0.12 down)`."""
+    """A tiny shape lies in a corner. Elsewhere the ground is `(0.72 + 0.16 cos(hue - phase)) (1 - 0.12 down)`."""
     factors[:, :3] = torch.tensor([3.0, 3.0, 0.1])
     images = render(factors, size=16)
     down = (torch.arange(16).double() + 0.5) / 8 - 1
@@ -43,19 +43,19 @@ def test_a_plain_ground_far_from_the_shape(factors):
 
 
 def test_a_shape_moves_by_whole_pixels(factors):
-    """To the right only, as the ground is darker below; the centre does not leave the picture."""
+    """It moves only to the right, since the ground is darker below. The centre does not leave the picture."""
     before, after = render(factors, size=32), render(changed(factors, x=2 / 16), size=32)
     torch.testing.assert_close(after[..., 2:], before[..., :-2])
 
 
 def test_boundary_is_as_far_as_the_formula_says():
-    """Along the first lobe's axis the edge, half shape and half ground, is at `size (1 + sum of reaches)`."""
+    """Along the first lobe's axis the edge lies at `size (1 + sum of reaches)`. It is half shape and half ground."""
     base = torch.zeros(1, 9, dtype=torch.double)
     base[:, FACTORS.index("size")] = 0.4
     for name, reach in zip(CLASS_NAMES, (0.24, 0.17, 0.32), strict=True):
         shape = changed(base, **{name: 0.9})
         red, blue = (render(changed(shape, hue=h), size=1024)[0, 0, 511:513, 512:].mean(dim=0) for h in (0.0, math.pi))
-        visible = red - blue  # what the hue changes is the shape, weighted by 1 minus the light on it
+        visible = red - blue  # the hue changes only the shape, weighted by 1 minus the light on it
         right = (torch.arange(512).double() + 0.5) / 512
         light = torch.exp(-((right + 0.14) ** 2 + 0.16**2) / (0.3 * 0.16))
         mask = visible / (0.8 * (1 - 0.6 * light))
@@ -112,7 +112,7 @@ def test_tangent_space_has_a_dimension_a_factor_and_holds_every_small_change(fac
         differences = (one - other) / 2e-5
         torch.testing.assert_close(differences, jacobian[index].movedim(-1, 0), rtol=0, atol=1e-7)
         assert (space.alignment(differences) > 1 - 1e-8).all()
-        assert (jacobian[index].flatten(0, -2).norm(dim=0) > 0.3).all()  # no factor is without effect
+        assert (jacobian[index].flatten(0, -2).norm(dim=0) > 0.3).all()  # every factor has an effect
 
 
 def test_true_gradient_of_a_classifier_by_the_chain_rule_through_the_factors(factors, rng):

@@ -1,4 +1,4 @@
-"""The models that ship with the package, on the held-out images that ship with it."""
+"""The bundled models, on the bundled held-out images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_two_classifiers_are_different_networks(bundle):
 
 
 def test_the_denoiser_restores_held_out_digits_far_better_than_shrinking_the_noise(bundle):
-    """Against the best affine denoiser (pixelwise Gaussian), at a noise level where it matters."""
+    """It is compared with the best affine denoiser (pixelwise Gaussian), at a noise level that is high enough."""
     images = bundle.images[:64]
     t = bundle.denoiser.timestep(0.3)
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))

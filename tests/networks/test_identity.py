@@ -1,4 +1,4 @@
-"""What a result records of a model: all of its state counts, and it is known before the first query."""
+"""The identity of a model, which a result records: all of the state counts, and it is known before the first query."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from freemcg.networks.identity import identity
 
 
 class Extra(Linear):
-    """The classifier, with a state that holds what is no tensor."""
+    """The classifier with a state that holds more than tensors."""
 
     def __init__(self, extra=None):
         super().__init__()
@@ -35,7 +35,7 @@ class Extra(Linear):
 
 
 class Table:
-    """An object of a user's, whose text says nothing of what it holds."""
+    """A user's object, whose text does not say what it holds."""
 
     def __init__(self, rows):
         self.rows = rows
@@ -54,7 +54,7 @@ class Slots:
 
 
 def long(changed=False):
-    """Printed without its middle, by NumPy and by torch alike."""
+    """An array that both NumPy and torch print without its middle."""
     array = np.zeros(5000)
     array[2500] = changed
     return array
@@ -108,7 +108,7 @@ def test_what_holds_itself_ends():
 
 
 def test_another_process_agrees_on_a_set():
-    """Texts are hashed with another seed there, so that a set has another order."""
+    """The other process hashes texts with another seed, so a set has another order there."""
     code = "from test_identity import Extra, identity; print(identity(Extra(set('abcdef'))))"
     command = [sys.executable, "-c", code]
     for seed in "12":
@@ -142,7 +142,7 @@ NO_VALUES = "head.weight' of the network has no values yet; load its weights, or
     [(Lazy, InvalidValue, NO_VALUES), (Unloaded, InvalidValue, NO_VALUES), (Broken, KeyError, "'the scales are gone'")],
 )
 def test_a_state_that_cannot_be_recorded_costs_no_query(kind, error, message, classifier, denoiser, image):
-    """Whether it is the classifier's or the denoiser's."""
+    """This holds for the classifier and for the denoiser."""
     broken = kind().eval()
     explainer, other = make(broken, denoiser), make(classifier, denoiser)
     for method in (explainer, other):
@@ -157,5 +157,5 @@ def test_a_state_that_cannot_be_recorded_costs_no_query(kind, error, message, cl
         ):
             with pytest.raises(error, match=f"{re.escape(message)}$"):
                 use()
-        denoiser.unet.broken = broken  # from here on it is the denoiser that is
+        denoiser.unet.broken = broken  # from here on the denoiser is broken
     assert broken.asked == classifier.asked == []

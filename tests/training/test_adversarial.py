@@ -30,9 +30,9 @@ LABELS = torch.tensor([0, 1, 0, 1, 1, 0])
 
 
 def test_on_a_linear_model_the_attack_reaches_the_closed_form(linear, images, rng):
-    """Two classes: the loss rises with the margin of the other one, so the optimum is `radius w / |w|`.
+    """With two classes the loss rises with the margin of the other one, so the optimum is `radius w / |w|`.
 
-    What the random start had across `w` is not all forgotten: each step on the sphere shrinks it by 1 / (1 + 2.5 / 40).
+    The part of the random start across `w` does not vanish: each step on the sphere shrinks it by 1 / (1 + 2.5 / 40).
     """
     found = attack(linear, images, LABELS, radius=0.3, steps=40, generator=rng) - images
     w = (linear[1].weight[1] - linear[1].weight[0]).detach()
@@ -61,7 +61,7 @@ def test_every_example_has_the_ball_to_itself_and_the_loss_rises(rng):
         attacked = attack(model, pictures, labels, radius=radius, steps=10, generator=rng)
         moved = (attacked - pictures).flatten(1).norm(dim=1)
         assert moved.max() <= radius * (1 + 1e-5)
-        assert moved.min() > 0.5 * radius  # nor a ball shared by the batch
+        assert moved.min() > 0.5 * radius  # the batch does not share one ball
         assert attacked.min() >= 0
         assert attacked.max() <= 1
         with torch.no_grad():
@@ -71,7 +71,7 @@ def test_every_example_has_the_ball_to_itself_and_the_loss_rises(rng):
 
 def test_the_model_is_left_as_it_was(linear, images, rng):
     linear.train()
-    linear.append(nn.Dropout(0.9))  # attacked in eval mode, so that it makes no difference
+    linear.append(nn.Dropout(0.9))  # the attack is in eval mode, so this makes no difference
     found = attack(linear, images, LABELS, radius=0.3, steps=40, generator=rng)
     assert linear.training
     assert linear[2].training
@@ -92,7 +92,7 @@ def test_where_the_model_is_flat_nothing_is_nan(linear, images, rng):
 
 
 def test_the_start_is_uniform_in_the_ball(rng):
-    """In 4 dimensions a share `r^4` lies within r, and no orthant is preferred."""
+    """In 4 dimensions a share `r^4` lies within r, and all orthants are equally likely."""
     points = _in_unit_ball(torch.zeros(20000, 1, 2, 2, dtype=torch.double), rng)
     distances = points.flatten(1).norm(dim=1)
     for r in (0.5, 0.8, 1.0):

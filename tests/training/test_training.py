@@ -35,7 +35,7 @@ TINY_UNET = {
 
 @pytest.fixture
 def folder(tmp_path, rng):
-    """Two classes of 8x8 pictures that a glance tells apart: dark and bright."""
+    """A folder with two classes of 8x8 pictures, dark and bright."""
     for name, level in (("bright", 0.8), ("dark", 0.2)):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for index in range(20):
@@ -45,7 +45,7 @@ def folder(tmp_path, rng):
 
 
 def test_rendered_digits_are_the_documented_threshold():
-    """A scan without ink is sigmoid(-4.5), one full of ink sigmoid(5.5) at its centre, in 8 bits."""
+    """In 8 bits, a scan without ink is sigmoid(-4.5), and the centre of a scan full of ink is sigmoid(5.5)."""
     scans = torch.stack([torch.zeros(8, 8), torch.full((8, 8), 16)]).to(torch.uint8)
     images = render(scans).double() / 255
     low, high = torch.sigmoid(torch.tensor([-4.5, 5.5], dtype=torch.double))

@@ -1,4 +1,4 @@
-"""Checks on the way: the held-out loss, the weights that are kept, and an early stop."""
+"""Checks during training: the held-out loss, the weights that are kept, and an early stop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from freemcg.training.settings import Training
 
 
 class Counting(nn.Module):
-    """Its one weight is the number of steps that it was trained, whatever the batch."""
+    """A network whose one weight is the number of its training steps, whatever the batch."""
 
     def __init__(self):
         super().__init__()
@@ -34,7 +34,7 @@ class Counting(nn.Module):
 
 
 def run(out, means, patience=None, stop_at=None, **more):
-    """Train with a check at each step; `means` are what the checks find, in order."""
+    """Train with a check at each step. `means` holds the mean losses that the checks find, in order."""
     images = ImageSet(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
     settings = make(Training, {"steps": 6, "batch_size": 1, "warmup": 0, "checkpoint_every": 1, **more})
     network, found, improved = Counting(), iter(means), []
@@ -67,7 +67,7 @@ def test_the_weights_with_the_lowest_mean_loss_are_kept(tmp_path):
 def test_training_stops_where_checks_have_not_improved_and_a_longer_run_counts_anew(tmp_path):
     weight, record, _ = run(tmp_path, [5, 3, 4, 3], patience=2)
     assert (weight, record["runs"][0]["to_step"]) == (2, 4)
-    weight, record, _ = run(tmp_path, [], patience=2)  # the same again: nothing to do
+    weight, record, _ = run(tmp_path, [], patience=2)  # the same command finds nothing to do
     assert (weight, len(record["runs"])) == (2, 1)
     weight, record, _ = run(tmp_path, [9, 1, 2, 2], patience=2, steps=9)
     assert (weight, record["kept_step"]) == (6, 6)
@@ -149,7 +149,7 @@ def test_the_best_weights_so_far_lie_in_out_and_replace_earlier_ones_whole(pictu
     short = {key: value for key, value in QUICK.items() if key != "samples_every"}
     train_denoiser(make(DenoiserTraining, {**short, "data": str(pictures)}), tmp_path / "out")
     weights = tmp_path / "out" / "unet" / "diffusion_pytorch_model.safetensors"
-    os.link(weights, tmp_path / "held open")  # as a reader that maps the file holds it
+    os.link(weights, tmp_path / "held open")  # a reader that maps the file holds it in the same way
     before = weights.read_bytes()
     train_denoiser(make(DenoiserTraining, {**short, "data": str(pictures), "steps": 12}), tmp_path / "out")
     assert (tmp_path / "held open").read_bytes() == before

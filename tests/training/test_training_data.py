@@ -1,4 +1,4 @@
-"""Training images out of one file: the same pictures as from a folder, or one sentence."""
+"""Training images from one file: they are the same pictures as from a folder, or refused in one sentence."""
 
 from __future__ import annotations
 

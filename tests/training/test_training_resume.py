@@ -1,4 +1,4 @@
-"""A finished training is given more steps, and its rate."""
+"""A finished training gets more steps, and the right learning rate for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUICK = {"steps": 6, "batch_size": 4, "warmup": 2, "ema": 0.9}
 
 
 def run(out, **more):
-    """Train 16 numbers to predict the mean of a picture; the network, the record, and the size of each batch."""
+    """Train 16 numbers to predict the mean of a picture. Return the network, the record and the size of each batch."""
     images = (torch.rand(32, 1, 4, 4, generator=torch.Generator().manual_seed(1)) * 255).to(torch.uint8)
     torch.manual_seed(0)
     network = nn.Linear(16, 1)
@@ -33,7 +33,7 @@ def run(out, **more):
 
 
 def test_a_finished_run_goes_on_where_more_steps_are_asked_for(tmp_path):
-    flat = {"schedule": "warmup_stable_decay", "decay": 1e-6}  # a constant rate: what the last step decays is nothing
+    flat = {"schedule": "warmup_stable_decay", "decay": 1e-6}  # a constant rate, since the decay is shorter than a step
     whole, _, _ = run(tmp_path / "whole", steps=10, **flat)
     run(tmp_path / "out", **flat)
     longer, record, sizes = run(tmp_path / "out", steps=10, **flat)
