@@ -1,4 +1,4 @@
-"""A model that answers one number an image: the probability of the positive class of two, or its logit."""
+"""A model that answers one number an image: the probability of the positive one of two classes, or its logit."""
 
 from __future__ import annotations
 

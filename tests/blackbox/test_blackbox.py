@@ -21,7 +21,7 @@ INFINITY = float("inf")
 
 
 def brightness(images):
-    """Logits of three classes, one row an image and independent of the other rows."""
+    """Logits of three classes. Each image has a row, which depends on that image alone."""
     level = images.flatten(1).double().mean(dim=1)
     return torch.stack([level, 4 * level - 1, -level], dim=1).float()
 
@@ -224,7 +224,7 @@ class OnDevice:
 
 
 class UnreadableOnDevice(OtherArray):
-    """One whose memory this torch cannot reach, but which gives a copy."""
+    """An array whose memory this torch cannot reach, but which gives a copy."""
 
     def __dlpack__(self, **options):
         raise BufferError
@@ -353,7 +353,7 @@ def test_a_label_is_worth_99_percent(classes, other, wrap):
 
 @pytest.mark.parametrize("classes", [2, 3, 10, 1000])
 def test_labels_alike_differ_by_nothing_and_others_by_much(classes):
-    """So that an ensemble answered alike has exactly no signal, and one changed label always shows."""
+    """So an ensemble with equal answers has exactly no signal, and one changed label always shows."""
     labels = torch.tensor([1] * 40 + [0])
     black_box = BlackBox(lambda images: labels[: len(images)], "label", num_classes=classes)
     values = log_odds(black_box(torch.zeros(41, 1, 2, 2)), 1)
@@ -371,7 +371,7 @@ def test_class_names_count_the_classes_of_labels():
 
 
 def answer_top_k(answer, classes):
-    """Log-probabilities of a black box that answers this, whatever it is asked."""
+    """Log-probabilities of a black box that gives this answer to every question."""
     count = len(answer[0]) if isinstance(answer, tuple) else len(answer)
     return BlackBox(lambda images: answer, "top_k", num_classes=classes, batch_size=count)(torch.zeros(count, 1, 2, 2))
 
@@ -379,10 +379,10 @@ def answer_top_k(answer, classes):
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ([0.6, NAN, 0.3, NAN], [0.6, 0.05, 0.3, 0.05]),  # the rest, shared evenly
+        ([0.6, NAN, 0.3, NAN], [0.6, 0.05, 0.3, 0.05]),  # the others share the rest evenly
         ([NAN, 0.99, NAN], [0.005, 0.99, 0.005]),
-        ([0.5, NAN, 0.1, NAN], [0.5 / 0.8, 0.1 / 0.8, 0.1 / 0.8, 0.1 / 0.8]),  # none above the smallest listed
-        ([0.606, NAN, 0.404], [0.6, 1e-12, 0.4]),  # rounded scores, above 1 in all
+        ([0.5, NAN, 0.1, NAN], [0.5 / 0.8, 0.1 / 0.8, 0.1 / 0.8, 0.1 / 0.8]),  # no other may exceed the smallest listed
+        ([0.606, NAN, 0.404], [0.6, 1e-12, 0.4]),  # rounded scores may sum to more than 1
         ([1.0, 0.0, NAN], [1.0, 1e-12, 1e-12]),
         ([NAN, 0.1, NAN], [1 / 3, 1 / 3, 1 / 3]),
     ],
@@ -431,7 +431,7 @@ def test_log_odds_of_a_listed_class_never_fall_with_its_score(others):
     assert values.isfinite().all()
     assert (values.diff() >= -1e-5).all()
     assert values[-1] - values[0] > 3
-    # where the rest of the row fills up to 1 without the cap, the odds are those of the score itself
+    # if the rest of the row fills up to 1 without the cap, the odds are those of the score itself
     free = (1 - sum(others) - scores) / (classes - 1 - len(others)) <= rows.nan_to_num(INFINITY).amin(dim=1)
     free &= (1 - sum(others) - scores) > 1e-4
     torch.testing.assert_close(values[free], (scores / (1 - scores)).log()[free], rtol=1e-4, atol=1e-4)
@@ -540,7 +540,7 @@ def test_a_bad_list_of_classes_is_refused_in_one_sentence(answer, error, message
 
 
 def triangle_weights(before, after):
-    """Rows of an antialiased linear resize: a triangle over the source pixels that one target pixel covers."""
+    """Rows of an antialiased linear resize. Each is a triangle over the source pixels that one target pixel covers."""
     scale = before / after
     reach = max(scale, 1)
     rows = []
@@ -1001,7 +1001,7 @@ def test_mean_and_std_that_do_not_fit_cost_nothing(images, mean, std, message):
 
 
 class Extra(torch.nn.Module):
-    """A module whose state holds what is no tensor."""
+    """A module whose state holds more than tensors."""
 
     def __init__(self, extra):
         super().__init__()

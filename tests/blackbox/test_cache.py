@@ -182,7 +182,7 @@ def test_an_answer_that_is_there_stays(cache):
 
 
 def test_many_write_at_once(cache, tmp_path):
-    """As many connections as threads, which is all that sqlite sees of processes too."""
+    """Each thread has its own connection. To sqlite, processes look the same."""
     errors = []
 
     def write(worker):
@@ -204,7 +204,7 @@ def test_many_write_at_once(cache, tmp_path):
 
 
 def test_what_is_half_written_is_not_there(cache, tmp_path):
-    """A process that is killed within a put leaves an open transaction: nobody sees any of it."""
+    """A process that is killed within a put leaves an open transaction. No reader sees any of it."""
     killed = sqlite3.connect(tmp_path / "answers.sqlite", isolation_level=None)
     killed.execute("BEGIN IMMEDIATE")
     killed.execute("INSERT INTO answers VALUES ('m', 'logits', x'00', x'00000000')")
@@ -234,7 +234,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 
 
 def damage(path, kind):
-    """Damage a cache of which no connection is open."""
+    """Damage a cache that has no open connection."""
     content = path.read_bytes()
     if kind == "header":
         path.write_bytes(b"\0" * 40 + content[40:])

@@ -45,7 +45,7 @@ def box(url, **fields):
 
 
 def pictures(count, channels=1):
-    """Grey levels 0, 10, 20, ... with a second column a third of the level lighter, so that layouts differ."""
+    """Pictures of the grey levels 0, 10, 20, ... Each column is 7 levels lighter than the last, so layouts differ."""
     level = 10 * torch.arange(count).reshape(-1, 1, 1, 1)
     columns = torch.tensor([0, 1, 2]) * 7
     return ((level + columns).expand(-1, channels, 2, 3) / 255).clamp(0, 1).contiguous()
@@ -114,7 +114,7 @@ def test_a_png_holds_the_eight_bit_image_exactly(channels):
 
 
 def test_what_is_asked_about_is_an_eight_bit_image(server):
-    """Over the wire or in this process, the same 8-bit images get the same answers."""
+    """The same 8-bit images get the same answers over the wire and in this process."""
 
     def in_process(images):
         return torch.tensor([probabilities(round(255 * image[0, 0, 0].item())) for image in images])
@@ -249,7 +249,7 @@ def test_top_k_leaves_what_is_not_listed_open(server, batch_size):
     found = {start: rows for start, _, rows in endpoint.answers(pictures(6), lambda images, retry: None)}
     rows = np.concatenate([found[start] for start in sorted(found)])
     wanted = expected(6).numpy().astype(float)
-    wanted[wanted == wanted.min(axis=1, keepdims=True)] = NAN  # the least of three is not listed
+    wanted[wanted == wanted.min(axis=1, keepdims=True)] = NAN  # the smallest of three is not listed
     np.testing.assert_allclose(rows, wanted, rtol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Hugging Face classifiers: tiny ones with random weights, saved here together with their image processors."""
+"""Tiny Hugging Face classifiers with random weights, which are saved here with their image processors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def resnet():
 
 
 def save(folder, network, kind="ViT", **steps):
-    """Write a model and its image processor's settings as `save_pretrained` does, whatever backend is installed."""
+    """Write a model and the settings of its image processor as `save_pretrained` does, with any backend."""
     network.save_pretrained(folder)
     settings = {"image_processor_type": f"{kind}ImageProcessor", **steps}
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
@@ -53,7 +53,7 @@ def processor_of(folder):
 
 
 def pictures(channels=3, size=(40, 30)):
-    """8-bit noise, the hardest picture to resize alike."""
+    """Pictures of 8-bit noise, which are the hardest to resize in the same way."""
     generator = torch.Generator().manual_seed(3)
     return torch.randint(0, 256, (4, channels, *size), generator=generator, dtype=torch.uint8)
 

@@ -1,4 +1,4 @@
-"""Independent labels, and numbers that mean themselves: maps in closed form, and what a counterfactual of them is."""
+"""Independent labels, and quantities without classes: their maps in closed form, and their counterfactuals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What kind of scores numbers look like; every proposal that is followed is accepted."""
+"""The kind of scores that numbers look like. If a proposal is followed, the answer is accepted."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_refusal_proposes_a_kind_that_is_accepted(kind, declared):
 
 
 def refused(answer, declared):
-    """In which sentence; empty if it is not."""
+    """The sentence with which an answer is refused. It is empty if the answer is accepted."""
     try:
         BlackBox(lambda images: answer, declared)(torch.zeros(2, 1, 2, 2))
     except ValueError as error:

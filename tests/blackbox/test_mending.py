@@ -1,4 +1,4 @@
-"""A picture in another form is refused with a line of code, which is run here: it makes the very images."""
+"""A picture in another form is refused with a line of code. The tests run that line, and it gives the right images."""
 
 from __future__ import annotations
 

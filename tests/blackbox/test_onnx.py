@@ -1,4 +1,4 @@
-"""ONNX files of a few nodes, made here, whose answers are known in closed form."""
+"""ONNX files of a few nodes. They are made here, and their answers are known in closed form."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def raises(kind, message):
 
 
 def save(path, nodes, shape, outputs, *, datatype=FLOAT, constants=None, inputs=("images",)):
-    """Write a graph. `outputs` maps names to datatype and shape."""
+    """Write a graph. `outputs` maps names to datatypes and shapes."""
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -47,7 +47,7 @@ def weights(rng):
 
 
 def linear(path, weights, *, batch="n", layout="NCHW", datatype=FLOAT, last=None, size=(6, 4), sizes=None):
-    """`flatten(images as NCHW) @ weights`, and `last` behind it."""
+    """A graph of `flatten(images as NCHW) @ weights`, with the node `last` behind it."""
     number = {FLOAT: np.float32, FLOAT16: np.float16, UINT8: np.float32}[datatype]
     nodes, at = [], "images"
     if datatype == UINT8:
@@ -314,7 +314,7 @@ def test_a_command_line_says_output_layout_mean_and_std(path, weights, images):
 
 
 def test_answers_of_another_output_or_layout_are_those_of_another_model(path, weights):
-    """A cache and a second start know an answer by the identity of the model."""
+    """A cache and a second start find an answer by the identity of the model."""
     two_outputs(path, weights)
     assert load_onnx(path, output="logits").identity != load_onnx(path, "value", output="label").identity
     linear(path, weights, sizes=["n", "a", "b", "c"])
@@ -338,7 +338,7 @@ def test_an_arg_max_at_the_end_means_labels(path, weights, images, keepdims):
 
 
 def test_a_map_of_labels_one_pixel_large_is_labels(path, weights, images):
-    """What segmentation and convolutional heads end in: `(N, 1, 1, 1)`, and logits `(N, C, 1, 1)`."""
+    """Segmentation and convolutional heads answer labels `(N, 1, 1, 1)` and logits `(N, C, 1, 1)`."""
     kernel = weights.T.reshape(CLASSES, 3, 6, 4).contiguous().numpy()
     nodes = [
         helper.make_node("Conv", ["images", "kernel"], ["logits"]),

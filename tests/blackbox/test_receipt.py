@@ -24,7 +24,7 @@ NAN = float("nan")
 
 
 class Noisy:
-    """Answers in float64, and never twice the same."""
+    """Answers in float64, and never gives the same answer twice."""
 
     identity = "noisy"
 
@@ -47,7 +47,7 @@ def raises(kind, message):
 
 
 def made(explainer, task, image, path):
-    """A result and its receipt, both written and read again."""
+    """A result and its receipt, after both were written and read again."""
     with explainer.black_box.recording() as receipt:
         result = explainer.explain(image) if task == "attribution" else explainer.counterfactual(image)
     result = type(result).load(result.save(path / "result.safetensors"))
@@ -119,7 +119,7 @@ def test_a_replay_is_equal_to_the_last_bit_and_asks_nobody(denoiser, image, tmp_
 
 
 def test_answers_from_the_cache_are_in_it(denoiser, image, tmp_path):
-    """Some are asked and some are known; the model does not repeat itself, so each must be the one that was used."""
+    """Some answers are new and some are known. The model never repeats one, so each must be the one that was used."""
     cache = QueryCache(tmp_path / "answers.sqlite")
     with torch.no_grad():
         noisy(denoiser, cache=cache, budget=9).explain(image)

@@ -34,7 +34,7 @@ class_names: [low, middle, high]
 batch_size: 4
 """
 SECRET = 'sk-very"secret<1>'
-EACH = 9  # queries of an attribution with tiny.CONFIG, beside those that repeat at the end: 1, and at most 4
+EACH = 9  # queries of an attribution with tiny.CONFIG, without the 1 to 4 repeats at its end
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_an_endpoint_is_explained_and_a_second_start_pays_one_query(server, plac
 
 
 def test_the_key_is_sent_and_neither_written_nor_printed_nor_logged(server, place, explain, capfd, caplog):
-    """In the address too, where it has to be quoted; with every log turned on, and in whatever is refused."""
+    """The key is in the address too, which quotes it. Every log is turned on, and some requests are refused."""
     caplog.set_level("DEBUG")
     for name, script in (("key", "ok+status=500+ok"), ("key-refused", "ok+echo"), ("key-html", "html")):
         described = ENDPOINT.format(url=server.url(name, script) + "?key=${FREEMCG_KEY}&other")
@@ -128,7 +128,7 @@ def test_the_key_is_sent_and_neither_written_nor_printed_nor_logged(server, plac
 
 
 def test_a_job_that_is_killed_goes_on_and_answers_as_one_that_was_not(server, place, explain, pipeline):
-    """With SIGKILL, within the second image; lost are the requests of 4 under way, and the repeat at the end."""
+    """SIGKILL ends it within the second image. Only requests of 4 under way and the repeat at the end are lost."""
     model = describe(place, server, "killed-job", "wait=0.2")
     options = ["--out", "out", "--model", model, "--denoiser", str(pipeline), "--config", "tiny.yaml"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -139,7 +139,7 @@ def test_a_job_that_is_killed_goes_on_and_answers_as_one_that_was_not(server, pl
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    time.sleep(0.3)  # for what is still under way
+    time.sleep(0.3)  # until no request is under way
     assert (place / "out" / "a" / "result.safetensors").is_file()
     assert not (place / "out" / "b" / "result.safetensors").is_file()
     assert explain(model=model) == 0
@@ -159,7 +159,7 @@ def test_a_server_whose_classes_come_in_another_order_each_time_is_told_with_the
     assert explain(model=model, task=task) == 0
     same = [each["record"] for each in records(place) if each["status"] != "model_changed"]
     found = [each["disagreement"] for each in same if "disagreement" in each]
-    assert found  # one repeat may come in the order of the first answer
+    assert found  # one repeat may have the order of the first answer
     assert min(found) > 0.1
     said = (
         f"disagreement: {len(found)} of 2; the model's answers to one image differ by up to {max(found):.2g} in a "
@@ -193,7 +193,7 @@ def test_a_job_whose_server_hangs_ends_at_once_and_says_what_was_under_way(serve
     while len(server.log(name)) < 3:
         assert process.poll() is None
         time.sleep(0.01)
-    time.sleep(0.3)  # for the answer of the second request
+    time.sleep(0.3)  # until the second request is answered
     began = time.monotonic()
     for each in signals:
         process.send_signal(each)
@@ -236,8 +236,8 @@ def test_the_budget_ends_the_job_and_keeps_what_was_learnt(server, place, explai
     assert "1 of 2 images are explained, 1 in part; a second start" in capsys.readouterr().err
     assert explain(model=model) == 0
     assert [each["status"] for each in records(place)] == ["complete", "complete"]
-    assert [each["queries"] for each in records(place)] == [9, 10]  # none was left to ask again for the first
-    assert sent(server, "poor") == 9 + 10 + 2  # what the part had cost is in the cache; two starts found a.png done
+    assert [each["queries"] for each in records(place)] == [9, 10]  # the budget held no repeat for the first
+    assert sent(server, "poor") == 9 + 10 + 2  # the cache holds the answers of the part; two starts found a.png done
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_the_budget_ends_the_job_and_keeps_what_was_learnt(server, place, explai
     ],
 )
 def test_a_budget_is_queries_or_money(budget, price, queries):
-    """0.3 / 0.1 * 1000 is 2999.99... in floating point."""
+    """In floating point, 0.3 / 0.1 * 1000 is 2999.99..."""
     assert budget_in_queries(budget, price) == queries
 
 
@@ -309,7 +309,7 @@ def test_probe_shows_what_is_sent_and_understood(server, place, pipeline, capsys
 
 @pytest.mark.parametrize("model", ["odd.py:listen", "odd.py:Grey"])
 def test_probe_asks_the_very_question_that_a_job_begins_with(place, pipeline, capsys, model):
-    """Pictures of another size and in colour, and a model that takes grey ones of the denoiser's size only."""
+    """The pictures have another size and colours. The model takes only grey ones of the denoiser's size."""
     for index, name in enumerate(("a.png", "b.png")):
         colours = torch.Generator().manual_seed(index)
         levels = torch.randint(256, (11, 13, 3), generator=colours, dtype=torch.uint8)
@@ -361,7 +361,7 @@ def test_probe_notices_a_model_that_does_not_repeat_or_does_not_look(place, caps
 @pytest.mark.parametrize("values", [{}, {"noise": [0.1, 0.3], "queries": 10}, {"search": {"steps": 8, "queries": 20}}])
 @pytest.mark.parametrize("may_change", [False, True])
 def test_calls_are_what_the_black_box_is_asked(task, values, may_change):
-    """In the order and size in which an explainer asks, with a classifier that never reaches the target or repeats."""
+    """They have the order and sizes of an explainer's calls. The classifier never reaches the target, nor repeats."""
     settings = make(Settings, values)
     bundle = load_bundle("digits")
     asked = []

@@ -1,7 +1,7 @@
-"""What goes wrong with a model behind an address: each ends in recovery, or in one sentence, and nothing is lost.
+"""Failures of a model behind an address. Each ends in recovery or in one sentence, and no answer is lost.
 
-Against a real server that misbehaves. How often, how long and with whom a request is tried again is in
-`test_remote_transport.py`, what an answer may look like in `test_endpoint.py`.
+The tests use a real server that misbehaves. `test_remote_transport.py` tests how often, how long and with whom a
+request is tried again. `test_endpoint.py` tests what an answer may look like.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ RECOVERED = {
 
 @pytest.mark.parametrize("trouble", RECOVERED)
 def test_recovered(server, trouble):
-    """All answers arrive, each for its own image, and what was sent is what the server saw."""
+    """All answers arrive, each for its own image. The count of images sent is that of the server."""
     name = re.sub("[^a-z0-9]", "-", trouble)
     black_box = asking.asking(server.url(name, RECOVERED[trouble]), concurrency=4)
     torch.testing.assert_close(black_box(pictures(24)).exp(), expected(24))
@@ -122,7 +122,7 @@ def test_a_changed_number_of_classes_is_refused(server):
 
 
 def test_what_was_answered_before_a_failure_is_kept(server, tmp_path):
-    """The third request is refused for good; a second start asks from there on."""
+    """The third request is refused for good. A second start asks from there on."""
     cache = QueryCache(tmp_path / "answers.sqlite")
     url = server.url("third", "ok+ok+status=400+ok")
     black_box = asking.asking(url, cache, concurrency=1)
@@ -150,7 +150,7 @@ def test_a_budget_that_ends_in_a_retry_is_kept_and_its_answers_too(server, tmp_p
 
 
 def test_an_interrupt_does_not_wait_for_a_server_that_hangs_and_the_black_box_can_be_asked_again(server, tmp_path):
-    """The first answers are kept; the connections that hang are closed, so that they take no room from the next."""
+    """The first answers are kept. The connections that hang are closed, so that they take no room from the next."""
     cache = QueryCache(tmp_path / "answers.sqlite")
     url = server.url("interrupted", "ok+ok+wait=60+wait=60+ok")
     black_box = asking.asking(url, cache, concurrency=2)
@@ -169,7 +169,7 @@ def test_an_interrupt_does_not_wait_for_a_server_that_hangs_and_the_black_box_ca
 
 @pytest.mark.parametrize("concurrency", [1, 4, 8])
 def test_killed_in_the_middle_and_started_again(server, tmp_path, concurrency):
-    """With SIGKILL: what was answered is not asked again, but for the requests of 4 that were under way."""
+    """SIGKILL ends it. No answer is asked for again, except those of the requests of 4 that were under way."""
     name = f"killed-{concurrency}"
     path, url, under_way = tmp_path / "answers.sqlite", server.url(name, "wait=0.05"), 4 * concurrency
     command = [sys.executable, asking.__file__, url, str(path), "200", str(concurrency)]
@@ -179,7 +179,7 @@ def test_killed_in_the_middle_and_started_again(server, tmp_path, concurrency):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    time.sleep(0.2)  # for what is still under way
+    time.sleep(0.2)  # until no request is under way
     before = sum(len(levels) for _, _, levels, _, _ in server.log(name))
     assert 48 <= before < 200
     black_box = asking.asking(url, QueryCache(path), concurrency=1)

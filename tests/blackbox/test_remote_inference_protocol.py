@@ -42,7 +42,7 @@ def raises(kind, message):
 
 
 def corners(images):
-    """What the server computes, of images it got whole."""
+    """The values that the server computes, for images that it got whole."""
     return torch.stack([images[:, 0, 0, 0], images[:, -1, 0, -1], images[:, 0, -1, 0]], dim=1)
 
 
@@ -72,7 +72,7 @@ TAKEN = [
 @pytest.mark.parametrize("flavour", ["json", "binary"])
 @pytest.mark.parametrize("model", TAKEN)
 def test_what_models_take(server, pictures, model, flavour):
-    """The same answers as from the model in this process, asked about the same 8-bit images."""
+    """The answers are those of the model in this process, for the same 8-bit images."""
     black_box = inference_black_box(url(server, model + "_scores", flavour), "logits", batch_size=2)
     channels = 1 if "NHW_" in model or "ND" in model or model == "UINT8_NHWC_-1,-1,-1,1" else 3
     local = BlackBox(corners, "logits", channels=channels, eight_bit=True)
@@ -107,7 +107,7 @@ def test_labels_by_index_and_by_name(server, pictures, output, flavour):
     ],
 )
 def test_kinds_of_scores_beside_exclusive_classes(server, pictures, output, scores, image, flavour):
-    """The same answers as from the model in this process."""
+    """The answers are those of the model in this process."""
     remote = load_black_box(url(server, f"{image}_{output}", flavour), scores=scores)
     local = BlackBox(lambda images: corners(images) if output == "scores" else corners(images)[:, 0], scores)
     rounded = (pictures * 255).round() / 255
@@ -330,7 +330,7 @@ def test_a_wrong_answer_is_told_in_one_sentence(server, misbehaving, pictures, v
     black_box = inference_black_box(url(server, "UINT8_NHWC_-1,4,4,3_scores"), "logits")
     text = json.dumps(value)
     address = misbehaving.url("v2", "say=" + base64.urlsafe_b64encode(text.encode()).decode())
-    black_box.predict._url = address  # asked by POST at ADDRESS/infer
+    black_box.predict._url = address  # questions go to ADDRESS/infer by POST
     with pytest.raises((ValueError, RemoteError)) as caught:
         black_box(pictures[:2])
     assert problem in str(caught.value)

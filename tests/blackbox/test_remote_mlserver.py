@@ -1,8 +1,8 @@
 """The client of the Open Inference Protocol v2 against a real MLServer.
 
-JSON holds every digit of a float32, and 8-bit pixels are whole numbers, so the transport rounds nothing: asked in the
-same batches with the same memory layout, the classifier answers the same in both processes. `ROUNDING` is for kernels
-that these choose otherwise. (With channels last in one of them, answers differed by 1e-5, and a path by 1e-3.)
+JSON holds every digit of a float32, and 8-bit pixels are whole numbers, so the transport rounds nothing. In the same
+batches with the same memory layout, the classifier gives the same answers in both processes. `ROUNDING` allows for
+other kernels. (With channels last in one process, answers differed by 1e-5, and a path by 1e-3.)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 )
 ROUNDING = 1e-5
 GREY_LEVEL = 1.001 / 255
-AT_THE_END = 1  # a model behind an address is asked about the image once more
+AT_THE_END = 1  # the query that repeats the image, for a model behind an address
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def bundle():
 
 @pytest.fixture
 def here(bundle):
-    """The same model in this process, asked about 8-bit images, in batches as the client sends them."""
+    """The same model in this process. It gets 8-bit images, in the batches that the client sends."""
     return BlackBox(bundle.classifier, "logits", eight_bit=True, batch_size=8)
 
 
@@ -71,7 +71,7 @@ def test_its_models_answer_as_in_this_process(server, bundle, here, name, read):
 
 
 def explained(server, name, task, queries, image, out):
-    """The result of the command line, in a process of its own."""
+    """The result of the command line, which runs in a process of its own."""
     write_image(image, out / "digit.png")
     command = [sys.executable, "-m", "freemcg", task, "digit.png", "--out", "out", "--queries", queries, "--seed", "3"]
     done = subprocess.run(

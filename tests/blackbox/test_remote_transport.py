@@ -30,7 +30,7 @@ def server():
 
 
 class Plain:
-    """Base64 PNGs in, rows of probabilities out."""
+    """Takes base64 PNGs, and answers rows of probabilities."""
 
     def __init__(self, url, **options):
         self.url = url
@@ -56,7 +56,7 @@ def read(reply, count):
 
 
 def pictures(count):
-    """Grey levels 0, 1, 2, ...: the answer tells them apart."""
+    """Pictures of the grey levels 0, 1, 2, ..., which the answer tells apart."""
     return (torch.arange(count) / 255).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 3).contiguous()
 
 
@@ -65,7 +65,7 @@ def expected(count):
 
 
 def ask(url, count, budget=None, **options):
-    """The black box after it was asked about `count` pictures; every answer is checked."""
+    """The black box, after it was asked about `count` pictures and every answer was checked."""
     black_box = BlackBox(Plain(url, **options), "probabilities", budget=budget)
     torch.testing.assert_close(black_box(pictures(count)).exp(), expected(count))
     return black_box
@@ -110,7 +110,7 @@ def test_connections_are_kept_and_bounded(server):
 def test_requests_are_under_way_together(server):
     ask(server.url("together", "wait=1"), 6, concurrency=6)
     times = [entry[0] for entry in server.log("together")]
-    assert times[-1] - times[0] < 4  # one after another it is 5
+    assert times[-1] - times[0] < 4  # one after another they take 5
 
 
 def test_the_rate_is_never_passed(server):
@@ -121,7 +121,7 @@ def test_the_rate_is_never_passed(server):
 
 @pytest.mark.parametrize("step", ["most", "within"])
 def test_batches_are_halved_and_stay_so(server, step):
-    """16 + 8 images were too many; 4 are not. What was sent counts, though it was not answered."""
+    """16 images and 8 images were too many; 4 are not. Images count as sent even if they were not answered."""
     plain = Plain(server.url(step, f"{step}=5"), batch_size=16, concurrency=1)
     black_box = BlackBox(plain, "probabilities")
     torch.testing.assert_close(black_box(pictures(16)).exp(), expected(16))
@@ -273,7 +273,7 @@ def test_a_reserve_is_not_spent_on_retries(server):
 
 
 def test_what_was_answered_beside_a_failure_is_handed_over(server):
-    """Of three requests, the first is refused while two are under way: their answers are not lost."""
+    """The first of three requests is refused while two are under way. Their answers are not lost."""
     plain = Plain(server.url("beside", "status=400+wait=0.3+wait=0.3"), concurrency=3)
     arrived = []
 

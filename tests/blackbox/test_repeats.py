@@ -13,7 +13,7 @@ from freemcg.ensemble import control_variate, cross_covariance, linear_model, pr
 
 
 class Changing:
-    """Another model's answers from a query on; noise on the logits, where wanted."""
+    """Answers as another model from some query on. `noise` is added to the logits."""
 
     identity = "changing"
 
@@ -77,7 +77,7 @@ def test_a_difference_is_marked_where_either_model_changed(denoiser, image, chan
     models = [Changing(9 if changing in (name, "both") else 10**9) for name in ("this", "other")]
     other = BlackBox(models[1], may_change=True)
     result = explainer(models[0], denoiser).difference(other, image)
-    assert result.status == ("no_signal" if changing == "none" else "model_changed")  # they answer alike
+    assert result.status == ("no_signal" if changing == "none" else "model_changed")  # the two answer alike
     assert result.queries == len(models[0].asked)
     assert [len(model.asked) for model in models] == [
         1 + 16 + (MOST_REPEATS if changing in (name, "both") else 1) for name in ("this", "other")
@@ -106,7 +106,7 @@ def test_what_is_all_known_is_not_asked_about(denoiser, image, tmp_path):
     cache = QueryCache(tmp_path / "answers.sqlite")
     first = explainer(Changing(), denoiser, cache=cache)
     assert first.explain(image).queries == 18
-    assert cache.models()[0].answers == 17  # what repeats is asked past the cache, and is not kept in it
+    assert cache.models()[0].answers == 17  # repeats bypass the cache and are not kept in it
     model = Changing(at=0)
     assert explainer(model, denoiser, cache=cache).explain(image).status == "complete"
     assert model.asked == []
@@ -132,7 +132,7 @@ def test_what_is_a_change_and_what_is_noise():
     assert repeats(same, same).alike
     assert not repeats(same, same).changed
     assert not repeats(same, (0.60005, 0.29995, 0.1)).changed
-    assert not repeats(same, other).changed  # noise, or a change: two would tell
+    assert not repeats(same, other).changed  # it may be noise or a change; two repeats would tell
     assert repeats(same, other, other).changed
     assert not repeats(same, other, (0.58, 0.32, 0.1), (0.6, 0.3, 0.1), (0.61, 0.29, 0.1)).changed
     far = [(0.3 + each, 0.6 - each, 0.1) for each in (0.0, 0.01, -0.01, 0.005)]
@@ -141,7 +141,7 @@ def test_what_is_a_change_and_what_is_noise():
 
 
 def test_noise_alone_is_hardly_ever_taken_for_a_change():
-    """Two classes are the worst case: once in 800 times, 6 of these."""
+    """Two classes are the worst case: it happens once in 800 times, so 6 times here."""
     generator = torch.Generator().manual_seed(0)
     level = 0.5 + 0.01 * torch.randn(4800, 5, generator=generator)
     found = [Repeats(torch.stack([row, 1 - row], dim=1), 4).changed for row in level]
@@ -172,10 +172,10 @@ def test_the_size_of_a_disagreement_is_in_the_record(denoiser, image, task):
 
 @pytest.mark.parametrize("noise", [0.0, 0.1, 0.3, 1.0])
 def test_the_noise_of_the_answers_is_in_the_error_bars(noise):
-    """A linear score of standard deviation 1, answered with noise: 95 % bars hold the population's gradient.
+    """The score is linear with standard deviation 1, and its answers are noisy. 95 % bars hold the true gradient.
 
-    The paid particles are answered with the same noise, and their spread is what the bars are made of; so nothing has
-    to be known of the noise beforehand.
+    The answers for the paid particles have the same noise, and the bars come from their spread. So the noise need not
+    be known beforehand.
     """
     generator = torch.Generator().manual_seed(0)
     root = torch.randn(64, 30, generator=generator) * torch.logspace(0, -1.2, 30)

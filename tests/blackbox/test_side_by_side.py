@@ -10,7 +10,7 @@ from freemcg.blackbox.remote.side_by_side import Stopped, side_by_side
 
 
 class Work:
-    """Finds each number below a piece; counts what is under way or found and not yet taken."""
+    """Finds each number below a piece. It counts those that are under way, or found and not yet taken."""
 
     def __init__(self, seconds=0.0):
         self.seconds, self.stopped, self.lock = seconds, threading.Event(), threading.Lock()
@@ -38,7 +38,7 @@ class Work:
 def test_all_is_found_and_no_more_is_open_than_there_are_threads():
     work, found = Work(), []
     for find in work.run([3, 1, 4, 1, 5, 9, 2, 6], 3):
-        time.sleep(0.002)  # whoever takes is slower than the work
+        time.sleep(0.002)  # taking is slower than the work
         found.append(find)
     assert sorted(found) == sorted((piece, number) for piece in (3, 1, 4, 1, 5, 9, 2, 6) for number in range(piece))
     assert work.most == 3

@@ -25,7 +25,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def explain(place, pipeline):
-    """Run `freemcg attribute` with a model, a denoiser and a config; options replace any of them."""
+    """Run `freemcg attribute` with a model, a denoiser and a config. Options replace any of them."""
 
     def run(*arguments, task="attribute", images="pics", **options):
         given = {
@@ -42,7 +42,7 @@ def explain(place, pipeline):
 
 
 def refusal(capsys, found, status=2):
-    """The one sentence that a refused command says."""
+    """The one sentence that a refused command prints."""
     printed = capsys.readouterr()
     said = [line for line in printed.err.splitlines() if "freemcg: " in line]
     assert found == status
@@ -314,7 +314,7 @@ def test_queries_of_a_counterfactual_are_those_of_its_search(explain, place):
     assert tiny.asked(place) == [result.queries]
     assert result.queries <= 7
     search = result.record["settings"]["search"]
-    assert (search["queries"], search["particles"], search["steps"]) == (7, 2, 4)  # and the rest is the config's
+    assert (search["queries"], search["particles"], search["steps"]) == (7, 2, 4)  # the rest comes from the config
 
 
 def test_mean_and_std_are_said_on_the_command_line(explain, place):

@@ -70,7 +70,7 @@ def pictures(rng):
 
 @pytest.fixture
 def run(denoiser, tmp_path, pictures):
-    """Compare on a linear model, in a folder of the test."""
+    """Compare on a linear model, in the test's own folder."""
 
     def start(black_box=None, *, images=None, queries=QUERIES, methods=CHEAP, vae=None, out="out", **more):
         black_box = black_box or BlackBox(Linear().eval())
@@ -89,7 +89,7 @@ def run(denoiser, tmp_path, pictures):
 
 
 class Counted(nn.Module):
-    """A model that counts the images it is asked about, all of them."""
+    """A model that counts all images that it is asked about."""
 
     def __init__(self):
         super().__init__()
@@ -274,8 +274,8 @@ def test_every_method_costs_at_most_so_much_and_uses_what_it_can(run, name, most
     assert row["unit"] == ("gradients" if baselines.METHODS[name].needs_weights else "queries")
     assert row["cost"] <= most
     least = {"gradient": 1, "input_x_gradient": 1, "adversarial_gradient_integration": 2, "occlusion": 10}
-    least["tangentially_aligned_ig"] = 24  # of a linear model: its second derivatives cost nothing
-    least["geometrically_guided_ig"] = 41  # from whole ascents only
+    least["tangentially_aligned_ig"] = 24  # the model is linear, so its second derivatives cost nothing
+    least["geometrically_guided_ig"] = 41  # it can only do whole ascents
     assert row["cost"] >= least.get(name, most - 1)
 
 
@@ -291,7 +291,7 @@ def test_the_model_is_left_as_found(run):
 
 
 def test_a_network_is_differentiated_behind_what_its_black_box_does(run, pictures, tmp_path):
-    """The box doubles contrast and halves the size; the gradient is that with respect to the image given."""
+    """The box doubles contrast and halves the size. The gradient is taken with respect to the image that was given."""
     weight = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(0))
 
     class Small(nn.Module):
@@ -399,7 +399,7 @@ def test_a_budget_is_never_passed_and_what_it_did_not_reach_for_is_made_by_the_n
     assert [row["method"] for row in rows if row["error"]] == ["geex"]
     assert rows[-1]["error"].startswith("26 more queries would pass the budget of ")
     assert model.asked <= budget
-    assert len(written(tmp_path / "out")) == 6  # the one that failed too
+    assert len(written(tmp_path / "out")) == 6  # also the one that failed
     again = run(BlackBox(Counted().eval()), methods=methods)
     for row in (*wanted, *again):
         del row["seconds"]
@@ -415,7 +415,7 @@ def test_a_map_for_which_retries_left_too_little_is_refused(run):
     model = Linear().eval()
 
     class Dropping:
-        """Needs a second try for every image but the first two, which are the decisions."""
+        """A model that needs a second try for every image except the first two, which give the decisions."""
 
         def __init__(self):
             self.seen = 0

@@ -26,12 +26,12 @@ SCHEDULERS = [
     (diffusers.PNDMScheduler, {"num_train_timesteps": 200, "beta_end": 0.09}),
     (diffusers.DPMSolverMultistepScheduler, {"beta_schedule": "scaled_linear"}),
 ]
-SPREAD = 0.04  # of a pixel in the model's range: twelve of it to the end of the range, so nothing is clipped
+SPREAD = 0.04  # deviation of a pixel in the model's range, whose end is twelve of it away: nothing is clipped
 
 
 @pytest.fixture
 def data(rng):
-    """Mean `(C, H, W)` and covariance `(D, D)` of images in the model's range, of full rank or on a plane."""
+    """Mean `(C, H, W)` and covariance `(D, D)` of images in the model's range, which may lie on a plane."""
 
     def make(shape, rank=None):
         size = shape[0] * shape[1] * shape[2]
@@ -45,7 +45,7 @@ def data(rng):
 
 @pytest.fixture
 def gaussian(data, gaussian_network):
-    """A `Denoiser` of Gaussian data, with that data's mean and covariance."""
+    """A `Denoiser` of Gaussian data, with the mean and covariance of that data."""
 
     def make(shape=(1, 4, 4), kind="epsilon", scheduler=diffusers.DDPMScheduler, rank=None, **settings):
         made = scheduler(prediction_type=kind, **settings)
@@ -56,7 +56,7 @@ def gaussian(data, gaussian_network):
 
 
 def fixed(answer, channels=1, kind="epsilon", **config):
-    """A denoiser whose network does `answer(x_t, t)`."""
+    """A denoiser whose network computes `answer(x_t, t)`."""
     network = nn.Module()
     network.forward = answer
     network.config = {"in_channels": channels, **config}
@@ -70,7 +70,7 @@ def fixed(answer, channels=1, kind="epsilon", **config):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("scheduler", "settings"), SCHEDULERS)
 def test_denoised_gaussian_data_is_the_posterior_mean(scheduler, settings, kind, shape, gaussian, rng):
-    """Against the information form, `(S^-1 + abar/(1 - abar) I)^-1 (S^-1 m + sqrt(abar)/(1 - abar) x_t)`."""
+    """The information form is `(S^-1 + abar/(1 - abar) I)^-1 (S^-1 m + sqrt(abar)/(1 - abar) x_t)`."""
     denoiser, mean, covariance = gaussian(shape, kind, scheduler, **settings)
     made = scheduler(**settings)
     eye, precision = torch.eye(len(covariance), dtype=torch.float64), torch.linalg.inv(covariance)
@@ -118,7 +118,7 @@ def test_batch_size_changes_calls_not_results(batch_size, data, gaussian_network
 
 @pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
 def test_separate_takes_noisy_images_apart_whatever_the_network_predicts(kind):
-    """A network that sees the noise `x_t / 2` has it found again, whether or not the image had to be clipped."""
+    """The network takes `x_t / 2` for the noise. `separate` finds that noise again, with and without clipping."""
 
     def predict(x_t, t):
         abar = diffusers.DDPMScheduler().alphas_cumprod[t[0]].item()
@@ -192,7 +192,7 @@ def test_timestep_undoes_sigma(scheduler, settings, gaussian):
 
 
 def test_timestep_of_sigma_is_the_nearest_ratio():
-    """Of sigmas 1, 2, 4: 1.45 lies nearer to 1 by difference, and to 2 by ratio."""
+    """Among the sigmas 1, 2 and 4, 1.45 lies nearer to 1 by difference, but nearer to 2 by ratio."""
     scheduler = SimpleNamespace(alphas_cumprod=1 / (1 + torch.tensor([1.0, 2.0, 4.0]).square()))
     denoiser = Denoiser(nn.Identity(), scheduler)
     assert [denoiser.timestep(sigma=sigma) for sigma in (1.35, 1.45, 2.7, 2.9)] == [0, 1, 1, 2]
@@ -256,7 +256,7 @@ TORCH = "words of torch"
 
 
 class Halving(nn.Module):
-    """Halves and doubles again without a word on its size, and gives back 16x16 for 15x15."""
+    """A network that halves and doubles again. It states no size, and answers 16x16 for 15x15."""
 
     def forward(self, x_t, t):
         return nn.functional.interpolate(nn.functional.avg_pool2d(x_t, 8, ceil_mode=True), scale_factor=8)
@@ -409,7 +409,7 @@ def test_a_bad_answer_of_the_network_is_refused(answer, message):
 
 
 def jacobian(covariance, abar):
-    """The denoiser's, `Cov[x_0 | x_t] sqrt(abar) / (1 - abar)`, with that covariance from the conditioning formula."""
+    """The Jacobian `Cov[x_0 | x_t] sqrt(abar) / (1 - abar)`, with the covariance from the conditioning formula."""
     marginal = abar * covariance + (1 - abar) * torch.eye(len(covariance), dtype=torch.float64)
     posterior = covariance - abar * covariance @ torch.linalg.solve(marginal, covariance)
     return posterior * (abar**0.5 / (1 - abar))
@@ -417,7 +417,7 @@ def jacobian(covariance, abar):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_particles_follow_the_denoisers_jacobian(kind, gaussian):
-    """Particles are normal, `N(E[x_0 | sqrt(abar) x], (1 - abar) G G^T)` with `G` the Jacobian; halved in [0, 1]."""
+    """Particles are `N(E[x_0 | sqrt(abar) x], (1 - abar) G G^T)`, with `G` the Jacobian. In [0, 1] they are halved."""
     shape, count, t = (1, 4, 4), 2000, 250
     denoiser, mean, covariance = gaussian(shape, kind)
     abar = denoiser.alphas_cumprod[t].item()
@@ -430,19 +430,19 @@ def test_particles_follow_the_denoisers_jacobian(kind, gaussian):
     noise = particle_noise(3, "particles", 5, count, shape).double().flatten(1)
     torch.testing.assert_close(drawn, expected_mean + noise @ root.T, rtol=0, atol=1e-9)
 
-    white = torch.linalg.solve(root, (drawn - expected_mean).T)  # standard normal if mean and scale are right
+    white = torch.linalg.solve(root, (drawn - expected_mean).T)  # it is standard normal if mean and scale are right
     assert white.mean(dim=1).abs().max() < 4.5 / count**0.5
     assert white.square().mean().item() == pytest.approx(1, abs=4 * (2 / white.numel()) ** 0.5)
     assert (torch.cov(white) - torch.eye(16)).abs().max() < 5 * (2 / count) ** 0.5
 
 
 def linear_black_box(slope):
-    """Two classes with logits `(0, slope . x)`, so the log-odds of class 1 are linear in the pixels."""
+    """A black box with logits `(0, slope . x)`, so the log-odds of class 1 are linear in the pixels."""
     return BlackBox(lambda images: torch.stack([torch.zeros(len(images)), images.flatten(1) @ slope], dim=1))
 
 
 def ask(denoiser, image, slope, estimate, objective=log_odds, particles=60, queries=20):
-    """The answer of one ensemble, all its particles, and the images that were asked about, flat and in float64."""
+    """The gradient of one ensemble, its particles, and the images asked about. All are flat, in float64."""
     black_box, asked = linear_black_box(slope), []
     ensemble = Ensemble(denoiser, image, 250, particles=particles, seed=11, step=2)
 
@@ -472,7 +472,7 @@ def chain(gaussian, rng):
 
 @pytest.mark.parametrize("queries", [20, 60, 75])
 def test_cross_covariance_of_the_chain_is_the_particles_covariance_times_the_slope(queries, chain):
-    """Also where more are asked about than `particles`: then as many are drawn."""
+    """If more are asked about than `particles`, then as many are drawn."""
     denoiser, image, slope, _ = chain()
     answer, drawn, points = ask(denoiser, image, slope, "cross_covariance", queries=queries)
     asked = drawn[:queries]
@@ -499,7 +499,7 @@ def test_sigma_points_of_the_chain_are_exact_on_the_leading_axes(queries, asked,
 
 @pytest.mark.parametrize(("queries", "on_axes"), [(20, 13), (27, 18), (60, 19)])
 def test_control_variate_of_the_chain_asks_two_of_three_on_axes_and_sees_all_particles(queries, on_axes, chain):
-    """A linear score: what the leading axes miss is small, and with all 18 axes asked there is nothing to correct."""
+    """The score is linear. The leading axes miss little, and with all 18 axes there is nothing to correct."""
     denoiser, image, slope, _ = chain()
     answer, drawn, points = ask(denoiser, image, slope, "control_variate", queries=queries)
     torch.testing.assert_close(points[0], drawn[:60].mean(dim=0), rtol=0, atol=1e-6)
@@ -551,11 +551,11 @@ def test_regression_of_the_chain_is_the_slope_on_the_plane_of_the_data(chain):
     error = (answer.gradient.double().flatten() - expected).norm() / expected.norm()
     assert (
         error < 0.02
-    )  # the box answers in float32, and with more particles than axes the ridge of 1e-6 amplifies that
+    )  # the box answers in float32; if there are more particles than axes, the ridge of 1e-6 amplifies its rounding
 
 
 def test_per_particle_of_the_chain_is_the_mean_of_the_papers_terms(chain):
-    """With raw logits `y` and `e^k = onehot - softmax(y^k)`, as the paper has it."""
+    """As in the paper, `y` are raw logits and `e^k = onehot - softmax(y^k)`."""
     denoiser, image, slope, _ = chain()
     answer, drawn, _ = ask(denoiser, image, 20 * slope, "per_particle", log_probability)
     asked = drawn[:20]
@@ -564,7 +564,7 @@ def test_per_particle_of_the_chain_is_the_mean_of_the_papers_terms(chain):
     terms = per_particle(asked, logits, weights)
     expected = terms.mean(dim=0)
     torch.testing.assert_close(answer.gradient.double().flatten(), expected, rtol=1e-3, atol=1e-4 * expected.norm())
-    error = 20 / 18 * ((terms - expected).square().sum(dim=0) / 19 / 20).sqrt()  # as the jackknife has it
+    error = 20 / 18 * ((terms - expected).square().sum(dim=0) / 19 / 20).sqrt()  # the jackknife's error
     torch.testing.assert_close(answer.standard_error.double().flatten(), error, rtol=1e-2, atol=1e-3 * error.norm())
 
 
@@ -587,7 +587,7 @@ def test_a_constant_black_box_has_no_signal(estimate, chain):
 
 
 def test_a_denoiser_that_leaves_nothing_to_differ_costs_one_query_and_has_no_signal():
-    """Every particle is the same, so there is no axis, and only their mean to ask about."""
+    """Every particle is the same, so there is no axis, and only their mean can be asked about."""
     denoiser = fixed(lambda x_t, t: 0 * x_t, kind="sample")
     answer, _, points = ask(denoiser, torch.rand(1, 2, 2), torch.ones(4), "sigma_points")
     assert len(points) == 1

@@ -1,4 +1,4 @@
-"""Folders and repositories that a denoiser is read from, made by diffusers itself and then changed."""
+"""Folders and repositories from which a denoiser is read. diffusers writes them, and the tests change them."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def change(path, **values):
 
 
 def rewrite(folder, made):
-    """Replace the weights by what `made` makes of them. They may be mapped into memory: the file is a new one."""
+    """Replace the weights by `made(weights)`. The file is a new one, since the old one may be mapped into memory."""
     path = folder / "unet" / PLAIN
     weights = {name: weight.clone() for name, weight in load_file(path).items()}
     path.unlink()
@@ -147,7 +147,7 @@ def test_several_variants_without_the_plain_weights_are_refused(folder):
 
 
 def test_parts_that_lie_beside_the_index_are_read(folder):
-    """As the oldest repositories have it, such as `google/ddpm-cifar10-32`."""
+    """The oldest repositories have this layout, such as `google/ddpm-cifar10-32`."""
     before = Denoiser.from_pretrained(folder).identity
     for part in ("unet", "scheduler"):
         for path in (folder / part).iterdir():
@@ -157,7 +157,7 @@ def test_parts_that_lie_beside_the_index_are_read(folder):
 
 
 def test_a_repository_of_half_precision_is_fetched(folder, tmp_path, monkeypatch):
-    """Without a variant the hub gives a folder without weights."""
+    """Without a variant, the hub would give a folder without weights."""
     network, asked = tiny_unet().half(), []
     half = tmp_path / "half"
     diffusers.DDPMPipeline(network, diffusers.DDPMScheduler()).save_pretrained(half, variant="fp16")
@@ -213,7 +213,7 @@ def test_weights_of_another_network_are_refused(made, unfit, folder, capfd):
         f"the weights in {folder / 'unet'} are not those of the network in its config.json ({unfit}); "
         "save the network again with save_pretrained, out of any wrapper",
     )
-    assert "conv_in" not in "".join(capfd.readouterr())  # no list of all names by diffusers
+    assert "conv_in" not in "".join(capfd.readouterr())  # diffusers prints no list of all names
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])

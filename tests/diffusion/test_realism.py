@@ -9,8 +9,10 @@ from freemcg.diffusion.realism import DRAWS, NOISE_LEVELS, denoising_error
 
 
 def test_denoising_error_of_gaussian_data_is_the_closed_form(gaussian_network):
-    """For data N(m, s^2 I) and an image at m + u: eps - eps_hat = (1 - k (1 - abar)) eps - k sqrt(abar (1 - abar)) u,
-    k = 1 / (abar s^2 + 1 - abar), so its mean square is a sum of two known terms."""
+    """For data N(m, s^2 I) and an image at m + u, the error has a mean square of two known terms.
+
+    It is eps - eps_hat = (1 - k (1 - abar)) eps - k sqrt(abar (1 - abar)) u, with k = 1 / (abar s^2 + 1 - abar).
+    """
     scheduler = DDPMScheduler()
     side, variance, away = 24, 0.01, 0.3
     mean = torch.zeros(1, side, side, dtype=torch.double)

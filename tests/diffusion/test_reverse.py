@@ -16,7 +16,7 @@ SHAPE = (3, 1, 4, 5)
 
 
 def denoiser_of(**settings):
-    """A denoiser of which only the schedule is used."""
+    """A denoiser. The tests use only its schedule."""
     return Denoiser(nn.Identity(), diffusers.DDPMScheduler(**settings))
 
 
@@ -83,7 +83,7 @@ def test_a_step_is_made_of_image_fresh_noise_noise_and_push(t, t_next, eta, batc
 
 @pytest.mark.parametrize("eta", [0.0, 0.6, 1.0])
 def test_a_step_is_the_one_diffusers_takes(eta, batch):
-    """Without a push, `DDIMScheduler.step` from the same noisy image, noise and fresh noise."""
+    """Without a push it equals `DDIMScheduler.step` from the same noisy image, noise and fresh noise."""
     images, noise = batch
     denoiser = denoiser_of()
     scheduler = diffusers.DDIMScheduler(clip_sample=False)

@@ -27,7 +27,7 @@ def test_another_purpose_draws_something_else(other):
 
 
 def test_purposes_do_not_run_into_one_another():
-    """Seed 1, step 12 and seed 11, step 2 would be alike if words were joined without a mark between them."""
+    """Without a mark between the words, seed 1 with step 12 would be the same as seed 11 with step 2."""
     assert not torch.equal(draw(1, 12), draw(11, 2))
     assert not torch.equal(draw(1, 1, 12), draw(1, 11, 2))
 
@@ -54,7 +54,7 @@ def test_noise_is_standard_normal_and_rows_are_independent():
     assert abs(noise.mean().item()) < 4 / noise.numel() ** 0.5
     assert noise.var().item() == pytest.approx(1, abs=4 * (2 / noise.numel()) ** 0.5)
     between = torch.corrcoef(noise) - torch.eye(400)
-    assert between.abs().max() < 1  # no row is another's copy
+    assert between.abs().max() < 1  # no row is a copy of another
     assert between.square().sum().item() / (400 * 399) == pytest.approx(1 / 24, rel=0.05)
 
 
