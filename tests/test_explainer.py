@@ -19,7 +19,7 @@ from freemcg.tasks.shared_search import shared_search
 def test_one_class_linear_attribution_points_along_the_weights_within_the_manifold(
     classifier, denoiser, image, estimate
 ):
-    """`margin` of two classes is linear in the pixels, so the answer is known: C a, or a projected on the particles."""
+    """`margin` of two classes is linear in the pixels, so the map is C a, or a projected onto the particles."""
     two = lambda x: classifier(x)[:, :2]  # noqa: E731
     result = make(two, denoiser, estimate=estimate, objective="margin", particles=64, queries=65).explain(image, 0)
     slope = (classifier.weights[:, 0] - classifier.weights[:, 1]).detach()
@@ -96,7 +96,7 @@ def test_attribution_never_passes_the_budget_and_says_when_it_ended(classifier, 
 
 
 def test_two_networks_with_the_same_function_have_the_same_map(classifier, denoiser, image):
-    """Implementation invariance (Sundararajan et al. 2017): exact, since only outputs are read."""
+    """Implementation invariance (Sundararajan et al. 2017) holds exactly, since only outputs are read."""
     other = lambda x: (2 * (x - 0.5).flatten(1)) @ (classifier.weights / 2)  # noqa: E731
     first = make(classifier, denoiser).explain(image, 0).values
     torch.testing.assert_close(make(other, denoiser).explain(image, 0).values, first, rtol=1e-4, atol=1e-7)
@@ -124,7 +124,7 @@ def test_counterfactual_is_decided_as_the_runner_up_and_asked_about_as_an_8_bit_
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_answer_is_the_nearest_candidate_that_is_decided_with_confidence(classifier, denoiser, image, seed):
-    """And nobody is asked about those farther away."""
+    """The classifier is not asked about candidates that are farther away."""
     explainer = make(classifier, denoiser, seed=seed)
     result = explainer.counterfactual(image)
     asked = list(classifier.asked)
@@ -162,7 +162,7 @@ def test_target_that_is_already_decided_costs_one_query(classifier, denoiser, im
 
 
 def test_an_answer_that_is_the_input_itself_can_be_saved(classifier, denoiser, image, tmp_path):
-    """Image, original and path are then one piece of memory."""
+    """Then the image, the original and the path share their memory."""
     result = make(classifier, denoiser).counterfactual(image, target=int(classifier(image[None]).argmax()))
     loaded = type(result).load(result.save(tmp_path / "same.safetensors"))
     for name in ("image", "original", "path"):

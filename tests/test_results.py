@@ -53,7 +53,7 @@ def counterfactual(rng) -> Counterfactual:
 
 
 def mapped(attribution, values, error, **changes) -> Attribution:
-    """With the same error everywhere."""
+    """The attribution with other values, and the same error everywhere."""
     values = torch.as_tensor(values).reshape(1, 1, -1)
     return replace(attribution, values=values, standard_error=torch.full_like(values, error), **changes)
 
@@ -111,17 +111,17 @@ def test_reliability_is_the_share_of_the_square_that_is_no_error(attribution, va
 
 @pytest.mark.parametrize(("wanted", "queries"), [(0.8, 65), (0.9, 145), (0.5, 17)])
 def test_queries_for_inverts_the_error_that_falls_as_one_over_the_queries(attribution, wanted, queries):
-    """`|map|^2 = 25`, its error 5: signal 20. Reliability 0.9 allows an error of 20/9, and 0.5 one of 20."""
+    """`|map|^2 = 25` with an error of 5 has a signal of 20. Reliability 0.9 allows an error of 20/9; 0.5 allows 20."""
     result = mapped(attribution, [3.0, 4.0, 0, 0, 0], 1.0, error_parts=asdict(ErrorParts(0.0, 5.0, math.inf, 64)))
     assert result.reliability == pytest.approx(0.8)
     assert result.queries_for(wanted) in (queries, queries + 1)  # rounded up
 
 
 def test_queries_for_keeps_the_share_of_the_paid_particles(attribution):
-    """Of 64 queries 21 were particles; 42 of them need 128."""
+    """21 of 64 queries were particles, so 42 particles need 128 queries."""
     parts = ErrorParts(1.0, 4.0, math.inf, 21)
     result = mapped(attribution, [3.0, 4.0, 0, 0, 0], 1.0, error_parts=asdict(parts))
-    assert result.queries_for(20 / 23) in (129, 130)  # an error of 3: 1, and half of 4
+    assert result.queries_for(20 / 23) in (129, 130)  # the error may be 3: that is 1, and half of 4
 
 
 def test_queries_for_what_no_number_of_queries_reaches(attribution):
@@ -148,7 +148,7 @@ def test_a_map_without_a_forecast_is_refused(attribution, changes):
 
 
 def test_significant_is_the_step_up_procedure(attribution, rng):
-    """By hand, with a loop: the largest `k` of which `k` p-values are at most `rate k / n`."""
+    """A loop finds by hand the largest `k` for which `k` p-values are at most `rate k / n`."""
     values = torch.randn(200, generator=rng) * 2
     result = mapped(attribution, values, 1.0)
     normal = torch.distributions.Normal(0.0, 1.0)
@@ -162,14 +162,14 @@ def test_significant_is_the_step_up_procedure(attribution, rng):
 
 
 def test_at_most_the_rate_of_what_is_told_from_zero_is_zero(attribution, rng):
-    """30 of 100 values are 4 errors from zero, the others are noise alone."""
+    """30 of 100 values lie 4 errors from zero. The others are noise alone."""
     false, power = [], []
     for _ in range(300):
         values = torch.randn(100, generator=rng) + torch.cat([torch.full((30,), 4.0), torch.zeros(70)])
         told = mapped(attribution, values, 1.0).significant(0.1).flatten()
         false.append(told[30:].sum().item() / max(1, told.sum().item()))
         power.append(told[:30].double().mean().item())
-    assert 0.05 < sum(false) / 300 < 0.09  # of the 70 % that are zero: 0.07
+    assert 0.05 < sum(false) / 300 < 0.09  # 70 % are zero, so it is 0.07
     assert sum(power) / 300 > 0.9
 
 

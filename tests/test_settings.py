@@ -154,7 +154,7 @@ def test_queries_are_shared_by_the_image_the_gradients_and_the_checks(queries, p
     assert spent <= queries
     kept = max(1, min(particles, queries // 6))
     assert search.checks >= kept
-    assert 1 + search.gradients * (search.queries_per_gradient + 1) + kept > queries  # no gradient could have had more
+    assert 1 + search.gradients * (search.queries_per_gradient + 1) + kept > queries  # no gradient could have more
 
 
 @pytest.mark.parametrize("particles", [1, 8])

@@ -36,7 +36,7 @@ def normal(*shape, rng):
 
 
 def estimate(name, particles, score, weights, axes=3):
-    """Gradient and standard error by any estimator, asking `score` where that estimator asks."""
+    """Gradient and standard error by any estimator, which asks `score` at its own points."""
     if name in ("sigma_points", "control_variate"):
         found = principal_axes(particles)
         points = sigma_points(found, 1 + axes)
@@ -62,7 +62,7 @@ def slow_covariance(rows):
 
 @pytest.fixture
 def curved(rng):
-    """A score that is not linear, with two outputs, and a direction in them."""
+    """A non-linear score with two outputs, and a direction in them."""
     slopes, weights = normal(7, 2, rng=rng) / 4, torch.tensor([0.7, -1.9], dtype=torch.float64)
     return (lambda x: torch.tanh(x @ slopes) + (x @ slopes).square() / 50), weights
 
@@ -90,7 +90,7 @@ def test_linear_score_gives_covariance_times_weights(name, count, size, outputs,
 def test_regression_of_a_linear_score_projects_on_the_span(count, size, outputs, rng):
     particles, matrix, weights = skewed(count, size, rng), normal(outputs, size, rng=rng), normal(outputs, rng=rng)
     answer = regression(particles, particles @ matrix.T + 5, weights, ridge=1e-9)
-    span, _ = torch.linalg.qr((particles[1:] - particles[0]).T)  # differences span what anomalies span
+    span, _ = torch.linalg.qr((particles[1:] - particles[0]).T)  # differences and anomalies span the same space
     torch.testing.assert_close(answer.gradient, span @ span.T @ matrix.T @ weights, rtol=1e-5, atol=1e-5)
 
 
@@ -107,7 +107,7 @@ def test_regression_is_ridge_regression_in_the_primal(count, size, outputs, ridg
 
 
 def test_regression_of_float32_is_solved_in_float64(rng):
-    """More particles than pixels: the kernel is singular but for a ridge of 1e-6, which float32 cannot carry."""
+    """With more particles than pixels, only a ridge of 1e-6 keeps the kernel regular. float32 cannot hold it."""
     particles = 0.5 + 0.02 * torch.randn(100, 16, generator=rng)
     scores = torch.tanh(particles.sum(dim=1) - 8)[:, None]
     answer = regression(particles, scores, torch.ones(1))
@@ -120,7 +120,7 @@ def test_regression_of_float32_is_solved_in_float64(rng):
 
 
 def on_axes(axes, score, count, reach=1.0):
-    """The gradient by `count` sigma points, the first of them at the mean."""
+    """The gradient by `count` sigma points. The first of them is the mean."""
     points = sigma_points(axes, count, reach=reach)
     return axes.covariance_times(linear_model(axes, points, score(points)).slope)
 
@@ -155,7 +155,7 @@ def test_a_linear_score_is_exact_on_the_leading_axes(reach, leading, rng):
 
 
 def test_curvature_along_an_axis_is_seen_as_slope_over_one_step(rng):
-    """One side only: of `b s^2 / 2` along an axis, a step of `s = c sqrt(lam)` sees the slope `b s / 2`."""
+    """A step goes to one side. If the score is `b s^2 / 2`, a step of `s = c sqrt(lam)` sees the slope `b s / 2`."""
     axes, bend = principal_axes(skewed(12, 7, rng)), [3.0, -2.0, 0.5]
     along = lambda x: (x - axes.mean) @ axes.directions.T  # noqa: E731
     score = lambda x: sum(b * along(x)[:, i].square() / 2 for i, b in enumerate(bend))  # noqa: E731
@@ -192,7 +192,7 @@ def test_linear_model_predicts_a_linear_score_of_any_point_in_the_plane(rng):
 
 
 def test_sigma_points_clipped_along_their_axis_stay_exact(rng):
-    """Axes along the pixels: clipping shortens the step, and the slope is over what is left of it."""
+    """The axes lie along the pixels. Clipping shortens the step, and the slope is divided by the shorter step."""
     mean, spread = torch.tensor([0.1, 0.5, 0.8]).double(), torch.tensor([0.2, 0.05, 0.3]).double()
     axes = PrincipalAxes(mean, torch.eye(3).double()[[2, 0, 1]], spread[[2, 0, 1]].square())
     slope = normal(3, rng=rng)
@@ -254,7 +254,7 @@ def test_scaling_scores_scales_the_answer(name, factor, curved, rng):
 
 @pytest.mark.parametrize("name", ESTIMATES)
 def test_the_order_of_particles_does_not_matter(name, curved, rng):
-    """Of those asked about, and of the others, which the control variate keeps apart."""
+    """The control variate keeps two groups apart: the particles asked about, and the others."""
     (score, weights), particles = curved, skewed(12, 7, rng)
     order = torch.randperm(12, generator=rng)
     if name == "control_variate":
@@ -269,7 +269,7 @@ def test_the_order_of_particles_does_not_matter(name, curved, rng):
 
 @pytest.mark.parametrize("name", ESTIMATES)
 def test_rotating_image_space_rotates_the_answer(name, curved, rng):
-    """Along an axis, which side is asked about goes by the pixels, so there the score is linear."""
+    """The pixels decide which side of an axis is asked about. So for estimates along axes the score is linear."""
     (score, weights), particles = curved, skewed(12, 7, rng)
     if name in ("sigma_points", "control_variate"):
         slopes = normal(7, 2, rng=rng)
@@ -339,7 +339,7 @@ def test_principal_axes_end_where_the_variance_does(rng):
 
 
 def test_principal_axes_of_float32_are_found_in_float64(rng):
-    """Eigenvalues of the Gram matrix span the square of the spread: in float32 the small axis would drown."""
+    """The eigenvalues of the Gram matrix are squares of the spreads. In float32 the small axis would drown."""
     spread = torch.tensor([1.0, 1e-4])
     particles = torch.randn(50, 2, generator=rng) * spread
     axes = principal_axes(particles)
@@ -394,7 +394,10 @@ def test_two_particles_cannot_tell_an_error(rng):
 @pytest.mark.parametrize(("count", "size", "outputs"), [(12, 7, 3), (5, 9, 1), (3, 4, 2)])
 @pytest.mark.parametrize("ridge", [1e-3, 0.5])
 def test_regression_error_is_the_jackknife(count, size, outputs, ridge, rng):
-    """Left out in the primal, D x D, each fit with its own mean and the whole ensemble's penalty."""
+    """A second route leaves out one particle at a time in the primal, D x D.
+
+    Each fit has its own mean, and the penalty of the whole ensemble.
+    """
     particles, scores, weights = skewed(count, size, rng), normal(count, outputs, rng=rng), normal(outputs, rng=rng)
     along = scores @ weights
     penalty = ridge * slow_covariance(particles).trace() / count * (count - 1)
@@ -408,7 +411,7 @@ def test_regression_error_is_the_jackknife(count, size, outputs, ridge, rng):
 
 
 def test_cross_covariance_interval_covers_the_truth(rng):
-    """Random Gaussian particles, a linear score: 95 % of the intervals hold the population's `C a`."""
+    """Gaussian particles have a linear score. 95 % of the intervals hold the population's `C a`."""
     mixing, slope = normal(4, 4, rng=rng), normal(4, rng=rng)
     truth = mixing.T @ mixing @ slope
     covered = []
@@ -448,7 +451,7 @@ def coverage(answers, truth):
 
 
 def variance_of_mean(terms):
-    """Of independent rows, entry by entry."""
+    """The variance of the mean of independent rows, entry by entry."""
     count, mean = len(terms), sum(terms) / len(terms)
     return sum((each - mean).square() for each in terms) / (count * (count - 1))
 
@@ -471,12 +474,12 @@ def test_control_variate_of_a_linear_score_with_all_axes_is_cross_covariance_of_
         assert answer.standard_error.isinf().all()
         assert answer.parts is None
     else:
-        # only the sampling of the particles is left; the jackknife takes K / (K - 2) for 1 in the scale of its terms
+        # only the sampling of the particles is left; the jackknife scales its terms by K / (K - 2)
         torch.testing.assert_close(answer.standard_error, wanted.standard_error * 28 / 30)
 
 
 def test_an_unshrunk_correction_makes_any_linear_model_unbiased(rng):
-    """Quadratic score `b x + x B x` of Gaussian particles around `m`: `Cov(x, y) = C (b + 2 B m)`."""
+    """For the score `b x + x B x` of Gaussian particles around `m`, `Cov(x, y) = C (b + 2 B m)`."""
     mixing, slope, center, bend = normal(4, 4, rng=rng), normal(4, rng=rng), normal(4, rng=rng), normal(4, 4, rng=rng)
     bend = (bend + bend.T) / 6
     truth, wrong, found = mixing.T @ mixing @ (slope + 2 * bend @ center), normal(4, rng=rng), []
@@ -490,7 +493,7 @@ def test_an_unshrunk_correction_makes_any_linear_model_unbiased(rng):
         found.append(linear + (answer.gradient - linear) / shrink)
     found = torch.stack(found)
     assert (((found.mean(dim=0) - truth) / (found.std(dim=0) / 1500**0.5)).abs() < 4).all()
-    assert (found.std(dim=0) / 1500**0.5 / truth.norm() < 0.05).all()  # or else the line above says little
+    assert (found.std(dim=0) / 1500**0.5 / truth.norm() < 0.05).all()  # otherwise the line above says little
 
 
 def test_a_strong_correction_is_hardly_shrunk_and_the_estimate_unbiased(rng):
@@ -516,7 +519,7 @@ def test_control_variate_and_its_error_by_the_influence_of_each_particle(everyon
 
     level = sum(paid) / asked
     common = sum(u * (w - level) for u, w in zip(linear, paid, strict=False)) / (asked - 1)  # Cov(u, w) of a particle
-    factor = asked / (asked - 2)  # of the delete-one jackknife over the plain spread of the terms
+    factor = asked / (asked - 2)  # the delete-one jackknife over the plain spread of the terms
     common, sampling, residual = factor * common, variance_of_mean(linear), factor**2 * variance_of_mean(paid)
     both = sampling + 2 * shrink * common / everyone + shrink**2 * residual
     wanted = both + shrink * (1 - shrink) * residual
@@ -530,7 +533,7 @@ def test_control_variate_and_its_error_by_the_influence_of_each_particle(everyon
 
 @pytest.mark.parametrize("signal", [0.0, 0.4, 3.0])
 def test_the_shrink_factor_by_hand(signal, rng):
-    """Its prior variance is the mean of a normal distribution cut off at 0, here by a sum over a fine grid."""
+    """Its prior variance is the mean of a normal distribution cut off at 0. Here it is a sum over a fine grid."""
     particles = skewed(9, 4, rng)
     values = signal * particles[:, 0] + 10 * normal(9, rng=rng)
     terms = torch.stack(terms_by_loop(particles, values))
@@ -584,16 +587,16 @@ def test_answers_that_were_shuffled_give_a_map_inside_its_bars(name, rng):
         inside.append(answer.gradient.abs() <= 1.96 * answer.standard_error)
         sizes.append((answer.gradient.norm() / answer.standard_error.norm()).square())
     assert torch.stack(inside).double().mean() > 0.93
-    if name == "cross_covariance":  # neither too wide: the map's square is that of its bars
+    if name == "cross_covariance":  # the bars are not too wide either: the map's square is theirs
         assert torch.stack(sizes).mean().item() == pytest.approx(1, rel=0.1)
-    else:  # shrunk by about a half, and the bars by its root
+    else:  # the map is shrunk by about a half, and the bars by the root of that
         assert 0.3 < torch.stack(sizes).mean().item() < 0.9
 
 
 @pytest.mark.parametrize("name", ["control_variate", "cross_covariance"])
 @pytest.mark.parametrize("curved", [False, True])
 def test_noise_in_the_answers_widens_the_bars_as_much_as_it_spreads_the_map(name, curved, rng):
-    """Noise `e` of variance `v` adds `sum (x - xb) e / (K - 1)`, whose variance is `v C_xx / (K - 1)`."""
+    """Noise `e` of variance `v` adds `sum (x - xb) e / (K - 1)` to the map. Its variance is `v C_xx / (K - 1)`."""
     draw, score, _, _ = waves()(5, rng)
     particles, noise = draw(80), 0.7
     values = score(particles) if curved else torch.full((80,), 2.5).double()
@@ -605,7 +608,7 @@ def test_noise_in_the_answers_widens_the_bars_as_much_as_it_spreads_the_map(name
 
     wider = sum(squares(values + noise * normal(80, rng=rng)) for _ in range(300)) / 300 - squares(values)
     added = noise**2 * slow_covariance(particles).trace().item() / 79
-    assert wider == pytest.approx(added, rel=0.08)  # the plug-in variance of 80 terms is 2/80 low
+    assert wider == pytest.approx(added, rel=0.08)  # the plug-in variance of 80 terms is too low by 2/80
 
 
 @pytest.mark.parametrize("asked", [0, 1])
@@ -617,7 +620,7 @@ def test_too_few_paid_particles_cannot_tell_an_error(asked, rng):
 
 
 def test_two_paid_particles_cannot_tell_an_error_either(rng):
-    """Their two terms are the same, `(y_1 - y_2) (x_1 - x_2) / 4`, whatever was answered."""
+    """Their two terms are the same for any answers, `(y_1 - y_2) (x_1 - x_2) / 4`."""
     answer = control_variate(skewed(9, 4, rng), normal(9, rng=rng), normal(2, rng=rng))
     assert answer.standard_error.tolist() == [math.inf] * 4
 
@@ -655,7 +658,7 @@ def test_the_error_falls_as_one_over_the_paid_particles_down_to_that_of_the_unpa
     assert corrected.error(20) == pytest.approx(0.3 + 10 / 7)
     assert corrected.error(1e12) == pytest.approx(0.3)
     assert plain.error(0) == math.inf
-    assert corrected.error(0) == 5.3  # without a correction: all that the linear model misses
+    assert corrected.error(0) == 5.3  # without a correction it is all that the linear model misses
 
 
 @pytest.mark.parametrize("parts", PARTS)

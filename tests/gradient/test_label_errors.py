@@ -1,4 +1,4 @@
-"""Error bars of maps from bare labels: how much a count of labels says, and that no more is claimed than that."""
+"""Error bars of maps from bare labels. They claim no more than a count of labels can say."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NORMAL = torch.distributions.Normal(0.0, 1.0)
 
 
 def test_error_bars_are_as_wide_as_two_more_of_either_label_make_them():
-    """Three of 12 are 5 of 16 then."""
+    """With them, 3 of 12 labels become 5 of 16."""
     values = torch.tensor([4.6] * 3 + [-6.8] * 9)
     wanted = math.sqrt(5 / 16 * 11 / 16 / (3 / 12 * 9 / 12))
     assert label_widening(values) == pytest.approx(wanted)
@@ -31,7 +31,7 @@ def test_error_bars_are_as_wide_as_two_more_of_either_label_make_them():
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.05])
 @pytest.mark.parametrize("count", [32, 128])
 def test_intervals_cover_the_covariance_of_a_label_95_percent_of_the_time(share, count, rng):
-    """For `y = high` where `a x > b`, else `low`, and Gaussian `x`: `Cov(x, y) = (high - low) phi(z) S a / sd(a x)`."""
+    """`y` is `high` if `a x > b`, else `low`. For Gaussian `x`, `Cov(x, y) = (high - low) phi(z) S a / sd(a x)`."""
     low, high, trials = -6.8, 4.6, 400
     root = torch.randn(6, 6, generator=rng)
     slope = torch.randn(6, generator=rng)
@@ -53,7 +53,7 @@ def test_intervals_cover_the_covariance_of_a_label_95_percent_of_the_time(share,
 
 
 def test_error_bars_of_labels_are_widened_and_those_of_scores_are_not(denoiser, image):
-    """The same two answers, once as labels and once as the probabilities that labels stand for."""
+    """One model answers labels, and the other the probabilities that these labels stand for."""
     weights = torch.linspace(-1, 2, 16)
 
     def label(images: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ def test_error_bars_of_labels_are_widened_and_those_of_scores_are_not(denoiser, 
 
 
 def test_labels_that_are_all_alike_have_no_error_bar(denoiser, image):
-    """None of K changed: the share that would is below 3 / K, but not known to be 0."""
+    """None of K labels differed. So the share that would is below 3 / K, but it need not be 0."""
     box = BlackBox(lambda images: torch.zeros(len(images)), "label", num_classes=3)
     result = FreeMCG(box, denoiser, queries=17).explain(image)
     assert result.status == "no_signal"

@@ -11,7 +11,7 @@ PROBABILITIES = torch.tensor([[0.1, 0.6, 0.3], [0.5, 0.25, 0.25], [0.02, 0.08, 0
 
 
 def by_hand(name, row, target):
-    """Each objective from the probabilities themselves."""
+    """Each objective, computed from the probabilities themselves."""
     p, others = row[target], [q for index, q in enumerate(row) if index != target]
     return {
         "log_odds": lambda: math.log(p / (1 - p)),
@@ -48,7 +48,7 @@ def test_log_odds_go_on_growing_where_the_probability_has_rounded_to_one():
 @pytest.mark.parametrize("target", [0, 1, 2])
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_gradient_in_scores_in_closed_form(name, target):
-    scores = PROBABILITIES.log() + torch.tensor([[3.0], [0.0], [-7.0]])  # logits: their offset does not matter
+    scores = PROBABILITIES.log() + torch.tensor([[3.0], [0.0], [-7.0]])  # logits, whose offset does not matter
     onehot = torch.eye(3, dtype=torch.float64)[target]
     others = PROBABILITIES * (1 - onehot)
     expected = {

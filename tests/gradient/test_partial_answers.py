@@ -1,4 +1,4 @@
-"""A budget that ends within retries: whatever was answered by then is used, whichever images it was about."""
+"""A budget may end during retries. All answers that came by then are used, whichever images they are about."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ QUERIES = 18
 
 
 class Ending:
-    """A remote model whose requests fail from some call on, but for a few; to ask them again is too dear.
+    """A remote model that, from some call on, answers only a few images. The budget does not hold a retry.
 
-    Its scores are two, and their difference is linear in the pixels.
+    It has two scores, whose difference is linear in the pixels.
     """
 
     identity = "ending"
@@ -65,7 +65,7 @@ def test_the_error_holds_what_was_answered(image, tmp_path):
     box.budget = box.queries
     with pytest.raises(QueryBudgetExceeded) as caught:
         box(images[1:])
-    assert sorted(caught.value.answered) == [0, 2]  # known from before
+    assert sorted(caught.value.answered) == [0, 2]  # these were known before
 
 
 @pytest.mark.parametrize("told", [(0, 1, 2, 3), (0, 2, 5, 6), (0, 1), (0, 16, 3)])
@@ -101,7 +101,7 @@ def test_particles_that_were_answered_are_those_that_count(denoiser, image, told
 
 
 def test_particles_that_were_answered_correct_the_model_of_the_sigma_points(denoiser, image):
-    """Both parts are used: a linear score, whose model has nothing to correct."""
+    """Both parts are used. The score is linear, so the correction of its model is zero."""
     whole = explainer(Ending(fine=9), denoiser).explain(image, 0)
     result = explainer(Ending(fine=2, told=(1, 3, 4)), denoiser).explain(image, 0)
     assert (result.status, result.queries) == ("budget_exhausted", 1 + 11 + 3)
@@ -123,7 +123,7 @@ def test_a_stream_ends_with_what_was_answered(denoiser, image):
 
 @pytest.mark.parametrize("fine", range(1, 6))
 def test_a_counterfactual_is_returned_wherever_the_budget_ends(denoiser, image, fine):
-    """Calls: the image, two gradients, then a candidate each."""
+    """The calls are about the image, two gradients, and then one candidate each."""
     model = Ending(fine=fine, told=(0, 2))
     result = explainer(model, denoiser).counterfactual(image)
     if fine < 3:

@@ -18,7 +18,7 @@ def bundle():
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """Where a demo of one digit wrote, and the rows of its table."""
+    """The folder that a demo of one digit wrote, and the rows of its table."""
     out = tmp_path_factory.mktemp("demo")
     return out, run_demo(out, images=1, seed=1)
 

@@ -24,7 +24,7 @@ from freemcg.jobs.run import run_job
 from freemcg.messages.errors import InvalidValue
 from freemcg.settings import ESTIMATES
 
-AGAIN = 1  # a start that finds results done asks once whether the model is the same
+AGAIN = 1  # the query of a start that finds results, to see whether the model is the same
 WEIGHTS = torch.linspace(-3, 3, 64).reshape(8, 8)
 SEARCH = {"queries": 12, "particles": 2, "steps": 4, "refresh": 2, "unpaid": 8, "strength": 0.5}
 
@@ -505,7 +505,7 @@ def test_a_budget_is_not_spent_once_a_process(make_explainer, tmp_path, monkeypa
 
 
 def command(pipeline, out, model="brighter_right"):
-    """What a user types behind `python` or `accelerate launch`."""
+    """The words that a user types after `python` or `accelerate launch`."""
     options = ["--model", f"mine.py:{model}", "--denoiser", str(pipeline), "--config", "tiny.yaml"]
     return ["-m", "freemcg", "attribute", "pics", "--out", out, "--device", "cpu", *options]
 
@@ -530,7 +530,7 @@ def test_two_processes_answer_as_one(make_explainer, pipeline, tmp_path):
 
 
 def run_in_two(pipeline, place, model="brighter_right"):
-    """Exit statuses, and what was said on the error streams."""
+    """The exit statuses of both processes, and the texts of their error streams."""
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(

@@ -1,6 +1,6 @@
-"""Random histories of a job: whatever broke off or was damaged, a last start ends with what an unbroken run finds.
+"""Random histories of a job. Whatever broke off or was damaged, a last start ends with the results of an unbroken run.
 
-What is paid is counted image by image: none is asked about again but where its answer was under way at a kill, or was
+Payments are counted image by image. An image is asked about again only if its answer was under way at a kill, or was
 damaged. `FREEMCG_HISTORIES=20000 pytest tests/jobs/test_ledger.py` tries more histories than the 500 of a usual run.
 """
 
@@ -39,7 +39,7 @@ from freemcg.results import load_result
 MORE = os.environ.get("FREEMCG_HISTORIES")
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 SEED = st.binary(min_size=8, max_size=8)
-POINTS = 90  # more than a start of two pictures comes to
+POINTS = 90  # more than a start with two pictures has
 IMAGE = SimpleNamespace(savefig=lambda path, **_: Image.new("L", (2, 2)).save(path, format="PNG"))
 
 
@@ -53,7 +53,7 @@ def _figures_are_drawn_at_once():
 
 @dataclass
 class Start:
-    """What one start did."""
+    """The outcome of one start."""
 
     rows: list[dict] | None
     error: BaseException | None
@@ -82,7 +82,7 @@ def start(root: Path, task: str, model: str, kept: Path | None, faults: Faults, 
 
 @cache
 def unbroken(task: str, model: str, name: str, version: int) -> tuple[dict, Attribution | Counterfactual, set[bytes]]:
-    """What a run in a fresh folder finds for a picture, and the images that it asks about."""
+    """The row and the result of a picture in a fresh folder, and the images that the run asks about."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         draw_picture(Path(folder) / "pics" / name, version)
         found = start(Path(folder), task, model, None, Faults(Path(folder)))
@@ -92,7 +92,7 @@ def unbroken(task: str, model: str, name: str, version: int) -> tuple[dict, Attr
 
 
 class Histories(RuleBasedStateMachine):
-    """A user's folder, and what may be paid for."""
+    """A user's folder, with the images that were paid for and those that may be paid for again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class Histories(RuleBasedStateMachine):
         draw_picture(self.root / "pics" / name, version)
 
     def _keys(self, name):
-        """What an unbroken run asks about a picture as it is."""
+        """The images that an unbroken run asks about, for the present version of a picture."""
         return unbroken(self.task, self.model, name, self.versions[name])[2]
 
     def _excuse(self, keys):
@@ -144,7 +144,7 @@ class Histories(RuleBasedStateMachine):
         return next(keys for name in self.versions if batches[-1][0] in (keys := self._keys(name)))
 
     def _obeyed(self, found):
-        """Whether a start was refused for what the user did or damage did, and now is done what the refusal says."""
+        """Whether a start was refused because of the user or of damage. If so, do what the refusal says."""
         if not isinstance(found.error, InvalidValue) or found.batches:
             return False
         said, settings_file = str(found.error), self.out / "settings.json"
@@ -166,7 +166,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(seed=SEED)
     def go_on(self, seed):
-        """What happens between two starts, and a start; drawn evenly, which hypothesis would not do."""
+        """Change some things, and start. They are drawn evenly, which hypothesis would not do."""
         chance = Random(self.seed + seed + bytes([self.starts]))
         for _ in range(chance.randint(0, 2)):
             if self.out.is_dir() and chance.random() < 0.75:
@@ -222,7 +222,9 @@ class Histories(RuleBasedStateMachine):
         paths = sorted(path for path in self.root.rglob("*") if path.relative_to(self.root).parts[0] != "pics")
         files = [path for path in paths if path.is_file()]
         path = chance.choice(files if files and chance.random() < 0.9 else paths)
-        kinds = OF_FILES if path.is_file() else OF_FOLDERS[path == self.out :]  # a file in the place of all is refused
+        kinds = (
+            OF_FILES if path.is_file() else OF_FOLDERS[path == self.out :]
+        )  # a file in the place of `out` is refused
         kind, where, mask = chance.choice(kinds), chance.random(), 1 << chance.randrange(8)
         note(f"damage {path}: {kind}, {where}, {mask}")
         self.settled, before = False, self._answers()
@@ -238,7 +240,7 @@ class Histories(RuleBasedStateMachine):
         return set() if self.kept is None else answers_in(self.kept, MEMORY)
 
     def _check(self, rows):
-        """That everything is there, as an unbroken run makes it, and nothing was paid for that need not be."""
+        """Check that all results are those of an unbroken run, and that no image was paid for without need."""
         shown = list(csv.DictReader(io.StringIO((self.out / "summary.csv").read_text(), newline="")))
         for name, row, line in zip(sorted(self.versions), rows, shown, strict=True):
             folder = (self.out / name).with_suffix("")

@@ -1,4 +1,4 @@
-"""What a start spent is said at every end, adds up, and is the same however many starts a result took."""
+"""A start says at its end what it spent. The counts add up, and do not depend on the number of starts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def seen(server, name):
 
 @pytest.fixture
 def start(server, tmp_path, monkeypatch, pipeline, capsys):
-    """Run a job on an endpoint: its exit status, the counts of the line that is said, and what the line adds."""
+    """Run a job on an endpoint. Return its exit status, the counts in its line, and the rest of the line."""
     monkeypatch.chdir(tmp_path)
     tiny.make_place(tmp_path, ("a.png", "b.png"))
 

@@ -1,4 +1,4 @@
-"""A start that finds results done asks about one of their images again, where nothing else tells a changed model."""
+"""If nothing else tells a changed model, a start that finds results asks about one of their images again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EACH = 9
 
 
 class Predict:
-    """A callable whose weights lie behind it, as those of a served model do; remembers what it was asked."""
+    """A callable whose weights are hidden, as those of a served model. It remembers what it was asked."""
 
     def __init__(self, classes=3, noise=0.0):
         self.weights = torch.linspace(-3, 3, 64 * classes).reshape(64, classes)
@@ -226,7 +226,7 @@ def test_a_callable_from_a_file_is_known_by_what_is_in_it(tmp_path, name):
     assert one.split(":")[0] == two.split(":")[0]
     edited = load_black_box(f"{tmp_path}/one/mine.py:{name}")
     (tmp_path / "one" / "mine.py").write_text(MINE.format(scale=2))
-    assert edited.identity == one  # it runs on as it was read
+    assert edited.identity == one  # the process goes on with the code that it read
     assert load_black_box(f"{tmp_path}/one/mine.py:{name}").identity == two
 
 

@@ -55,7 +55,7 @@ def make_counterfactual(channels=1, steps=20, **changes):
 
 
 def panels(figure):
-    """Axes that hold a picture, in order; a colour bar holds none."""
+    """The axes that hold a picture, in order. A colour bar holds none."""
     return [axes for axes in figure.axes if axes.images]
 
 
@@ -98,7 +98,7 @@ def test_significance_adds_up_the_channels_and_doubts_infinite_errors():
 
 
 def test_the_figure_fades_what_significant_does_not_hold(rng):
-    """Many values beyond 1.96 standard errors are there by chance alone."""
+    """Many values lie beyond 1.96 standard errors only by chance."""
     values = torch.randn(1, 30, 30, generator=rng)
     values[0, :4] += 5
     result = make_attribution(values=values, standard_error=torch.ones(1, 30, 30), image=torch.rand(1, 30, 30))
@@ -110,7 +110,7 @@ def test_the_figure_fades_what_significant_does_not_hold(rng):
 
 
 def test_the_figure_tests_the_sum_over_channels_that_it_draws():
-    """Channels that cancel are faded, even where each of them is told from zero."""
+    """Channels that cancel are faded, even if each of them differs from zero."""
     values = torch.zeros(3, 4, 6)
     values[0, 0, 0], values[1, 0, 0], values[:, 1, 1] = 5.0, -5.0, 1.5
     result = make_attribution(3, values=values, standard_error=torch.full((3, 4, 6), 0.4))

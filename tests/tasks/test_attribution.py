@@ -1,4 +1,4 @@
-"""Maps that are asked for in batches, maps of pairs of classes, and maps of what two models differ in."""
+"""Maps from batches of queries, maps of pairs of classes, and maps of the difference of two models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def costs(maps):
 
 
 def steep(classifier):
-    """Two classes, with log-odds linear in the pixels."""
+    """A model of two classes, whose log-odds are linear in the pixels."""
     return lambda images: classifier(images)[:, :2]
 
 
@@ -107,7 +107,7 @@ def test_the_settings_bound_a_stream_where_the_call_does_not(classifier, denoise
 
 @pytest.mark.parametrize("estimate", ["control_variate", "cross_covariance"])
 def test_each_map_of_a_stream_is_what_so_many_queries_at_once_give(classifier, denoiser, image, estimate):
-    """Where no more particles were drawn meanwhile: with 1024, their sampling is a small part of the error."""
+    """This holds if the stream draws no more particles. With 1024, their sampling is a small part of the error."""
     settings = {"particles": 1024, "estimate": estimate}
     maps = list(make(classifier, denoiser, **settings).stream(image, tolerance=0.2))
     assert len(maps) >= 2
@@ -118,7 +118,7 @@ def test_each_map_of_a_stream_is_what_so_many_queries_at_once_give(classifier, d
 
 
 def test_a_map_is_as_near_to_that_of_very_many_queries_as_the_tolerance_says(classifier, denoiser, image):
-    """Over seeds, the mean squared relative error; it may be a third above, for stopping favours lucky maps."""
+    """The mean squared relative error over seeds may be a third larger, since stopping favours lucky maps."""
     truth = make(classifier, denoiser, estimate="cross_covariance", queries=6001, seed=99).explain(image, 0).values
     squares, stated = [], []
     for seed in range(12):
@@ -139,7 +139,7 @@ def test_no_signal_ends_a_stream_after_the_first_batch(denoiser, image):
 
 
 def test_more_particles_are_drawn_where_their_sampling_is_what_is_left(classifier, denoiser, image):
-    """A linear score: nothing to correct but the axes that so few particles do not have; and no query is spent."""
+    """The score is linear, so only the axes that so few particles lack are missing. No query is spent."""
     explainer = make(steep(classifier), denoiser, objective="margin", particles=24)
     fixed = make(steep(classifier), denoiser, objective="margin", particles=24, queries=33).explain(image, 0)
     assert fixed.relative_error > 0.2
@@ -224,7 +224,7 @@ def test_contrasts_of_all_pairs_are_read_off_the_same_queries(classifier, denois
 
 @pytest.mark.parametrize("estimate", ["cross_covariance", "sigma_points", "per_particle", "regression"])
 def test_contrasts_add_up(classifier, denoiser, image, estimate):
-    """`(log p_0 - log p_1) + (log p_1 - log p_2) = log p_0 - log p_2`, where the estimate is linear in the answers."""
+    """`(log p_0 - log p_1) + (log p_1 - log p_2) = log p_0 - log p_2`, if the estimate is linear in the answers."""
     maps = make(classifier, denoiser, estimate=estimate).contrasts(image, [0, 1, 2])
     scale = maps[0, 2].values.abs().max().item()
     whole = maps[0, 1].values + maps[1, 2].values
@@ -286,7 +286,7 @@ def test_all_classes_of_a_black_box_that_has_not_said_how_many_are_refused(class
 
 @pytest.fixture
 def other(classifier):
-    """The same but for a small change of its weights."""
+    """The same model with a small change of its weights."""
     twin = type(classifier)().eval()
     with torch.no_grad():
         twin.weights += 0.3 * torch.randn(16, 3, generator=torch.Generator().manual_seed(8))
@@ -329,7 +329,7 @@ def test_what_two_models_share_is_no_error_of_their_difference(classifier, denoi
     result = make(classifier, denoiser, estimate=estimate).difference(other, image, 0)
     apart = (first.standard_error.square() + second.standard_error.square()).sqrt()
     assert result.standard_error.norm() < apart.norm() / 5
-    if estimate == "cross_covariance":  # linear in the answers
+    if estimate == "cross_covariance":  # this one is linear in the answers
         torch.testing.assert_close(result.values, first.values - second.values, rtol=1e-3, atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""What every counterfactual method does around its search: which candidates are asked about, which is the answer."""
+"""The part that all counterfactual methods share: which candidates are asked about, and which is the answer."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ PATHS = 3
 
 
 def image_of(*levels: float) -> Tensor:
-    """Grey images `(N, 1, 4, 4)`, each of one level of 255."""
+    """Grey images `(N, 1, 4, 4)`. Each has one of the levels 0 to 255."""
     return torch.tensor(levels).reshape(-1, 1, 1, 1).expand(-1, *SHAPE) / 255
 
 
 class Scale:
-    """Answers by the mean level of an image; remembers the levels asked about.
+    """Answers by the mean level of an image, and remembers the levels it was asked about.
 
     Args:
-        target: from the level to the probability of class 1, the one that is sought.
+        target: maps the level to the probability of class 1, the one that is sought.
     """
 
     def __init__(self, target) -> None:
@@ -38,7 +38,7 @@ class Scale:
 
 
 def check(target, levels, *, n=1, checks=99, likely=None, budget=None, search=None, denoiser, **settings):
-    """The answers, and the levels that were asked about after that of the image."""
+    """The answers, and the levels that were asked about after the image."""
     scale, images = Scale(target), image_of(*levels)
     box = BlackBox(scale, "log_probabilities", budget=budget)
     found = Candidates(
@@ -125,7 +125,7 @@ def test_candidates_are_asked_about_as_a_file_holds_them(denoiser):
 
 
 def test_several_are_far_from_one_another(denoiser):
-    """The nearest good one first; then always that farthest from the nearest answer so far."""
+    """The first is the nearest good one. Each next one is the farthest from the answers so far."""
     levels = [104, 110, 120, 150, 200, 112, 122, 180]
     answers, asked = check(sure_above(105), levels, n=4, denoiser=denoiser)
     assert asked == [104, 110, 200, 150, 180]

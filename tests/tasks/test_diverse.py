@@ -1,4 +1,4 @@
-"""Several counterfactuals of one image, on images whose denoiser is known exactly."""
+"""Several counterfactuals of one image, for images whose denoiser is known exactly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEARCH = SharedSearch(queries=30, particles=3, steps=8, refresh=4, unpaid=32, st
 
 
 def spread(images):
-    """Mean absolute difference of a pixel, of each pair."""
+    """The mean absolute difference of a pixel, for each pair."""
     return torch.stack([(first - second).abs().mean() for first, second in combinations(images, 2)])
 
 
@@ -69,7 +69,7 @@ def test_one_of_one_is_valid(explain, image):
 
 
 def test_fewer_come_back_where_fewer_are_valid(denoiser, image):
-    """The class sought is decided in a thin slice only, which few of the candidates lie in."""
+    """Only a thin slice is decided as the class sought, and few candidates lie in it."""
 
     def sliced(images):
         light = (images - image).flatten(1).mean(dim=1)

@@ -1,4 +1,4 @@
-"""Counterfactuals of a black box that answers bare labels: how few words it takes, and what it costs."""
+"""Counterfactuals of a black box that answers bare labels: their settings, their answers and their costs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMALL = {"queries": 90, "particles": 4, "steps": 8, "refresh": 4, "guidance": 0.
 
 
 class Labels:
-    """Names the greatest of three linear scores; remembers what it was asked about."""
+    """Names the greatest of three linear scores, and remembers what it was asked about."""
 
     def __init__(self) -> None:
         self.weights = torch.randn(16, 3, generator=torch.Generator().manual_seed(3))
@@ -83,16 +83,16 @@ def test_copies_are_paid_from_the_same_queries(queries, particles, copies):
 
 @pytest.fixture
 def even(gaussian_network) -> Denoiser:
-    """Exact for independent pixels of mean 1/2 and standard deviation 1/2."""
+    """A denoiser that is exact for independent pixels of mean 1/2 and standard deviation 1/2."""
     scheduler = DDPMScheduler()
     network = gaussian_network(torch.zeros(SHAPE, dtype=torch.double), torch.eye(16, dtype=torch.double), scheduler)
     return Denoiser(network.float(), scheduler)
 
 
 def share_of_copies_above(denoiser: Denoiser, level: float, threshold: float) -> float:
-    """How many copies of a grey image have a mean level above the threshold, in closed form.
+    """The share of copies of a grey image whose mean level is above the threshold, in closed form.
 
-    A copy is `1/2 + abar (u + eps sqrt((1 - abar) / abar) / 2)` for an image that is `u` above 1/2, and the mean of 16
+    A copy is `1/2 + abar (u + eps sqrt((1 - abar) / abar) / 2)` for an image that is `u` above 1/2. The mean of 16
     pixels has a quarter of the noise.
     """
     abar = denoiser.alphas_cumprod[denoiser.timestep(COPIES_NOISE)].item()
@@ -137,7 +137,7 @@ def test_the_nearest_whose_copies_keep_the_label_is_the_answer(even):
 
 @pytest.mark.parametrize("threshold", [0.5, 0.53, 0.56])
 def test_the_confidence_is_the_share_of_copies_in_closed_form(even, threshold):
-    """The same candidate is good enough just below that share, and not just above it."""
+    """A candidate is good enough for a confidence just below that share, but not for one just above it."""
     level, copies = 0.8, 2000
     share = share_of_copies_above(even, level, threshold)
     assert 0.2 < share < 0.99
@@ -148,7 +148,7 @@ def test_the_confidence_is_the_share_of_copies_in_closed_form(even, threshold):
 
 
 def test_the_image_itself_counts_as_one_of_its_copies(even):
-    """With one copy, that loses the label: the mean of 0.99 and 0.01."""
+    """The only copy loses the label, so the confidence is the mean of 0.99 and 0.01."""
     assert check(even, [0.97, 1.0], threshold=0.95, copies=1, confidence=0.49)[1] == [1, 1]
     assert check(even, [0.97, 1.0], threshold=0.95, copies=1, confidence=0.51)[1] == [1, 1, 1, 1]
 
@@ -214,7 +214,7 @@ def test_without_another_label_there_is_no_runner_up(denoiser, image, budget, qu
 
 
 class Silent:
-    """A remote model that says label 0, and from its second request on 2 of the image at `told` and no more."""
+    """A remote model that first answers label 0. From the second request on it answers only 2, for image `told`."""
 
     identity = "silent"
 

@@ -1,4 +1,4 @@
-"""Parts of the counterfactual search on Gaussian images, where each has a closed form."""
+"""Parts of the counterfactual search on Gaussian images. There each part has a closed form."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def denoiser(gaussian_network) -> Denoiser:
 
 @pytest.fixture
 def black_box() -> BlackBox:
-    """Two classes whose log-odds are linear in the pixels."""
+    """A black box of two classes, whose log-odds are linear in the pixels."""
     slope = torch.linspace(-3, 4, 16)
     return BlackBox(lambda x: torch.stack([(x - 0.5).flatten(1) @ slope, torch.zeros(len(x))], dim=1))
 
 
 def test_polish_keeps_the_manifold_and_takes_away_what_lies_off_it(denoiser):
-    """Of a deviation u of a pixel of variance s^2 remains abar s^2 u / (abar s^2 + 1 - abar), and some fresh noise."""
+    """A deviation u of a pixel of variance s^2 shrinks to abar s^2 u / (abar s^2 + 1 - abar). Some noise is added."""
     t = denoiser.timestep(0.08)
     abar = denoiser.alphas_cumprod[t].item()
     kept = (abar * VARIANCES / (abar * VARIANCES + 1 - abar)).float().reshape(SHAPE)
     images = 0.5 + torch.stack([torch.full(SHAPE, 0.1), torch.full(SHAPE, -0.05)])
     first, second = polish(denoiser, images, 0.08, seed=0)
-    torch.testing.assert_close(first - second, kept * 0.15, rtol=1e-4, atol=1e-6)  # both meet the same noise
+    torch.testing.assert_close(first - second, kept * 0.15, rtol=1e-4, atol=1e-6)  # both get the same noise
     noise = ((1 - abar) / abar) ** 0.5 / 2 * kept / math.sqrt(POLISH_DRAWS)
     assert ((first - 0.5 - kept * 0.1).abs() < 4 * noise + 1e-6).all()
 
@@ -61,14 +61,14 @@ def test_a_search_asks_what_its_queries_leave_for_gradients(denoiser, black_box,
     assert search.gradients == 2
     wanted = 2 * search.queries_per_gradient
     assert black_box.queries <= wanted <= queries - 2
-    if search.queries_per_gradient <= 16:  # there are hardly more axes, of 16 pixels
+    if search.queries_per_gradient <= 16:  # 16 pixels have hardly more axes
         assert black_box.queries == wanted
     assert len(found.images) == len(found.likely) == found.paths.shape[1] == particles + 1
     assert len(found.paths) == 7
 
 
 def test_candidates_are_likely_where_the_model_has_them_decided_as_the_target(denoiser, black_box):
-    """The score is linear, so the model is nearly exact; the search is too weak to flip all of them."""
+    """The score is linear, so the model is nearly exact. The search is too weak to flip all of them."""
     search = SharedSearch(particles=12, steps=7, refresh=3, guidance=0.1, unpaid=40)
     found = shared_search(black_box, denoiser, torch.full(SHAPE, 0.5), 1, log_odds, search, seed=0)
     values = log_odds(black_box(found.images), 1)
@@ -104,7 +104,7 @@ def test_a_particle_predicted_to_have_arrived_is_not_guided(denoiser, black_box)
 
 
 def test_particles_are_guided_harder_one_after_the_other(denoiser, black_box):
-    """Each follows the same gradient, from half of the guidance to twice."""
+    """All follow the same gradient, from half of the guidance to twice the guidance."""
     image = torch.full(SHAPE, 0.5)
 
     def rises(spread) -> torch.Tensor:
