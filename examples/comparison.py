@@ -3,8 +3,8 @@
     python examples/comparison.py --images 8
 
 Insertion asks how fast the class appears as pixels come in, in the order of the map: higher is better. Deletion asks
-how fast it goes as they leave: lower is better. `freemcg compare` does this from a terminal for your own images, with
-pictures and with the alignment of each map with realistic images, in which FreeMCG leads.
+how fast it goes as they leave: lower is better. `freemcg compare` does this from a terminal for your own images. It
+also draws the maps, and measures how far each lies along realistic images; there FreeMCG leads.
 """
 
 from __future__ import annotations

@@ -586,7 +586,8 @@ def test_what_another_process_refuses_stops_this_one_before_the_first_query(
     images = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png", "c.png"))
     state = SimpleNamespace(process_index=rank, num_processes=3, is_main_process=rank == 0)
     monkeypatch.setattr(start, "PartialState", lambda: state)
-    monkeypatch.setattr(processes, "gather_object", lambda own: [*own, (None, None), ((2, "c.png cannot be decoded"), None)])
+    others = [(None, None), ((2, "c.png cannot be decoded"), None)]
+    monkeypatch.setattr(processes, "gather_object", lambda own: [*own, *others])
     explainer = make_explainer()
     with pytest.raises(error) as caught:
         run_job(explainer, images, tmp_path / "out", task="attribution")

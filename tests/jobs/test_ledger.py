@@ -222,9 +222,7 @@ class Histories(RuleBasedStateMachine):
         paths = sorted(path for path in self.root.rglob("*") if path.relative_to(self.root).parts[0] != "pics")
         files = [path for path in paths if path.is_file()]
         path = chance.choice(files if files and chance.random() < 0.9 else paths)
-        kinds = (
-            OF_FILES if path.is_file() else OF_FOLDERS[path == self.out :]
-        )  # a file in the place of `out` is refused
+        kinds = OF_FILES if path.is_file() else OF_FOLDERS[path == self.out :]  # a file instead of `out` is refused
         kind, where, mask = chance.choice(kinds), chance.random(), 1 << chance.randrange(8)
         note(f"damage {path}: {kind}, {where}, {mask}")
         self.settled, before = False, self._answers()
