@@ -1,4 +1,4 @@
-"""The black box: counts, bounds and checks what is asked of a classifier, whatever kind of thing the classifier is."""
+"""The black box counts, bounds and checks the queries to a classifier of any kind."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ class BlackBox(Counted):
     """A classifier that can only be queried.
 
     Args:
-        predict: a callable, from images `(N, C, H, W)` float32 in [0, 1] to scores: a tensor, an array of any library,
-            lists of numbers, an object or dict with `logits`, or a tuple or list that begins with such an array. A
-            `torch.nn.Module` gets the images on its own device and must be in eval mode. Or a `Remote`, which counts
-            for itself what it sends. Where it has an `identity`, a string, it is known by that.
-        scores: what it answers: `"logits"`, `"probabilities"`, `"percent"` (probabilities that sum to 100) or
-            `"log_probabilities"` `(N, num_classes)`; `"top_k"`, the probabilities of some classes, either
-            `(N, num_classes)` with NaN for the others or a pair of labels and scores, both `(N, k)`; or `"label"`
-            `(N,)`. The last two need `class_names` or `num_classes`. `"binary"` is the probability of the positive
-            class, `"binary_logit"` its logit, `(N,)` or `(N, 1)`: class 1 of two. `"multi_label"` is a probability
-            `(N, labels)` for each label, whatever the others are; `"multi_label_logit"`, its logit. `"value"` is one or
-            several numbers that mean themselves, `(N,)` or `(N, outputs)`; a "class" is one of them then.
-        image_size: `(H, W)` or a side the classifier wants; images of another size are resized (bilinear, antialiased).
-        channels: 1 or 3, what the classifier wants; grey is repeated, RGB becomes luma (ITU-R 601).
-        mean, std: a channel each, or one for all; where given, the classifier is handed `(image - mean) / std`.
+        predict: a callable that maps images `(N, C, H, W)`, float32 in [0, 1], to scores. These are a tensor, an array
+            of any library, lists of numbers, an object or dict with `logits`, or a tuple or list that begins with such
+            an array. A `torch.nn.Module` gets the images on its own device and must be in eval mode. Or a `Remote`,
+            which counts the images that it sends. If `predict` has an `identity`, a string, that names the model.
+        scores: the kind of its answers. `"logits"`, `"probabilities"`, `"percent"` (probabilities that sum to 100) and
+            `"log_probabilities"` are `(N, num_classes)`. `"top_k"` are the probabilities of some classes: either
+            `(N, num_classes)` with NaN for the others, or a pair of labels and scores, both `(N, k)`. `"label"` is
+            `(N,)`. These two need `class_names` or `num_classes`. `"binary"` is the probability of the positive class
+            (class 1 of two), and `"binary_logit"` its logit, `(N,)` or `(N, 1)`. `"multi_label"` is a probability for
+            each label, whatever the others are, and `"multi_label_logit"` its logit, `(N, labels)`. `"value"` is one or
+            several numbers that mean themselves, `(N,)` or `(N, outputs)`; each number is then a "class".
+        image_size: `(H, W)` or a side that the classifier needs; other images are resized (bilinear, antialiased).
+        channels: 1 or 3, as the classifier needs; grey is repeated, RGB becomes luma (ITU-R 601).
+        mean, std: one for each channel, or one for all. If given, the classifier gets `(image - mean) / std`.
         eight_bit: round images to 8 bits, as a file would hold them, after resizing and before normalising.
-        batch_size: images a call of `predict`. Changes memory and speed, not results.
-        budget: the most images that may ever be asked about, those asked about again by a retry included.
-        class_names: names of the classes, in the order of the scores, or by their index.
-        may_change: whether it may answer otherwise later; an explanation then asks about its image once more at the
-            end. By default a `Remote` may and what runs here may not.
-        cache: a memory of answers. What is in it is not asked again and costs no query; nor is an image that comes
-            twice in one call. A callable must have an `identity` then, by which its answers are kept.
+        batch_size: the images in one call of `predict`. It changes memory and speed, not results.
+        budget: the most images that may ever be sent, retries included.
+        class_names: the names of the classes, in the order of the scores or by index.
+        may_change: whether its answers may change later. An explanation then queries its image again at the end. By
+            default a `Remote` may change, and a model that runs here may not.
+        cache: a memory of answers. A known answer costs no query, and an image that comes twice in one call is queried
+            once. A callable then needs an `identity`, since the cache keeps its answers by that.
 
     Attributes:
-        queries, answered, retried, cached: counts of images, as `Counted` has them.
-        num_classes: known from the first answer on, or from the arguments.
-        on_answer: where set, called after each batch of answers, in the thread that asks: to show what is spent.
+        queries, answered, retried, cached: counts of images; see `Counted`.
+        num_classes: known from the arguments, or from the first answer on.
+        on_answer: `None`, or a function that is called after each batch of answers, on the calling thread.
 
     Raises:
-        ValueError: an argument is out of range, or an answer is not what was declared: it says which and how.
-        QueryBudgetExceeded: from a call that would pass the budget, before anything of it is asked.
+        ValueError: an argument is out of range, or an answer is not as declared. The message says which and how.
+        QueryBudgetExceeded: a call would pass the budget. None of its images was sent, unless retries passed it.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class BlackBox(Counted):
     ) -> None:
         super().__init__(budget)
         if isinstance(predict, BlackBox):
-            raise InvalidType("predict is a BlackBox already; hand it over as it is")
+            raise InvalidType("predict is a BlackBox already; use it as it is")
         if not callable(predict) and not isinstance(predict, Remote):
             raise InvalidType(f"predict must be callable (images in, scores out), got {type(predict).__name__}")
         if batch_size < 1:
@@ -104,11 +104,11 @@ class BlackBox(Counted):
         self.on_answer: Callable[[], None] | None = None
         self._receipt: Receipt | None = None
         self._read_as: Callable[[Tensor], Tensor] | None = None
-        self._source = source(predict)  # as it is now; the file may be edited while this one runs on
+        self._source = source(predict)  # read now, since its file may be edited while this process runs
 
     @property
     def scores(self) -> str:
-        """What the classifier answers, one of `SCORE_KINDS`."""
+        """The kind of the classifier's answers, one of `SCORE_KINDS`."""
         return self.reading.kind
 
     @property
@@ -118,10 +118,10 @@ class BlackBox(Counted):
 
     @property
     def cache(self) -> QueryCache | None:
-        """The memory of answers; it may be set and taken away at any time.
+        """The memory of answers. It may be set and taken away at any time.
 
         Raises:
-            ValueError: on setting one, where the classifier has no identity to keep its answers by.
+            ValueError: a cache is set, but the classifier has no identity by which its answers could be kept.
         """
         return self._cache
 
@@ -131,13 +131,13 @@ class BlackBox(Counted):
         if cache is not None and not isinstance(self.predict, nn.Module) and not isinstance(own, str):
             raise InvalidValue(
                 "a cache keeps answers by the model's identity; give predict an attribute identity, a text that "
-                "changes when the model does"
+                "changes when the model changes"
             )
         self._cache = cache
 
     @contextmanager
     def without_cache(self) -> Iterator[None]:
-        """Within the block, everything is asked, and no answer is kept."""
+        """Within the block, every image is queried, and no answer is kept."""
         cache, self.cache = self.cache, None
         try:
             yield
@@ -146,7 +146,7 @@ class BlackBox(Counted):
 
     @property
     def identity(self) -> str:
-        """What a result records of it: what `predict` says of itself, or see `freemcg.networks.identity`."""
+        """The model's name in results: the `identity` of `predict`, or else see `freemcg.networks.identity`."""
         own = getattr(self.predict, "identity", None)
         if isinstance(own, str):
             return own
@@ -154,7 +154,7 @@ class BlackBox(Counted):
 
     @property
     def identity_is_whole(self) -> bool:
-        """Whether another model has another identity: that of a module's weights, but not of a function or address."""
+        """Whether another model has another identity. A module's weights or a stated `identity` ensure this."""
         if self.may_change or isinstance(self.predict, nn.Module):
             return not self.may_change
         return isinstance(getattr(self.predict, "identity", None), str) and not isinstance(self.predict, Remote)
@@ -164,16 +164,16 @@ class BlackBox(Counted):
         return f"BlackBox({self.identity}, scores={self.scores!r}, {spent})"
 
     def class_index(self, target: int | str | Any) -> int:
-        """The index of a class given by name or by index, as `freemcg.blackbox.classes.class_index` has it."""
+        """The index of a class given by name or by index; see `freemcg.blackbox.classes.class_index`."""
         return class_index(target, self.class_names, self.num_classes if self._read_as is None else 2)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Ask about images `(N, C, H, W)` in [0, 1]: log-probabilities `(N, num_classes)`, float32, without a graph.
+        """Query images `(N, C, H, W)` in [0, 1]. The answer is log-probabilities `(N, num_classes)`, float32, no graph.
 
-        Of independent labels they are not normalised; of values they are the values themselves.
+        Those of independent labels are not normalised. For `"value"` the values themselves are returned.
 
-        Costs N queries, less those whose answer is in the cache, and more where a remote model has to be asked again.
+        This costs N queries, less those that the cache answers, and more if a remote model needs retries.
         """
         check_images(images)
         images, before = images.detach(), self.queries
@@ -192,9 +192,9 @@ class BlackBox(Counted):
 
     @contextmanager
     def read_as(self, reading: Callable[[Tensor], Tensor]) -> Iterator[None]:
-        """Within the block, answers are what `reading` makes of them: `(N, num_classes)` to log-probabilities `(N, 2)`.
+        """Within the block, `reading` turns answers `(N, num_classes)` into log-probabilities `(N, 2)` of two classes.
 
-        What is asked, kept and noted stays as it is.
+        It changes nothing in the queries, the cache and the receipts.
         """
         self._read_as = reading
         try:
@@ -204,7 +204,7 @@ class BlackBox(Counted):
 
     @contextmanager
     def recording(self) -> Iterator[Receipt]:
-        """Within the block, every question and its answer go into the receipt, those from the cache too."""
+        """Within the block, every question and its answer go into the receipt, also those that the cache answers."""
         described = self.described | {"identity": self.identity}
         receipt, before = Receipt(described, self.remaining), self._receipt
         self._receipt = receipt
@@ -216,15 +216,15 @@ class BlackBox(Counted):
 
     @property
     def described(self) -> dict[str, Any]:
-        """How an image is prepared and an answer read, as JSON can hold it: all that was said but the classifier."""
+        """The arguments that say how an image is prepared and an answer is read, in a form that JSON can hold."""
         prepared = ("image_size", "channels", "mean", "std", "eight_bit")
         read = ("scores", "class_names", "may_change")
         return {name: getattr(self, name) for name in (*prepared, *read)} | {"num_classes": self._declared_classes}
 
     def _answer(self, images: Tensor, keys: list[bytes], found: dict[int, Tensor]) -> None:
-        """Put into `found`, by the number of the image, what is answered: from the cache, and for the rest by asking.
+        """Put answers into `found` by the number of the image. The cache is tried first, and the rest is queried.
 
-        Where it raises, `found` holds what was answered until then.
+        If this raises, `found` holds the answers until then.
         """
         name, first = "", dict[bytes, int]()
         if self.cache is not None:
@@ -249,7 +249,7 @@ class BlackBox(Counted):
                 self.cached += 1
 
     def _ask(self, images: Tensor, numbers: list[int], name: str, keys: list[bytes], found: dict[int, Tensor]) -> None:
-        """Ask about a batch. Its images are counted when they are sent, whatever comes back; answers are kept."""
+        """Query a batch. Its images are counted when they are sent, whatever comes back. Its answers are kept."""
         prepared = self.prepare(images[numbers])
         with closing(self._answers(prepared)) as answers:
             for start, count, answer in answers:
@@ -262,11 +262,11 @@ class BlackBox(Counted):
                     self.on_answer()
 
     def _keys(self, images: Tensor) -> list[bytes]:
-        """A key for every image, of what the classifier would be handed."""
+        """A key for every image: a digest of the image that the classifier would get."""
         return [image_key(each) for batch in images.split(self.batch_size) for each in self.prepare(batch)]
 
     def _answers(self, prepared: Tensor) -> Generator[tuple[int, int, Any]]:
-        """The answers as they arrive: where each starts, and for how many images it is."""
+        """Yield the answers as they arrive, each with its first image and its number of images."""
         if isinstance(self.predict, nn.Module) or not isinstance(self.predict, Remote):
             self.charge(len(prepared), retry=False)
             yield 0, len(prepared), self.predict(prepared)
@@ -275,16 +275,16 @@ class BlackBox(Counted):
 
     @property
     def answers_values(self) -> bool:
-        """Whether a call answers numbers that mean themselves, and no log-probabilities."""
+        """Whether a call returns numbers that mean themselves, and no log-probabilities."""
         return self.scores == VALUE and self._read_as is None
 
     def _understood(self, rows: Tensor) -> Tensor:
-        """What the caller gets for scores: what they mean, or what a `read_as` makes of that."""
+        """The meaning of scores, which the caller gets. An active `read_as` is applied to it."""
         meant = self.reading.meant(rows)
         return meant if self._read_as is None else self._read_as(meant)
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Images as the classifier wants them: channels, size, normalisation, device, a module's own precision."""
+        """Images as the classifier needs them: channels, size, normalisation, and a module's device and precision."""
         images = prepared(
             images,
             channels=self.channels,

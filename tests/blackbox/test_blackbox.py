@@ -1068,5 +1068,5 @@ def test_another_size_is_refused(size):
 
 
 def test_a_black_box_in_a_black_box_is_refused():
-    with raises(TypeError, "predict is a BlackBox already; hand it over as it is"):
+    with raises(TypeError, "predict is a BlackBox already; use it as it is"):
         BlackBox(BlackBox(brightness))

@@ -178,7 +178,7 @@ def test_another_last_node_does_not_tell_what_it_answers(path, weights):
     linear(path, weights, last="Tanh")
     with raises(
         ValueError,
-        f"{path} ends in Tanh, which does not tell what it answers; say scores='logits' or another (--scores)",
+        f"{path} ends in Tanh, which does not tell the kind of scores; say scores='logits' or another (--scores)",
     ):
         load_onnx(path)
     assert load_onnx(path, "logits").scores == "logits"

@@ -22,10 +22,10 @@ TEST_PICTURE = (300, 400)
 class HuggingFaceClassifier(nn.Module):
     """A classifier of `transformers` with the steps of its image processor: resize, crop, rescale, normalise.
 
-    The steps are computed in floating point; the processor computes them on 8-bit pictures with Pillow (or
+    The steps are computed in floating point. The processor computes them on 8-bit pictures with Pillow (or
     torchvision). The filters are the same (antialiased, columns before rows, clipped after each). Pillow rounds to 8
-    bits after each of the two. Ours does not, so small changes of an image are not lost, and a pixel may differ by
-    about a grey level. Nearest, bilinear and bicubic resampling are supported.
+    bits after each of the two. This class does not, so no small change of an image is lost. A pixel may therefore
+    differ by about a grey level. Nearest, bilinear and bicubic resampling are supported.
 
     Args:
         network: an image classifier whose answer has `.logits`.
@@ -102,8 +102,8 @@ def load_huggingface(
     """Make a black box of a Hugging Face image classifier. This costs no query.
 
     Size, crop, range, mean and std come from its image processor, class names from its `id2label`, and the kind of its
-    answers from its `problem_type`. The processor itself runs on one 8-bit picture; it is refused if its result differs
-    from that of `HuggingFaceClassifier`. No code of a repository is run.
+    answers from its `problem_type`. The processor itself runs on one 8-bit picture. The model is refused if the result
+    differs from that of `HuggingFaceClassifier`. No code of a repository is run.
 
     Args:
         name: a folder made by `save_pretrained` that holds model and image processor, or a repository on the hub.
@@ -158,7 +158,7 @@ def is_huggingface_folder(folder: Path) -> bool:
 
 
 def _check_steps(name: str, model: HuggingFaceClassifier, processor: Any, channels: int) -> None:
-    """Refuse an image processor whose result differs from that of our steps."""
+    """Refuse an image processor whose result differs from the result of our steps."""
     picture = _test_picture(channels)
     array = picture.permute(1, 2, 0).numpy()
     theirs = processor(images=[array], input_data_format="channels_last", return_tensors="pt")["pixel_values"]
@@ -173,7 +173,7 @@ def _check_steps(name: str, model: HuggingFaceClassifier, processor: Any, channe
 
 
 def _test_picture(channels: int) -> Tensor:
-    """An 8-bit picture of waves, with another slant in each channel. A shift, a flip or an exchange shows on it."""
+    """An 8-bit picture of waves, with another slant in each channel. It shows a shift, a flip or swapped channels."""
     rows, columns = torch.meshgrid(*(torch.arange(side) for side in TEST_PICTURE), indexing="ij")
     slants = torch.tensor([0.0, 0.7, 1.9])[:channels, None, None]
     waves = torch.sin((rows * slants.cos() + columns * slants.sin()) / 9 + slants)

@@ -1,4 +1,4 @@
-"""ONNX files as black boxes, run by onnxruntime: layout, datatype, size and batch are read from the file."""
+"""ONNX files as black boxes, run by onnxruntime. Layout, datatype, size and batch are read from the file."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ DATATYPES: dict[str, type[np.generic]] = {
 }
 LAYOUTS = ("NCHW", "NHWC")
 ONE_COLUMN = (
-    "for the probability of the positive class of two say scores='binary', for its logit scores='binary_logit', for a "
-    "number that means itself scores='value'"
+    "say scores='binary' for the probability of the positive class of two, 'binary_logit' for its logit, or 'value' "
+    "for a number that means itself"
 )
 SCORES_OF_LAST_NODE = {
     "Softmax": "probabilities",
@@ -38,7 +38,7 @@ class OnnxModel:
     """An ONNX file run through one onnxruntime session. It maps images `(N, C, H, W)` in [0, 1] to an array.
 
     Attributes:
-        identity: the file's name and a digest of its bytes, of the output that is read and of the layout.
+        identity: the file's name, and a digest of its bytes, the chosen output and the layout.
         layout: `"NCHW"` or `"NHWC"`.
         channels, size: the channels and size that images must have. `size` is `(H, W)`, or `None` if any will do.
         batch: the images in one run; `None` if the file takes any number. A smaller run is filled up with copies of the
@@ -121,9 +121,9 @@ def load_onnx(
 
     Args:
         path: the ONNX file.
-        scores: the kind of its answer, as `BlackBox` takes it. `None` reads it from the node that makes the output, if
-            that node tells it: a softmax, a log-softmax, a sigmoid (independent labels; `binary` for a single one), an
-            arg-max (labels), or a linear layer for logits.
+        scores: the kind of its answer, as `BlackBox` takes it. `None` reads it from the node that makes the output. A
+            softmax, log-softmax or arg-max (labels) tells it, as does a sigmoid (independent labels, or `binary` for a
+            single one) or a linear layer (logits).
         layout: `"NCHW"` or `"NHWC"`. `None` reads it from the place of the channels, 1 or 3, in the input's shape.
         output: the name of the output that holds the scores, if there are several.
         image_size, mean, std, batch_size, budget, num_classes, class_names: as `BlackBox` takes them. Size, batch size
@@ -132,7 +132,7 @@ def load_onnx(
     Raises:
         ModuleNotFoundError: onnx or onnxruntime is not installed.
         FileNotFoundError: there is no such file.
-        ValueError: it is no ONNX file of an image classifier, or an argument does not fit it. The message says how.
+        ValueError: it is no ONNX file of an image classifier, or an argument does not fit it. The message says why.
     """
     path = Path(path)
     if not path.is_file():
@@ -206,7 +206,7 @@ def _scores(path: Path, graph: Any, output: str) -> str:
     last = "no node" if node is None else node.op_type
     if last not in SCORES_OF_LAST_NODE:
         raise InvalidValue(
-            f"{path} ends in {last}, which does not tell what it answers; say scores='logits' or another (--scores)"
+            f"{path} ends in {last}, which does not tell the kind of scores; say scores='logits' or another (--scores)"
         )
     return SCORES_OF_LAST_NODE[last]
 

@@ -1,4 +1,4 @@
-"""The network inside a black box, if there is one, for the compared methods that differentiate it."""
+"""The network inside a black box, if there is one. The compared methods that need gradients differentiate it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class WhiteBox(nn.Module):
         network: Any = black_box.predict
         self.black_box = black_box
         self.network = network
-        self.training = network.training  # the mode is not changed
+        self.training = network.training  # so the network's mode is not changed
         self.gradients = 0
 
     def forward(self, images: Tensor) -> Tensor:
