@@ -197,7 +197,7 @@ class FreeMCG:
         It costs `queries` queries of each model. The result counts those of one.
         """
         if other is self.black_box:
-            raise InvalidValue("a model does not differ from itself; hand over another one")
+            raise InvalidValue("the other model is this one, so the difference is zero; pass another model")
         prepared, record = self._prepared(image, target)
         black_box = other if isinstance(other, BlackBox) else BlackBox(other)
         result = difference_map(self.black_box, black_box, self.denoiser, prepared, target, self.settings)
@@ -240,9 +240,9 @@ class FreeMCG:
         if n < 1:
             raise InvalidValue(f"n must be >= 1, got {n}")
         if self.black_box.scores in (*MULTI_LABEL, VALUE):
-            raise InvalidValue("several counterfactuals need classes that exclude one another; ask for one")
+            raise InvalidValue(f"several counterfactuals need classes, not {self.black_box.scores}; ask for one")
         if not isinstance(self.settings.search, SharedSearch):
-            raise InvalidValue("the paper's search answers one image; several need search.method 'shared'")
+            raise InvalidValue("the paper's search finds one counterfactual; several need search.method 'shared'")
         prepared, record = self._prepared(image, target)
         results = find_diverse_counterfactuals(self.black_box, self.denoiser, prepared, target, self.settings, n)
         return [_finished(result, image, record, target_named=target is not None) for result in results]

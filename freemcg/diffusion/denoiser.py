@@ -86,7 +86,7 @@ class Denoiser:
 
         Args:
             path_or_hub_id: a folder with `model_index.json`, or the name of a repository on the Hugging Face hub.
-                If it holds only a variant of the weights (`*.fp16.safetensors`), that is read.
+                If it holds only a variant of the weights (`*.fp16.safetensors`), that variant is read.
             dtype: the dtype in which the network computes. `None` means float32, whatever the files hold.
 
         Raises:
@@ -125,8 +125,8 @@ class Denoiser:
         Each new size costs one pass of one image through the network.
 
         Raises:
-            ValueError: the images have other channels or another size than the network was made for, or a size at which
-                it fails; the network's answer is not that of a denoiser; or a part of it is in training mode.
+            ValueError: the network was made for other channels or another size, or fails at this size. Its answer may
+                also be wrong for a denoiser, or a part of it may be in training mode.
         """
         refuse_training(self.unet, "denoiser", "denoiser.unet")
         if self.channels is not None and images.shape[1] != self.channels:
@@ -154,7 +154,7 @@ class Denoiser:
             ) from error
 
     def _sizes_that_fit(self, image: Tensor) -> str:
-        """The end of a refusal: the nearest sizes that a network takes that halves its input several times."""
+        """The end of a refusal: the nearest sizes that suit a network that halves its input several times."""
         for multiple in (2**halvings for halvings in range(1, 9)):
             below = [max(side // multiple, 1) * multiple for side in image.shape[2:]]
             above = [side + multiple for side in below]
@@ -183,7 +183,9 @@ class Denoiser:
             ValueError: not exactly one of the two is given, or it is out of range.
         """
         if (fraction is None) == (sigma is None):
-            raise InvalidValue("give the noise level either as a fraction of the schedule or as sigma")
+            raise InvalidValue(
+                f"give the noise level as a fraction or as sigma, not both; got fraction={fraction}, sigma={sigma}"
+            )
         if sigma is not None:
             ratios = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
             if not ratios[0] <= sigma <= ratios[-1]:

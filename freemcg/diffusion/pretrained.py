@@ -27,7 +27,7 @@ _WEIGHTS = re.compile(
 def load_pipeline(source: str) -> tuple[Any, Any]:
     """The network and the scheduler of an unconditional pipeline. `source` is a folder, or a name on the hub.
 
-    If it holds only a variant of the weights (`*.fp16.safetensors`), that is read.
+    If it holds only a variant of the weights (`*.fp16.safetensors`), that variant is read.
 
     Raises:
         FileNotFoundError: the folder is no pipeline, or lacks a file of weights.
@@ -44,7 +44,7 @@ def load_pipeline(source: str) -> tuple[Any, Any]:
 
 
 def _folder(source: str) -> Path:
-    """The folder itself. For a name on the hub, its files are fetched and their folder is returned."""
+    """The folder that `source` names. If it is a name on the hub, its files are fetched first."""
     if Path(source).exists():
         return Path(source)
     from diffusers import DiffusionPipeline  # noqa: PLC0415
@@ -69,7 +69,7 @@ def _reached(source: str, fetch: Callable[[], Any]) -> Path:
 
 
 def _part(folder: Path, part: str) -> Path:
-    """The folder with the files of a part: its own, or that of the index, as in the oldest pipelines."""
+    """The folder with the files of a part. In the oldest pipelines it is the folder of the index."""
     return folder / part if (folder / part).is_dir() else folder
 
 
@@ -122,7 +122,7 @@ def _class_of(path: Path, named: Any, kind: type) -> Any:
     found = _member(diffusers, pair[1]) if pair[0] == "diffusers" else None
     if not _is_kind(found, kind):
         raise InvalidValue(
-            f"{path} names {json.dumps(named):.80} where it must name a {kind.__name__} of diffusers, such as "
+            f"{path} names {json.dumps(named):.80}, but must name a {kind.__name__} of diffusers, such as "
             '["diffusers", "UNet2DModel"] or ["diffusers", "DDPMScheduler"]; parts of your own go to '
             "Denoiser(unet, scheduler)"
         )
@@ -137,16 +137,16 @@ def _is_kind(found: Any, kind: type) -> bool:
     return isinstance(found, type) and issubclass(found, kind)
 
 
-def _network(source: str, where: Path, unet_class: Any) -> Any:
-    variants = _variants(where)
+def _network(source: str, folder: Path, unet_class: Any) -> Any:
+    variants = _variants(folder)
     if not variants:
-        raise FileNotFoundError(f"{where} holds no weights (diffusion_pytorch_model.safetensors)")
+        raise FileNotFoundError(f"{folder} holds no weights (diffusion_pytorch_model.safetensors)")
     if "" not in variants and len(variants) > 1:
         several = ", ".join(sorted(variants))
-        raise InvalidValue(f"{where} holds several variants of the weights ({several}); leave the files of one of them")
+        raise InvalidValue(f"{folder} holds several variants of the weights ({several}); keep the files of only one")
     unet, report = _read(
         source,
-        where,
+        folder,
         "config.json",
         unet_class.from_pretrained,
         variant=None if "" in variants else variants.pop(),
@@ -154,33 +154,33 @@ def _network(source: str, where: Path, unet_class: Any) -> Any:
         low_cpu_mem_usage=False,  # else diffusers itself raises an error for a shape that does not fit
         ignore_mismatched_sizes=True,
     )
-    _refuse_unfit(where, report)
+    _refuse_unfit(folder, report)
     for name, weight in unet.state_dict().items():
         if not weight.isfinite().all():
-            raise InvalidValue(f"the weight {name} in {where} holds NaN or infinity; save the pipeline again")
+            raise InvalidValue(f"the weight {name} in {folder} holds NaN or infinity; save the pipeline again")
     return unet
 
 
-def _variants(where: Path) -> set[str]:
+def _variants(folder: Path) -> set[str]:
     """The variants of the weights that a folder holds. The empty name stands for the plain weights."""
-    matches = [_WEIGHTS.fullmatch(path.name) for path in where.iterdir()]
+    matches = [_WEIGHTS.fullmatch(path.name) for path in folder.iterdir()]
     return {match["variant"] or "" for match in matches if match}
 
 
-def _read(source: str, where: Path, config: str, load: Callable[..., Any], **options: Any) -> Any:
-    """The object that `load` makes from the folder `where`, which must hold the JSON file `config`."""
-    if (where / config).is_file():
-        _mapping(where / config)
+def _read(source: str, folder: Path, config: str, load: Callable[..., Any], **options: Any) -> Any:
+    """The object that `load` makes from `folder`. The JSON file `config` in it is checked first."""
+    if (folder / config).is_file():
+        _mapping(folder / config)
     try:
         with _quietly():
-            return load(str(where), **options)
+            return load(str(folder), **options)
     except Exception as error:  # a damaged file makes diffusers raise errors of many classes
-        raise InvalidValue(f"the denoiser {source!r} cannot be read from {where}: {first_line(error)}") from error
+        raise InvalidValue(f"the denoiser {source!r} cannot be read from {folder}: {first_line(error)}") from error
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """A block without the warnings of diffusers, which list the name of every weight."""
+    """Within the block, diffusers prints no warnings. They would list the name of every weight."""
     from diffusers.utils import logging  # noqa: PLC0415
 
     before = logging.get_verbosity()
@@ -191,7 +191,7 @@ def _quietly() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _refuse_unfit(where: Path, report: dict[str, Any]) -> None:
+def _refuse_unfit(folder: Path, report: dict[str, Any]) -> None:
     """Refuse weights if some are missing, unknown to the network, or of another shape."""
     missing, unexpected = report["missing_keys"], report["unexpected_keys"]
     shapes = [f"{name} {tuple(found)} for {tuple(wanted)}" for name, found, wanted in report["mismatched_keys"]]
@@ -199,7 +199,7 @@ def _refuse_unfit(where: Path, report: dict[str, Any]) -> None:
     unfit = ", ".join(f"{kind} {_some(names)}" for kind, names in kinds.items() if names)
     if unfit:
         raise InvalidValue(
-            f"the weights in {where} are not those of the network in its config.json ({unfit}); "
+            f"the weights in {folder} are not those of the network in its config.json ({unfit}); "
             "save the network again with save_pretrained, out of any wrapper"
         )
 

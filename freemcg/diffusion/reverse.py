@@ -85,7 +85,7 @@ def pull_to(image: Tensor, now: Particles, size: float) -> Tensor:
 
 
 def reverse_schedule(denoiser: Denoiser, strength: float, steps: int) -> list[int]:
-    """Timesteps from `strength` of the schedule down to the last before 0, evenly spaced.
+    """Evenly spaced timesteps, from `strength` of the schedule down towards 0, which is left out.
 
     The particles are made at the first timestep, and the image denoised at the last is the answer. Every step is taken
     exactly once.

@@ -29,14 +29,15 @@ def control_variate(particles: Tensor, predicted: Tensor, values: Tensor) -> Est
 
     Returns:
         The estimate in units of `score * x`. Its standard error is that of the two means over particles, with their
-        covariance, since the first `K` enter both. `a (1 - a)` of the correction's variance is added for what shrinking
-        left out (the posterior's, under a normal prior of variance `b`: Morris 1983). The correction's variance is the
-        delete-one jackknife's, as in `cross_covariance`. The error is infinite for `K < 3`.
+        covariance, since the first `K` enter both. Shrinking leaves out a part of the correction, so `a (1 - a)` of the
+        correction's variance is added. With it, `a` of that variance counts, as for a posterior under a normal prior of
+        variance `b` (Morris 1983). The correction's variance is the delete-one jackknife's, as in `cross_covariance`.
+        The error is infinite for `K < 3`.
     """
-    everyone, asked = len(particles), len(values)
+    drawn, asked = len(particles), len(values)
     deviations = particles - particles.mean(dim=0)
     guess = predicted - predicted.mean()
-    linear = guess @ deviations / (everyone - 1)
+    linear = guess @ deviations / (drawn - 1)
     if asked < 3:
         return Estimate(linear, torch.full_like(linear, float("inf")))
     missed = values - predicted[:asked]
@@ -45,10 +46,10 @@ def control_variate(particles: Tensor, predicted: Tensor, values: Tensor) -> Est
 
     # The variances of the two means and their covariance, pixel by pixel, from what each particle adds to them.
     terms = (terms - terms.mean(dim=0)) * (asked / (asked - 2))
-    own = guess.square() @ deviations.square() - (guess @ deviations).square() / everyone
-    sampling = own.clamp(min=0) / (everyone * (everyone - 1))
+    own = guess.square() @ deviations.square() - (guess @ deviations).square() / drawn
+    sampling = own.clamp(min=0) / (drawn * (drawn - 1))
     residual = terms.square().sum(dim=0) / (asked * (asked - 1))
-    shared = (guess[:asked, None] * deviations[:asked] * terms).sum(dim=0) / (everyone * (asked - 1))
+    shared = (guess[:asked, None] * deviations[:asked] * terms).sum(dim=0) / (drawn * (asked - 1))
 
     noise, misfit = residual.sum().item(), _misfit(correction, terms)
     shrink = misfit / (misfit + noise) if noise > 0 else 1.0
@@ -62,10 +63,10 @@ def _misfit(correction: Tensor, terms: Tensor) -> float:
 
     `|correction|^2` exceeds it by the noise `s`, with a standard deviation near `s sqrt(2 / nu)`. Here `nu` counts the
     independent directions of the noise (Satterthwaite 1946). The difference can be negative. So the estimate is the
-    mean of the normal distribution around it, cut off below zero, which is never negative.
+    mean of the normal distribution around it, cut off below zero. That mean is never negative.
 
     Args:
-        terms: what each paid particle adds to the correction, centred, by the jackknife, `(K, D)`.
+        terms: the part of each paid particle in the correction, centred and scaled for the jackknife, `(K, D)`.
     """
     count = len(terms)
     gram = (terms @ terms.T).double() / (count * (count - 1))

@@ -14,9 +14,9 @@ def label_widening(values: Tensor) -> float:
 
     Of K labels, n differ from the most common one. A variance estimated from them is proportional to `p (1 - p)` with
     `p = n / K`. For small n that is too small more often than too large, so an interval of normal width covers too
-    seldom. Two more of either kind, `p = (n + 2) / (K + 4)`, mend that for a binomial share (Agresti, Coull 1998), and
-    here too. (Its use here is our choice, tested on a Gaussian ensemble, whose covariance with a label is known.) The
-    factor is infinite if all are alike: no change was seen, but there may be one.
+    seldom. Two more labels of either kind, `p = (n + 2) / (K + 4)`, correct this for a binomial share (Agresti, Coull
+    1998), and here too. (To use it here is our choice. It was tested on a Gaussian ensemble, whose covariance with a
+    label is known.) The factor is infinite if all labels are the same: no change was seen, but there may be one.
     """
     count = len(values)
     others = int((values != values.mode().values).sum()) if count else 0

@@ -45,5 +45,5 @@ def principal_axes(particles: Tensor, *, tolerance: float = 1e-10) -> PrincipalA
     if count:
         peaks = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
         directions = directions * peaks.sign()
-    kind = particles.dtype
-    return PrincipalAxes(particles.mean(dim=0), directions.to(kind), variances.to(kind))
+    dtype = particles.dtype
+    return PrincipalAxes(particles.mean(dim=0), directions.to(dtype), variances.to(dtype))

@@ -33,7 +33,7 @@ def regression(particles: Tensor, scores: Tensor, weights: Tensor, *, ridge: flo
     if ridge <= 0:
         raise InvalidValue(f"ridge must be > 0, got {ridge}")
     count = len(particles)
-    kind = particles.dtype  # the Gram matrix is near singular if particles outnumber dimensions, so solve in float64
+    dtype = particles.dtype  # the Gram matrix is near singular if particles outnumber dimensions, so solve in float64
     deviations, along = anomalies(particles.double()), weighted_anomalies(scores.double(), weights.double())
     gram = deviations @ deviations.T
     scale = gram.diagonal().mean()
@@ -48,4 +48,4 @@ def regression(particles: Tensor, scores: Tensor, weights: Tensor, *, ridge: flo
     leaps = (dual / inverse.diagonal())[:, None] * inverse  # row i: what leaving out particle i takes away from `dual`
     changes = (leaps - leaps.mean(dim=0)) @ deviations
     variance = (count - 1) / count * changes.square().sum(dim=0)
-    return Estimate(gradient.to(kind), variance.sqrt().to(kind))
+    return Estimate(gradient.to(dtype), variance.sqrt().to(dtype))

@@ -1,8 +1,8 @@
 """Few query points, well placed: the mean of many unpaid particles, and one point along each of their leading axes.
 
 They are those of the unscented Kalman filter (Julier, Uhlmann 1997), with two changes. Only the leading axes get a
-point, since the score can change most there. And each gets one on one side of the mean only: the queries that pairs
-would take then cover twice as many axes. The sides alternate, so the points stay around the mean.
+point, since the score can change most there. And each axis gets one point instead of a pair, so the same queries cover
+twice as many axes. The sides of the mean alternate, so the points stay around it.
 """
 
 from __future__ import annotations
@@ -49,6 +49,6 @@ def linear_model(axes: PrincipalAxes, points: Tensor, values: Tensor) -> LinearM
     """
     directions = axes.directions[: len(points) - 1]
     steps = ((points[1:] - points[0]) * directions).sum(dim=1)
-    told = steps.abs() > 1e-6 * axes.variances[: len(steps)].sqrt()
-    slopes = torch.where(told, (values[1:] - values[0]) / torch.where(told, steps, 1), 0)
+    moved = steps.abs() > 1e-6 * axes.variances[: len(steps)].sqrt()
+    slopes = torch.where(moved, (values[1:] - values[0]) / torch.where(moved, steps, 1), 0)
     return LinearModel(points[0], values[0], slopes @ directions)

@@ -86,7 +86,7 @@ class Ensemble:
 
     @cached_property
     def axes(self) -> PrincipalAxes:
-        """The principal axes of the particles there were at its first use. Sigma points lie along them."""
+        """The principal axes of the particles drawn before its first use. Sigma points lie along them."""
         return principal_axes(self.particles)
 
     @property
@@ -104,7 +104,7 @@ class Ensemble:
         """Query `queries` more points, chosen for `estimate`; fewer if it has no use for more.
 
         `control_variate` spends two of three queries on sigma points and the others on particles. `sigma_points` has at
-        most as many as there are axes, and the centre. The other estimates query particles only.
+        most one point per axis, and the centre. The other estimates query particles only.
 
         Raises:
             QueryBudgetExceeded: the budget ends first. The answers received until then are kept, and count.
@@ -134,7 +134,7 @@ class Ensemble:
         asked, model = self.particles[: len(on_particles)], None
         if len(on_axes):
             model = linear_model(self.axes, self._points, on_axes)
-        one = self.particles.new_ones(1)
+        unit_weight = self.particles.new_ones(1)
         if estimate in ON_AXES and model is not None:
             if estimate == "control_variate":
                 answer = control_variate(self.particles, model(self.particles), on_particles)
@@ -149,9 +149,9 @@ class Ensemble:
             jackknife = len(terms) / (len(terms) - 2) if len(terms) > 2 else float("inf")
             answer = Estimate(terms.mean(dim=0), jackknife * terms.std(dim=0) / len(terms) ** 0.5)
         elif estimate == "regression":
-            answer = regression(asked, on_particles[:, None], one)
+            answer = regression(asked, on_particles[:, None], unit_weight)
         else:
-            answer = cross_covariance(asked, on_particles[:, None], one)
+            answer = cross_covariance(asked, on_particles[:, None], unit_weight)
         shape = self.image.shape
         return ManifoldGradient(
             answer.gradient.reshape(shape),
@@ -170,17 +170,17 @@ class Ensemble:
         try:
             answers = ask(self._images(points))
         except QueryBudgetExceeded as error:
-            told = sorted(error.answered)
-            if told:
-                answers = torch.stack([error.answered[index] for index in told])
-                if have == 0 and told[0] != 0:
-                    answers, told = torch.cat([answers.mean(dim=0, keepdim=True), answers]), [0, *told]
+            answered = sorted(error.answered)
+            if answered:
+                answers = torch.stack([error.answered[index] for index in answered])
+                if have == 0 and answered[0] != 0:
+                    answers, answered = torch.cat([answers.mean(dim=0, keepdim=True), answers]), [0, *answered]
                     self._centre_guessed = True
-                on_axes = [have + index - 1 for index in told if have + index > 0]
+                on_axes = [have + index - 1 for index in answered if have + index > 0]
                 order = _first(on_axes, after=max(have - 1, 0), of=len(self.axes.variances))
                 axes = self.axes
                 self.axes = PrincipalAxes(axes.mean, axes.directions[order], axes.variances[order])
-                self._keep_on_axes(points[told], answers)
+                self._keep_on_axes(points[answered], answers)
             raise
         self._keep_on_axes(points, answers)
 
@@ -192,10 +192,10 @@ class Ensemble:
         try:
             answers = ask(self._images(self.particles[first:stop]))
         except QueryBudgetExceeded as error:
-            told = sorted(error.answered)
-            if told:
-                answers = torch.stack([error.answered[index] for index in told])
-                order = _first([first + index for index in told], after=first, of=len(self.particles))
+            answered = sorted(error.answered)
+            if answered:
+                answers = torch.stack([error.answered[index] for index in answered])
+                order = _first([first + index for index in answered], after=first, of=len(self.particles))
                 self.particles, self._on_particles = self.particles[order], _joined(self._on_particles, answers)
             raise
         self._on_particles = _joined(self._on_particles, answers)

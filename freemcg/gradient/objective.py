@@ -1,6 +1,6 @@
 """The scalar being explained, computed from log-probabilities `(N, num_classes)`: one value per image, `(N,)`.
 
-Log-odds are the default. They still grow where a probability saturates, and need fewer queries than a probability.
+Log-odds are the default. They still grow when a probability saturates, and need fewer queries than a probability.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def log_probability(log_probabilities: Tensor, target: int) -> Tensor:
 
 
 def logit(log_probabilities: Tensor, target: int) -> Tensor:
-    """The logit of the target minus the mean logit. A common offset of all logits is unseen and decides nothing."""
+    """The logit of the target minus the mean logit. An offset common to all logits changes no probability."""
     return log_probabilities[:, target] - log_probabilities.mean(dim=1)
 
 

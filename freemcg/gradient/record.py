@@ -1,4 +1,4 @@
-"""The record in a result: what made it."""
+"""The record of a result, which tells what made it."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ def _with_runner_up_paid(settings: Settings, black_box: BlackBox, target: int | 
         left = settings.search.without(RUNNER_UP_QUERIES)
     except ValueError:
         raise InvalidValue(
-            f"search.queries of {settings.search.queries} is too small to look for a runner-up first, which takes "
-            f"{RUNNER_UP_QUERIES} of them where only labels are answered; raise it, or name the target"
+            f"search.queries of {settings.search.queries} is too small; to find a runner-up from labels takes "
+            f"{RUNNER_UP_QUERIES} of them; raise it, or name the target"
         ) from None
     return settings.model_copy(update={"search": left})
 

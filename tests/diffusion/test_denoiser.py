@@ -201,8 +201,11 @@ def test_timestep_of_sigma_is_the_nearest_ratio():
 @pytest.mark.parametrize(
     ("level", "message"),
     [
-        ({}, "give the noise level either as a fraction of the schedule or as sigma"),
-        ({"fraction": 0.2, "sigma": 1.0}, "give the noise level either as a fraction of the schedule or as sigma"),
+        ({}, "give the noise level as a fraction or as sigma, not both; got fraction=None, sigma=None"),
+        (
+            {"fraction": 0.2, "sigma": 1.0},
+            "give the noise level as a fraction or as sigma, not both; got fraction=0.2, sigma=1.0",
+        ),
         ({"fraction": 0}, "a noise level is a fraction of the schedule in (0, 1], got 0"),
         ({"fraction": 1.5}, "a noise level is a fraction of the schedule in (0, 1], got 1.5"),
         ({"fraction": float("nan")}, "a noise level is a fraction of the schedule in (0, 1], got nan"),

@@ -142,7 +142,7 @@ def test_several_variants_without_the_plain_weights_are_refused(folder):
         tiny_unet().save_pretrained(folder / "unet", variant=variant)
     refused(
         folder,
-        f"{folder / 'unet'} holds several variants of the weights (bf16, fp16); leave the files of one of them",
+        f"{folder / 'unet'} holds several variants of the weights (bf16, fp16); keep the files of only one",
     )
 
 
@@ -307,7 +307,7 @@ def test_a_part_of_no_class_of_diffusers_is_refused(value, part, kind, folder):
     change(index, **{part: value})
     refused(
         folder,
-        f"{index} names {json.dumps(value)} where it must name a {kind} of diffusers, such as "
+        f"{index} names {json.dumps(value)}, but must name a {kind} of diffusers, such as "
         '["diffusers", "UNet2DModel"] or ["diffusers", "DDPMScheduler"]; parts of your own go to '
         "Denoiser(unet, scheduler)",
     )

@@ -129,7 +129,7 @@ def test_n_must_be_positive(explain, classifier, image, n):
 def test_the_search_of_the_paper_is_refused(explain, classifier, image):
     with pytest.raises(ValueError) as caught:
         explain(search=PaperSearch(particles=3, steps=4)).counterfactuals(image)
-    assert str(caught.value) == "the paper's search answers one image; several need search.method 'shared'"
+    assert str(caught.value) == "the paper's search finds one counterfactual; several need search.method 'shared'"
     assert not classifier.asked
 
 

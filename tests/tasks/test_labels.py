@@ -245,8 +245,8 @@ def test_a_runner_up_is_told_by_what_was_answered_before_retries_ended_the_budge
 def test_a_search_too_small_for_a_runner_up_is_refused(denoiser, image):
     labels = Labels()
     message = re.escape(
-        "search.queries of 40 is too small to look for a runner-up first, which takes 32 of them where only labels are "
-        "answered; raise it, or name the target"
+        "search.queries of 40 is too small; to find a runner-up from labels takes 32 of them; raise it, or name the "
+        "target"
     )
     with pytest.raises(ValueError, match=f"^{message}$"):
         FreeMCG(labels.box, denoiser, search={"queries": 40}).counterfactual(image)
