@@ -97,8 +97,8 @@ class Attribution(Stored):
 
     Attributes:
         values: the signed map, `(C, H, W)`: positive where more light raises the objective.
-        standard_error: the error of each value, `(C, H, W)`: how far it is from the value that another seed
-            would give with unlimited queries and particles. It is infinite if the estimate cannot tell it.
+        standard_error: the error of each value, `(C, H, W)`. The true value is that of unlimited queries and
+            particles, whatever the seed. The error is infinite if the estimate cannot tell it.
         image: the image explained, `(C, H, W)` in [0, 1].
         log_probabilities: the black box's answer for the image, `(num_classes,)`.
         target: the class explained.

@@ -21,8 +21,8 @@ COPIES_NOISE = 0.4
 class Checked:
     """A candidate as it was queried, its path, and the answer.
 
-    `chance` is the probability of the target. If copies are wanted, it is the mean over the image and its copies, and
-    `None` if the budget has too few queries for them.
+    `chance` is the probability of the target. If copies are wanted, it is the mean over the image and its
+    copies. It is `None` if too few queries are left for them.
     """
 
     image: Tensor

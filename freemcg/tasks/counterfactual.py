@@ -123,7 +123,7 @@ def search_counterfactuals(
 
     With `copies`, a candidate decided as the target is also queried as so many denoised noisy copies (noise level 0.4).
     Its probability is then the mean over itself and its copies. A bare label does not tell how close an image is to
-    another decision, but the share of its copies that keep the label does. This is randomised smoothing (Cohen et al.
+    another decision. The share of its copies that keep the label does. This is randomised smoothing (Cohen et al.
     2019) with copies on the manifold. If too few queries are left for the copies, no more candidates are queried.
 
     Without a target, the runner-up is the second class of the answer for the image. A bare label has no second class,
