@@ -54,8 +54,8 @@ class QueryCache:
     written whole or not at all. A black box puts the answers of a request as soon as they arrive. So a killed process
     loses at most the requests that were under way: as many batches as it sends at a time.
 
-    A file that can no longer be read is set aside: its name gets `.damaged` at the end, a new file takes its place,
-    and one line on the error stream says so. A damaged answer is forgotten.
+    A file that can no longer be read is set aside, with `.damaged` after its name. A new file takes its place, and one
+    line on the error stream says so. A damaged answer is forgotten.
 
     Args:
         path: the file. It is made, with its folder, if it is missing.

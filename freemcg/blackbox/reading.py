@@ -54,7 +54,7 @@ class Reading:
         return 1 if self.kind in (*MULTI_LABEL, VALUE) else 2
 
     def numbers(self, rows: Tensor) -> Tensor:
-        """Marks the scores, entry by entry, that such a model may answer."""
+        """A mask of the scores, true for each number that such a model may answer."""
         if self.kind == "log_probabilities":
             return ~rows.isnan()
         finite = rows.float().isfinite()

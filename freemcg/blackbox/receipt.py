@@ -39,8 +39,7 @@ class Receipt:
     """All questions to a black box, in order; see `BlackBox.recording`. A receipt holds no image.
 
     Attributes:
-        black_box: the identity of the black box, and those of its arguments that say how it prepares an image and reads
-            an answer.
+        black_box: the identity of the black box, and the arguments that say how it prepares images and reads answers.
         remaining: the queries left in its budget at the start; `None` without a budget.
         questions: the questions so far.
     """

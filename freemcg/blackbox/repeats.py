@@ -48,10 +48,10 @@ class Repeats:
         """Whether the first answer differs from the later ones by more than these differ from one another.
 
         If the later ones (two or more) agree to 1e-4, the model has changed if the first does not agree with them.
-        Otherwise the model does not repeat itself, and four later answers are needed. The distance `d` of the first
-        answer from their mean is that of the class that moved most. Their standard deviation `s` is that of the class
-        that varies most. The model has changed if `d > 12 s sqrt(1 + 1 / 4)`, which happens by chance once in 800
-        times. (This is our choice.)
+        Otherwise the model does not repeat itself, and four later answers are needed. `d` is the distance of the first
+        answer from their mean, for the class that moved most. `s` is their standard deviation, for the class that
+        varies most. The model has changed if `d > 12 s sqrt(1 + 1 / 4)`, which happens by chance once in 800 times.
+        (This is our choice.)
         """
         first, later = self.answers[0], self.answers[1:]
         if self.alike or len(later) < 2:

@@ -115,8 +115,8 @@ def load_onnx(
 ) -> BlackBox:
     """Make a black box of an ONNX file. This costs no query.
 
-    A file does not say what its numbers mean. Pixels of a float input are in [0, 1], or shifted and scaled by `mean`
-    and `std` (for 0..255, `mean=[0, 0, 0], std=[1 / 255] * 3`). Pixels of a uint8 input are 0..255, rounded. The file
+    A file does not say what its numbers mean. Pixels of a float input are in [0, 1]. `mean` and `std` shift and scale
+    them (for 0..255, `mean=[0, 0, 0], std=[1 / 255] * 3`). Pixels of a uint8 input are 0..255, rounded. The file
     runs on CUDA if this onnxruntime can, else on the CPU.
 
     Args:

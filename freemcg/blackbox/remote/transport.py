@@ -137,7 +137,7 @@ class Transport:
         size, stopped = self.batch_size, threading.Event()
 
         def ask(piece: range) -> Iterator[tuple[int, int, Any]]:
-            start = resent = piece.start  # images before `resent` were sent before, in a batch that was too large
+            start = resent = piece.start  # images below `resent` were sent once, in a batch that was too large
             while start < piece.stop:
                 end = min(resent if start < resent else piece.stop, start + self.batch_size)
                 try:
