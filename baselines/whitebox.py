@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from freemcg.blackbox import BlackBox, check_images
+from freemcg.identity.mode import refuse_training
 from freemcg.messages.errors import InvalidType, InvalidValue
-from freemcg.networks.mode import refuse_training
 
 OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "logit": lambda logits: logits,

@@ -24,7 +24,7 @@ from freemcg.tasks.between import taken_back
 from freemcg.tasks.counterfactual import find_counterfactual, find_diverse_counterfactuals
 from freemcg.tasks.goal import ValueGoal, goal_of
 
-Result = TypeVar("Result", Attribution, Counterfactual)
+AnyExplanation = TypeVar("AnyExplanation", Attribution, Counterfactual)
 Target = int | str | Tensor | Sequence[int | str] | None
 DEFAULT_TOLERANCE = 0.2
 DEFAULT_QUERIES = 512
@@ -293,5 +293,5 @@ class FreeMCG:
         return list(target)
 
 
-def _finished(result: Result, image: Tensor, record: dict[str, Any], **more: Any) -> Result:
+def _finished(result: AnyExplanation, image: Tensor, record: dict[str, Any], **more: Any) -> AnyExplanation:
     return replace(result.to(image.device), record={**record, **result.record, **more})

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from freemcg.messages.errors import InvalidValue
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Result = TypeVar("Result", bound="Stored")
+AnyStored = TypeVar("AnyStored", bound="Stored")
 
 
 class Status(str, Enum):
@@ -65,14 +65,14 @@ class Stored:
         save_tensors(tensors, path, header)
         return path
 
-    def to(self: Result, device: torch.device) -> Result:
+    def to(self: AnyStored, device: torch.device) -> AnyStored:
         """The result with all its tensors on one device."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         moved: dict[str, Any] = {name: each.to(device) for name, each in values.items() if isinstance(each, Tensor)}
         return replace(self, **moved)
 
     @classmethod
-    def load(cls: type[Result], path: str | Path) -> Result:
+    def load(cls: type[AnyStored], path: str | Path) -> AnyStored:
         """Read a result that `save` wrote. This needs neither the black box nor the denoiser.
 
         Raises:
@@ -82,7 +82,9 @@ class Stored:
         return cls._made_of(*load_tensors(Path(path), "result"), path)
 
     @classmethod
-    def _made_of(cls: type[Result], tensors: dict[str, Tensor], header: dict[str, str], path: str | Path) -> Result:
+    def _made_of(
+        cls: type[AnyStored], tensors: dict[str, Tensor], header: dict[str, str], path: str | Path
+    ) -> AnyStored:
         if header.get("kind") != cls.__name__:
             raise InvalidValue(f"{path} holds a {header.get('kind', 'file of another program')}, not a {cls.__name__}")
         values = json.loads(header["result"])
@@ -241,7 +243,11 @@ class Counterfactual(Stored):
         return plot_counterfactual(self)
 
 
-def load_result(path: str | Path) -> Attribution | Counterfactual:
+Explanation: TypeAlias = Attribution | Counterfactual
+"""What a job keeps of an image."""
+
+
+def load_result(path: str | Path) -> Explanation:
     """Read a saved result of either kind.
 
     Raises:
@@ -251,7 +257,7 @@ def load_result(path: str | Path) -> Attribution | Counterfactual:
     return load_with_digests(path)[0]
 
 
-def load_with_digests(path: str | Path) -> tuple[Attribution | Counterfactual, dict[str, str]]:
+def load_with_digests(path: str | Path) -> tuple[Explanation, dict[str, str]]:
     """Read a saved result, and the digests of the files beside it. It raises the errors of `load_result`."""
     tensors, header = load_tensors(Path(path), "result")
     kind = Counterfactual if header.get("kind") == Counterfactual.__name__ else Attribution

@@ -8,7 +8,7 @@ from manifolds.denoiser import denoiser_tangent_space, jacobian_svd
 from manifolds.ensemble import ensemble_tangent_space
 from manifolds.geodesic import Geodesic, geodesic
 from manifolds.gradient import on_manifold_gradient
-from manifolds.protocol import KnownManifold, drawn_latents, generated, reconstructed
+from manifolds.known import KnownManifold, drawn_latents, generated, reconstructed
 from manifolds.randomised_svd import LeadingSVD, randomised_svd
 from manifolds.tangent import TangentSpace, random_alignment, tangent_space_of
 from manifolds.vae import decoder_jacobian, decoder_tangent_space

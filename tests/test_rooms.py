@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = (
     *("commands", "comparison", "jobs", "freemcg", "explainer", "baselines", "tasks", "evaluation", "training"),
-    *("models", "results", "show", "gradient", "blackbox", "manifolds", "diffusion", "files", "ensemble", "networks"),
+    *("models", "results", "show", "gradient", "blackbox", "manifolds", "diffusion", "files", "ensemble", "identity"),
     *("settings", "messages", "version"),
 )
 """The rooms from the top down. `freemcg` is the package itself, with the names that users import."""

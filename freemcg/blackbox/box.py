@@ -17,10 +17,10 @@ from freemcg.blackbox.preparation import check_images, check_preparation, height
 from freemcg.blackbox.reading import Reading
 from freemcg.blackbox.receipt import Receipt
 from freemcg.blackbox.scores import ONE_NUMBER, VALUE
+from freemcg.identity.mode import refuse_training
+from freemcg.identity.network import identity
+from freemcg.identity.source import source
 from freemcg.messages.errors import InvalidType, InvalidValue
-from freemcg.networks.identity import identity
-from freemcg.networks.mode import refuse_training
-from freemcg.networks.source import source
 
 
 class BlackBox(Counted):
@@ -146,7 +146,7 @@ class BlackBox(Counted):
 
     @property
     def identity(self) -> str:
-        """The model's name in results: the `identity` of `predict`, or else see `freemcg.networks.identity`."""
+        """The model's name in results: the `identity` of `predict`, or else see `freemcg.identity.network`."""
         own = getattr(self.predict, "identity", None)
         if isinstance(own, str):
             return own

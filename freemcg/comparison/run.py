@@ -31,7 +31,7 @@ from freemcg.jobs.start import Start
 from freemcg.jobs.unchanged import Answered, check_unchanged
 from freemcg.messages.errors import InvalidValue, Refusal
 from freemcg.messages.terminal import say
-from freemcg.networks.architectures import ConvVAE
+from freemcg.models.architectures import ConvVAE
 from freemcg.show.tables import write_csv
 
 TABLE, GRID = "comparison.csv", "grid.png"

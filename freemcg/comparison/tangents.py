@@ -9,9 +9,9 @@ from torch import Tensor
 
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.gradient.estimator import draw_particles
+from freemcg.identity.network import identity
 from freemcg.messages.errors import InvalidValue
-from freemcg.networks.architectures import ConvVAE
-from freemcg.networks.identity import identity
+from freemcg.models.architectures import ConvVAE
 from manifolds import TangentSpace, decoder_tangent_space, ensemble_tangent_space
 
 EXPLAINED = 0.9  # share of the particles' variance that their tangent space holds

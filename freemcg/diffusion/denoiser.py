@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from freemcg.diffusion.pretrained import first_line, load_pipeline
+from freemcg.identity.mode import refuse_training
+from freemcg.identity.network import identity
 from freemcg.messages.errors import InvalidType, InvalidValue
-from freemcg.networks.identity import identity
-from freemcg.networks.mode import refuse_training
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 
@@ -103,7 +103,7 @@ class Denoiser:
 
     @cached_property
     def identity(self) -> str:
-        """The identity that a result records: the network's (`freemcg.networks.identity`), prediction and schedule."""
+        """The identity that a result records: the network's (`freemcg.identity.network`), prediction and schedule."""
         schedule = hashlib.blake2b(self.alphas_cumprod.numpy().tobytes(), digest_size=4).hexdigest()
         return f"{identity(self.unet)}:{self.prediction_type}:{schedule}"
 

@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from freemcg.identity.mode import refuse_training
 from freemcg.messages.errors import InvalidValue
-from freemcg.networks.mode import refuse_training
 
 
 def fool_gradient(

@@ -15,11 +15,11 @@ from freemcg.gradient.objective import Objective
 from freemcg.settings import Settings
 
 
-class Survey:
+class Ensembles:
     """The particles of one image at each level of `settings.noise`, and the answers about them.
 
-    Drawing particles costs no query. Nor does any computation from the answers, so one survey serves every class, every
-    pair of classes and every objective.
+    Drawing particles costs no query. Nor does any computation from the answers, so the particles serve every class,
+    every pair of classes and every objective.
     """
 
     def __init__(self, denoiser: Denoiser, image: Tensor, settings: Settings) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 from freemcg.explainer import FreeMCG
 from freemcg.files.whole import write_text
+from freemcg.identity.source import source
 from freemcg.jobs.plan import Task
 from freemcg.messages.errors import InvalidValue
 from freemcg.messages.terminal import say
-from freemcg.networks.source import source
 
 SETTINGS = "settings.json"
 CHECKSUM = "checksum"

@@ -15,7 +15,7 @@ from freemcg.jobs.plan import Task, most_queries
 from freemcg.jobs.rows import row_of
 from freemcg.messages.errors import sentence_of
 from freemcg.messages.terminal import say
-from freemcg.results import Attribution, Counterfactual, Status, load_result
+from freemcg.results import Counterfactual, Explanation, Status, load_result
 from freemcg.show.figures import write_figure
 
 PICTURES: dict[Task, tuple[str, ...]] = {"attribution": (FIGURE,), "counterfactual": (FIGURE, CHANGED)}
@@ -42,7 +42,7 @@ def explain(explainer: FreeMCG, item: Item, task: Task, target: int | str | None
     _draw(result, item)
 
 
-def _draw(result: Attribution | Counterfactual, item: Item) -> None:
+def _draw(result: Explanation, item: Item) -> None:
     """Draw the pictures beside a result. The result is saved first, so a figure that fails loses no answer.
 
     If a picture cannot be drawn, one line says so, and the next start tries again.

@@ -17,12 +17,10 @@ from freemcg.gradient.objective import OBJECTIVES
 from freemcg.jobs.items import RECEIPT, RESULT
 from freemcg.messages.errors import InvalidValue
 from freemcg.models.load import load_denoiser
-from freemcg.results import Attribution, Counterfactual, load_result
-
-Result = Attribution | Counterfactual
+from freemcg.results import Attribution, Explanation, load_result
 
 
-def replay(result: Result, receipt: Receipt, denoiser: Denoiser) -> Result:
+def replay(result: Explanation, receipt: Receipt, denoiser: Denoiser) -> Explanation:
     """Make a result again, with the same settings and with the answers in its receipt. No black box is asked.
 
     Raises:
@@ -42,7 +40,7 @@ def replay(result: Result, receipt: Receipt, denoiser: Denoiser) -> Result:
         )
     black_box = ReplayedBlackBox(receipt)
     explainer = FreeMCG(black_box, denoiser, **settings)
-    again: Result
+    again: Explanation
     if isinstance(result, Attribution):
         again = explainer.explain(result.image, result.target)
     else:
@@ -53,7 +51,7 @@ def replay(result: Result, receipt: Receipt, denoiser: Denoiser) -> Result:
     return again
 
 
-def differences(result: Result, again: Result) -> list[str]:
+def differences(result: Explanation, again: Explanation) -> list[str]:
     """The fields that are not equal to the last bit. `seconds` and the versions are not compared."""
     return [field.name for field in fields(result) if not _same(field.name, result, again)]
 
@@ -86,7 +84,7 @@ def replay_folder(
         yield path.parent, differences(result, again)
 
 
-def _same(name: str, result: Result, again: Result) -> bool:
+def _same(name: str, result: Explanation, again: Explanation) -> bool:
     one, other = getattr(result, name), getattr(again, name)
     if isinstance(one, Tensor):
         return torch.equal(one, other)

@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 from freemcg.blackbox.scores import VALUE
-from freemcg.results import Attribution, Counterfactual
+from freemcg.results import Attribution, Counterfactual, Explanation
 from freemcg.show.figures import class_name
 
 
-def row_of(result: Attribution | Counterfactual) -> dict[str, Any]:
+def row_of(result: Explanation) -> dict[str, Any]:
     """The values that the table and the record of a picture show."""
     return _attribution_row(result) if isinstance(result, Attribution) else _counterfactual_row(result)
 

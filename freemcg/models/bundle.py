@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.messages.errors import InvalidValue
+from freemcg.models.architectures import ConvVAE, load_network
 from freemcg.models.digits import CLASS_NAMES, render
-from freemcg.networks.architectures import ConvVAE, load_network
 
 BUNDLES = ("digits",)
 

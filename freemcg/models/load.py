@@ -27,8 +27,8 @@ from freemcg.blackbox.remote.environment import refuse_secret
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.files.config import config_folder, read_config
 from freemcg.messages.errors import InvalidType, InvalidValue
+from freemcg.models.architectures import ConvVAE, load_network
 from freemcg.models.bundle import BUNDLES, bundle_folder
-from freemcg.networks.architectures import ConvVAE, load_network
 from freemcg.settings import make
 
 BUNDLED_MODELS = {"digits": ("digits", "classifier"), "digits-judge": ("digits", "judge")}

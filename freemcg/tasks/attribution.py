@@ -17,7 +17,7 @@ from freemcg.blackbox.scores import VALUE
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.ensemble import label_widening
 from freemcg.gradient.estimator import Ask
-from freemcg.gradient.levels import Survey
+from freemcg.gradient.levels import Ensembles
 from freemcg.gradient.objective import Objective, between, named, objective_of
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Attribution, Status
@@ -45,9 +45,9 @@ def attribute_image(
         return deque(stream_attributions(black_box, denoiser, image, target, settings), maxlen=1).pop()
     question = _Question.about(black_box, image, target)
     objective = objective_of(named(settings.objective), black_box.scores)
-    survey = Survey(denoiser, image, settings)
-    ended_early = _ask(survey, black_box, settings.queries - 1, black_box)
-    return question.answered(survey, objective, ended_early=ended_early, repeats=question.again(black_box))
+    ensembles = Ensembles(denoiser, image, settings)
+    ended_early = _ask(ensembles, black_box, settings.queries - 1, black_box)
+    return question.answered(ensembles, objective, ended_early=ended_early, repeats=question.again(black_box))
 
 
 def stream_attributions(
@@ -69,19 +69,19 @@ def stream_attributions(
     tolerance = settings.tolerance
     question = _Question.about(black_box, image, target)
     objective = objective_of(named(settings.objective), black_box.scores)
-    survey, batch, left = Survey(denoiser, image, settings), FIRST_BATCH, settings.queries - 1
+    ensembles, batch, left = Ensembles(denoiser, image, settings), FIRST_BATCH, settings.queries - 1
     while True:
-        ended_early = _ask(survey, black_box, min(batch, left), black_box)
-        left, batch = settings.queries - 1 - survey.queries, BATCH * len(settings.noise)
-        result = question.answered(survey, objective, ended_early=False)
-        while _starved(result, tolerance) and survey.particles < MOST_GROWTH * settings.particles:
-            survey.grow()
-            result = question.answered(survey, objective, ended_early=False)
+        ended_early = _ask(ensembles, black_box, min(batch, left), black_box)
+        left, batch = settings.queries - 1 - ensembles.queries, BATCH * len(settings.noise)
+        result = question.answered(ensembles, objective, ended_early=False)
+        while _starved(result, tolerance) and ensembles.particles < MOST_GROWTH * settings.particles:
+            ensembles.grow()
+            result = question.answered(ensembles, objective, ended_early=False)
         reached = result.relative_error <= tolerance
         ended = ended_early or _affordable(left, black_box) < len(settings.noise)
         if reached or ended or result.status == Status.NO_SIGNAL:
             ended_early, again = ended and not reached, question.again(black_box)
-            yield question.answered(survey, objective, ended_early=ended_early, repeats=again)
+            yield question.answered(ensembles, objective, ended_early=ended_early, repeats=again)
             return
         yield result
 
@@ -94,11 +94,11 @@ def contrast_maps(
     All maps come from the same `settings.queries` queries, since an answer holds every class.
     """
     question = _Question.about(black_box, image, None)
-    survey = Survey(denoiser, image, settings)
-    ended_early, again = _ask(survey, black_box, settings.queries - 1, black_box), question.again(black_box)
+    ensembles = Ensembles(denoiser, image, settings)
+    ended_early, again = _ask(ensembles, black_box, settings.queries - 1, black_box), question.again(black_box)
     return {
         (first, second): replace(question, target=first).answered(
-            survey, between(second), ended_early=ended_early, repeats=again
+            ensembles, between(second), ended_early=ended_early, repeats=again
         )
         for first, second in combinations(classes, 2)
     }
@@ -139,9 +139,9 @@ def difference_map(
         return objective(answers[:, :classes], target) - objective(answers[:, classes:], target)
 
     question = replace(question, labels=question.labels and other.scores == "label")
-    survey = Survey(denoiser, image, settings)
-    ended_early = _ask(survey, both, settings.queries - 1, black_box, other)
-    result = question.answered(survey, difference, ended_early=ended_early, repeats=question.again(black_box))
+    ensembles = Ensembles(denoiser, image, settings)
+    ended_early = _ask(ensembles, both, settings.queries - 1, black_box, other)
+    result = question.answered(ensembles, difference, ended_early=ended_early, repeats=question.again(black_box))
     again = ask_again(other, image, theirs[0], since=before)
     noted = max(result.record, again.noted, key=lambda each: each.get("disagreement", 0.0))
     return replace(result, record=noted, status=Status.MODEL_CHANGED if again.changed else result.status)
@@ -175,10 +175,10 @@ class _Question:
         return ask_again(black_box, self.image, self.log_probabilities, since=self.queries_before)
 
     def answered(
-        self, survey: Survey, objective: Objective, *, ended_early: bool, repeats: Repeats | None = None
+        self, ensembles: Ensembles, objective: Objective, *, ended_early: bool, repeats: Repeats | None = None
     ) -> Attribution:
         """The map from the answers so far. Its error is wider if they are bare labels: see `label_widening`."""
-        local = survey.gradient(objective, self.target)
+        local = ensembles.gradient(objective, self.target)
         error, parts = local.standard_error, local.parts
         if self.labels:
             wider = label_widening(local.values)
@@ -193,18 +193,18 @@ class _Question:
             target=self.target,
             decision=self.decision,
             status=Status.MODEL_CHANGED if repeats is not None and repeats.changed else status,
-            queries=1 + survey.queries + (0 if repeats is None else repeats.queries),
+            queries=1 + ensembles.queries + (0 if repeats is None else repeats.queries),
             seconds=time.monotonic() - self.began,
             record={} if repeats is None else repeats.noted,
             error_parts=None if parts is None else asdict(parts),
         )
 
 
-def _ask(survey: Survey, ask: Ask, queries: int, *black_boxes: BlackBox) -> bool:
+def _ask(ensembles: Ensembles, ask: Ask, queries: int, *black_boxes: BlackBox) -> bool:
     """Query up to `queries` points, as far as the budgets reach, and return whether a budget ended first."""
     affordable = _affordable(queries, *black_boxes)
     try:
-        survey.ask(ask, affordable)
+        ensembles.ask(ask, affordable)
     except QueryBudgetExceeded:
         return True
     return affordable < queries

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from freemcg.files.whole import write_text
 from freemcg.messages.errors import InvalidValue
+from freemcg.models.architectures import NETWORKS, save_network
 from freemcg.models.digits import load_scans, render
-from freemcg.networks.architectures import NETWORKS, save_network
 from freemcg.training.adversarial import attack
 from freemcg.training.data import ImageSet, load_training_images
 from freemcg.training.loop import start_accelerator, train

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from freemcg.files.images import write_image
 from freemcg.files.whole import write_text
-from freemcg.networks.architectures import ConvVAE, save_network
+from freemcg.models.architectures import ConvVAE, save_network
 from freemcg.training.data import load_training_images
 from freemcg.training.loop import start_accelerator, train
 from freemcg.training.settings import Training

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from baselines import BlurIG, ExpectedGradients, Gradient, IntegratedGradients, SmoothGrad, SmoothGradSquared, VarGrad
+from freemcg.models.architectures import load_network
 from freemcg.models.bundle import bundle_folder, load_bundle
-from freemcg.networks.architectures import load_network
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
     python tests/benchmarks/alignment.py run --data digits --route drawn --images 200 --space ensemble
     python tests/benchmarks/alignment.py report
 
-Every image lies on a manifold that is known. `digits` and `mnist` take both routes of `manifolds.protocol`: `drawn`
+Every image lies on a manifold that is known. `digits` and `mnist` take both routes of `manifolds.known`: `drawn`
 from the VAE's prior and labelled by the judge, or held-out images `reconstructed`. `shapes` come from the renderer. The
 class explained is the one decided. The protocol trains the classifier on images of the same route:
 

@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from freemcg import Denoiser
+from freemcg.models.architectures import load_network
 from freemcg.models.bundle import bundle_folder
 from freemcg.models.digits import load_scans, render
 from freemcg.models.load import load_denoiser
-from freemcg.networks.architectures import load_network
 
 DATA = ("digits", "mnist", "cifar10")
 SPLITS = ("test", "train")

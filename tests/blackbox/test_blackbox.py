@@ -13,8 +13,8 @@ from torch import nn
 
 from freemcg import BlackBox, QueryBudgetExceeded
 from freemcg.gradient.objective import log_odds
-from freemcg.networks.identity import identity
-from freemcg.networks.source import source
+from freemcg.identity.network import identity
+from freemcg.identity.source import source
 
 NAN = float("nan")
 INFINITY = float("inf")

@@ -15,11 +15,11 @@ from torch import nn
 from freemcg import BlackBox, Denoiser, FreeMCG
 from freemcg.comparison.run import compare
 from freemcg.files.images import read_image, write_image
+from freemcg.identity.network import identity
+from freemcg.identity.source import source
 from freemcg.jobs.run import run_job
 from freemcg.messages.errors import InvalidValue
 from freemcg.models.load import load_attribute, load_black_box
-from freemcg.networks.identity import identity
-from freemcg.networks.source import source
 
 SEARCH = {"queries": 12, "particles": 2, "steps": 4, "refresh": 2, "unpaid": 8, "strength": 0.5}
 EACH = 9

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from freemcg.networks.architectures import ConvVAE
+from freemcg.models.architectures import ConvVAE
 from manifolds import TangentSpace, decoder_jacobian, decoder_tangent_space, random_alignment, tangent_space_of
 
 

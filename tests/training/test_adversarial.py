@@ -9,7 +9,7 @@ from torch import nn
 
 from freemcg.commands.app import main
 from freemcg.files.images import write_image
-from freemcg.networks.architectures import ConvClassifier
+from freemcg.models.architectures import ConvClassifier
 from freemcg.training.adversarial import _in_unit_ball, attack
 
 

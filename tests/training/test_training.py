@@ -9,8 +9,8 @@ from torch import nn
 
 from freemcg import Denoiser
 from freemcg.files.images import write_image
+from freemcg.models.architectures import ConvVAE, load_network, save_network
 from freemcg.models.digits import load_scans, render
-from freemcg.networks.architectures import ConvVAE, load_network, save_network
 from freemcg.settings import make
 from freemcg.training import (
     ClassifierTraining,

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 Piece = TypeVar("Piece")
-Result = TypeVar("Result")
+Found = TypeVar("Found")
 
 
 class Stopped(Exception):
@@ -17,13 +17,13 @@ class Stopped(Exception):
 
 
 def side_by_side(
-    work: Callable[[Piece], Iterator[Result]],
+    work: Callable[[Piece], Iterator[Found]],
     pieces: Iterable[Piece],
     *,
     threads: int,
     stopped: threading.Event,
     give_up: Callable[[], None],
-) -> Iterator[Result]:
+) -> Iterator[Found]:
     """Yield the results of `work` for every piece, as they come.
 
     Results under way and results that the caller has not taken yet are together at most `threads`. So a killed process
@@ -39,7 +39,7 @@ def side_by_side(
         stopped: it is set when no more results are wanted. Work may look at it and raise `Stopped`.
         give_up: called if the caller stops before the work ends, since a thread cannot be ended from outside.
     """
-    left, done = deque(pieces), SimpleQueue[tuple[Result] | BaseException | None]()
+    left, done = deque(pieces), SimpleQueue[tuple[Found] | BaseException | None]()
     at_work = min(threads, len(left))
     room = threading.Semaphore(at_work)
 
@@ -91,7 +91,7 @@ def _taken(left: deque[Piece], stopped: threading.Event) -> Piece | None:
         return None
 
 
-def _next(results: Iterator[Result], room: threading.Semaphore, stopped: threading.Event) -> tuple[Result] | None:
+def _next(results: Iterator[Found], room: threading.Semaphore, stopped: threading.Event) -> tuple[Found] | None:
     """The next result, once there is room for it; `None` at the end, or if no more are wanted."""
     room.acquire()
     if not stopped.is_set():

@@ -16,8 +16,8 @@ import torch
 from plane import Linear, make
 from torch import nn
 
+from freemcg.identity.network import identity
 from freemcg.messages.errors import InvalidValue
-from freemcg.networks.identity import identity
 
 
 class Extra(Linear):

@@ -65,7 +65,7 @@ def test_reconstructions_lie_on_the_manifold_and_keep_their_labels(decode, matri
 
 
 def test_refusals(decode, labeller, monkeypatch):
-    monkeypatch.setattr("manifolds.protocol.PATIENCE", 2)
+    monkeypatch.setattr("manifolds.known.PATIENCE", 2)
     unsure = lambda images: torch.zeros(len(images), 100_000)  # noqa: E731
     for call, message in (
         (

@@ -1,1 +1,0 @@
-"""Torch networks: their identity, their mode, and the small ones that this package trains."""
