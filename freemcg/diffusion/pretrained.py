@@ -39,8 +39,8 @@ def load_pipeline(source: str) -> tuple[Any, Any]:
     index = _index(source, folder / INDEX)
     unet_class = _class_of(folder / INDEX, index["unet"], diffusers.ModelMixin)
     scheduler_class = _class_of(folder / INDEX, index["scheduler"], diffusers.SchedulerMixin)
-    scheduler = _read(source, _part(folder, "scheduler"), "scheduler_config.json", scheduler_class.from_pretrained)
-    return _network(source, _part(folder, "unet"), unet_class), scheduler
+    scheduler = _read(source, part_of(folder, "scheduler"), "scheduler_config.json", scheduler_class.from_pretrained)
+    return _network(source, part_of(folder, "unet"), unet_class), scheduler
 
 
 def _folder(source: str) -> Path:
@@ -53,7 +53,7 @@ def _folder(source: str) -> Path:
     index = _reached(source, lambda: hf_hub_download(source, INDEX))
     _index(source, index)
     folder = _reached(source, lambda: DiffusionPipeline.download(source))
-    if not _variants(_part(folder, "unet")):
+    if not _variants(part_of(folder, "unet")):
         folder = _reached(source, lambda: DiffusionPipeline.download(source, variant=VARIANT))
     return folder
 
@@ -68,7 +68,7 @@ def _reached(source: str, fetch: Callable[[], Any]) -> Path:
         ) from error
 
 
-def _part(folder: Path, part: str) -> Path:
+def part_of(folder: Path, part: str) -> Path:
     """The folder with the files of a part. In the oldest pipelines it is the folder of the index."""
     return folder / part if (folder / part).is_dir() else folder
 

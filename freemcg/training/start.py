@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from diffusers import DDPMScheduler, UNet2DModel
 
 from freemcg.diffusion.denoiser import Denoiser
+from freemcg.diffusion.pretrained import part_of
 from freemcg.messages.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def as_start(settings: DenoiserTraining, start: Denoiser) -> DenoiserTraining:
         raise InvalidValue(_refusal("channels", settings.channels, channels, folder))
     arguments = {key: value for key, value in network.items() if key not in OWN_SIZE}
     known = inspect.signature(DDPMScheduler.__init__).parameters
-    found = _public(DDPMScheduler.from_pretrained(folder, subfolder="scheduler").config)
+    found = _public(DDPMScheduler.from_pretrained(part_of(Path(folder), "scheduler")).config)
     schedule = {key: value for key, value in found.items() if key in known}  # the scheduler may be another one
     for name, said, has in (("network", settings.network, arguments), ("scheduler", settings.scheduler, schedule)):
         for key, value in said.items():

@@ -52,6 +52,17 @@ def test_training_takes_weights_network_size_and_schedule_from_the_start(picture
         torch.testing.assert_close(ended.unet.state_dict()[name], value, rtol=0, atol=1e-9)
 
 
+def test_a_start_may_have_all_its_files_in_one_folder(pictures, start, tmp_path):
+    """The oldest repositories have this layout."""
+    for part in ("unet", "scheduler"):
+        for file in (start / part).iterdir():
+            file.rename(start / file.name)
+        (start / part).rmdir()
+    train_denoiser(settings(pictures, start), tmp_path / "out")
+    begun, ended = Denoiser.from_pretrained(start), Denoiser.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(ended.alphas_cumprod, begun.alphas_cumprod, rtol=0, atol=0)
+
+
 def test_a_start_may_be_of_another_size_and_keeps_its_own_files(pictures, start, tmp_path):
     before = Denoiser.from_pretrained(start).identity
     said = {"image_size": 16, "channels": 3, "network": TINY_UNET, "learning_rate": 0.1}
