@@ -136,16 +136,16 @@ def _check_header(path: Path | str, opened: Image.Image) -> None:
     if isinstance(opened, TiffImagePlugin.TiffImageFile):
         _check_tiff(path, opened.tag_v2)
     elif opened.mode == "I" and opened.format not in ("PNG", "PPM"):  # Pillow scales the 16 bits of these two
-        raise InvalidValue(_no_white(path, 32))
+        raise InvalidValue(_white_is_unknown(path, 32))
 
 
 def _check_tiff(path: Path | str, tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
     depth, kinds, bands = max(tags.get(258, (1,))), tags.get(339, (1,)), tags.get(277, 1)
     meaning, extra, planar = tags.get(262, 0), tags.get(338, ()), tags.get(284) == 2
     if 2 in kinds:
-        raise InvalidValue(_no_white(path, depth, "signed "))
+        raise InvalidValue(_white_is_unknown(path, depth, "signed "))
     if 3 not in kinds and depth not in (1, 2, 4, 8, 16):
-        raise InvalidValue(_no_white(path, depth))
+        raise InvalidValue(_white_is_unknown(path, depth))
     if meaning == 0 and depth > 8:
         raise InvalidValue(f"{path} stores white as 0 in {depth} bits, which is not read; save it with black as 0")
     colours = {2: 3, 5: 4, 6: 3, 8: 3}.get(meaning, 1)
@@ -171,7 +171,7 @@ def _too_large(path: Path | str) -> str:
     return f"{path} has more than {MOST_PIXELS:,} pixels; scale it down first"
 
 
-def _no_white(path: Path | str, depth: int, sign: str = "") -> str:
+def _white_is_unknown(path: Path | str, depth: int, sign: str = "") -> str:
     return (
         f"{path} holds {sign}integers of {depth} bits, which do not say what is white; save it with 8 or 16, unsigned"
     )

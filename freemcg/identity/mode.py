@@ -26,7 +26,7 @@ def refuse_training(network: nn.Module, called: str, written: str | None = None)
         return
     part = next((name for name, each in network.named_modules() if each.training), None)
     if part is not None:
-        where = f"the {called}" if part == "" else f"the part {part!r} of the {called}"
+        named = f"the {called}" if part == "" else f"the part {part!r} of the {called}"
         raise InvalidValue(
-            f"{where} is in training mode, where answers depend on the batch; call {written or called}.eval() first"
+            f"{named} is in training mode, where answers depend on the batch; call {written or called}.eval() first"
         )

@@ -63,10 +63,10 @@ def _parts(key: str, value: Any, within: tuple[Any, ...]) -> Iterator[bytes]:
         yield f"{key} {value.dtype} {value.shape} ".encode()
         yield value.tobytes()
     else:
-        held = _held(value)
-        for name, each in held:
+        entries = _entries(value)
+        for name, each in entries:
             yield from _parts(f"{key}.{name}", each, (*within, value))
-        if not held:
+        if not entries:
             yield f"{key} {ADDRESS.sub('', repr(value))} ".encode()
 
 
@@ -81,7 +81,7 @@ def _tensor_parts(key: str, value: Tensor) -> Iterator[bytes]:
     yield plain.flatten().view(torch.uint8).numpy().tobytes()
 
 
-def _held(value: Any) -> list[tuple[Any, Any]]:
+def _entries(value: Any) -> list[tuple[Any, Any]]:
     """The parts of a value, by name or place. There are none if its text says everything."""
     if isinstance(value, Mapping):
         return list(value.items())
@@ -92,10 +92,10 @@ def _held(value: Any) -> list[tuple[Any, Any]]:
     if isinstance(value, list | tuple):
         return list(enumerate(value))
     plain = value is None or isinstance(value, PLAIN) or hasattr(value, "__qualname__")
-    return [] if plain else list(enumerate(_written(value)))
+    return [] if plain else list(enumerate(_pickled(value)))
 
 
-def _written(value: Any) -> list[Any]:
+def _pickled(value: Any) -> list[Any]:
     """What pickle would write for an object: its constructor, the arguments, its state and its items."""
     try:
         reduced = value.__reduce_ex__(2)

@@ -36,9 +36,9 @@ class HeldOut:
     @torch.no_grad()
     def __call__(self, network: nn.Module) -> dict[str, float]:
         """The mean loss over all held-out images at each noise level."""
-        return {str(level): self._at(level, network) for level in self.timesteps}
+        return {str(level): self._loss_at(level, network) for level in self.timesteps}
 
-    def _at(self, level: float, network: nn.Module) -> float:
+    def _loss_at(self, level: float, network: nn.Module) -> float:
         device = next(network.parameters()).device
         total = 0.0
         for indices in torch.arange(len(self.images)).split(self.batch_size):

@@ -157,7 +157,7 @@ class _Run:
         changed = changed_settings(self.checkpoint, state["settings"], self.settings, state["progress"]["step"])
         if state["start"] != self.start:
             raise InvalidValue(
-                f"{self.checkpoint} began with other weights, {state['start']}, than {self.start}; give another --out"
+                f"{self.checkpoint} began with the weights {state['start']}, not {self.start}; give another --out"
             )
         self.progress = Progress(**state["progress"])
         self.kept.load_state_dict(state["network"])
