@@ -27,8 +27,8 @@ def fool_gradient(
 
     Adam minimises `|h - h_wanted|^2 / |h_wanted|^2 + keep * mean (f - f_0)^2`. Here `f` are the logits, and `h` is the
     absolute gradient of the target's logit, summed over channels and divided by its sum. After each step an image is
-    clipped to [0, 1] and to `reach` around its start. An `nn.ReLU` has no useful second derivative. So, as in the paper,
-    the attack uses a copy of the model with `softplus(softness x) / softness` in its place. The bound `reach` is
+    clipped to [0, 1] and to `reach` around its start. An `nn.ReLU` has no useful second derivative. So, as in the
+    paper, the attack uses a copy of the model with `softplus(softness x) / softness` in its place. The bound `reach` is
     ours; it replaces the paper's small learning rate. The result is the image with the least loss among those met.
 
     Args:

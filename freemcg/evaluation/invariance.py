@@ -33,13 +33,11 @@ def rewritten(model: nn.Module, *, seed: int = 0) -> nn.Module:
     for name, layer in list(holder.named_modules(remove_duplicate=False)):
         if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1):
             owner, _, own = name.rpartition(".")
-            holder.get_submodule(owner).register_module(
-                own, _as_two_layers(layer, generator_for(seed, "rewrite", name))
-            )
+            holder.get_submodule(owner).register_module(own, _two_layers(layer, generator_for(seed, "rewrite", name)))
     return holder["model"]
 
 
-def _as_two_layers(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> nn.Module:
+def _two_layers(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> nn.Module:
     weight, outputs = layer.weight.detach(), len(layer.weight)
     rotation = torch.linalg.qr(torch.randn(outputs, outputs, generator=generator, dtype=torch.double))[0]
     turned = copy.deepcopy(layer)

@@ -23,9 +23,7 @@ class Training(BaseModel):
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Literal["cosine", "warmup_stable_decay"] = Field("cosine", description="see freemcg.training.schedule")
     warmup: int = Field(100, ge=0, description="steps over which the learning rate rises")
-    decay: float = Field(
-        0.2, gt=0, le=1, description="share of the steps at the end over which warmup_stable_decay falls"
-    )
+    decay: float = Field(0.2, gt=0, le=1, description="last share of the steps, over which warmup_stable_decay falls")
     weight_decay: float = Field(0.0, ge=0)
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights that are saved")
     augment: Augmentation = Augmentation()
