@@ -6,7 +6,6 @@ The schedule `abar_t` is read from the scheduler.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from functools import cached_property
@@ -16,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from freemcg.diffusion.kinds.discrete import DiscreteTime
+from freemcg.diffusion.kinds.prediction import Prediction
+from freemcg.diffusion.network import Network
 from freemcg.diffusion.pretrained import first_line, load_pipeline
 from freemcg.identity.mode import refuse_training
-from freemcg.identity.network import identity
 from freemcg.messages.errors import InvalidType, InvalidValue
-
-PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 
 
 class Denoiser:
@@ -53,23 +52,12 @@ class Denoiser:
                 f"{type(scheduler).__name__} has no alphas_cumprod; "
                 "take a discrete-time scheduler such as DDPMScheduler"
             )
+        self.prediction: Prediction = DiscreteTime(Network(unet), scheduler)
         self.unet = unet
         self.batch_size = batch_size
-        self.prediction_type = str(_read(scheduler, "prediction_type", "epsilon"))
-        if self.prediction_type not in PREDICTION_TYPES:
-            known = ", ".join(PREDICTION_TYPES)
-            raise InvalidValue(f"prediction_type is {self.prediction_type!r}; known are {known}")
-        if _read(unet, "num_class_embeds", None) or _read(unet, "class_embed_type", None):
-            raise InvalidValue("the network needs a class besides the image; take an unconditional diffusion model")
-        if _read(unet, "cross_attention_dim", None):
-            raise InvalidValue("the network needs a text or another condition; take an unconditional diffusion model")
-        abar = torch.as_tensor(scheduler.alphas_cumprod).double().cpu()
-        if len(abar) == 0 or not ((abar >= 0) & (abar <= 1)).all():
-            raise InvalidValue("alphas_cumprod of the scheduler must be one or more numbers in [0, 1]")
-        self.alphas_cumprod = abar.clamp(min=1e-8)
-        self.timesteps = len(abar)
-        self.channels: int | None = _read(unet, "in_channels", None)
-        self.image_size = _image_size(_read(unet, "sample_size", None))
+        self.alphas_cumprod = self.prediction.alphas_cumprod
+        self.timesteps = len(self.alphas_cumprod)
+        self.channels, self.image_size = self.prediction.network.channels, self.prediction.network.image_size
         self.name = name or type(unet).__name__
         self._tried: set[tuple[int, ...]] = set()
 
@@ -103,21 +91,18 @@ class Denoiser:
 
     @cached_property
     def identity(self) -> str:
-        """The identity that a result records: the network's (`freemcg.identity.network`), prediction and schedule."""
-        schedule = hashlib.blake2b(self.alphas_cumprod.numpy().tobytes(), digest_size=4).hexdigest()
-        return f"{identity(self.unet)}:{self.prediction_type}:{schedule}"
+        """The identity that a result records: the network's, what it predicts, and its schedule."""
+        return self.prediction.identity
 
     @property
     def device(self) -> torch.device:
         """The device that holds the network."""
-        first = next(self.unet.parameters(), None)
-        return torch.device("cpu") if first is None else first.device
+        return self.prediction.network.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The network's dtype. Noisy images are converted to it, and answers back to float32 or better."""
-        first = next(self.unet.parameters(), None)
-        return torch.float32 if first is None else first.dtype
+        return self.prediction.network.dtype
 
     def check_size(self, images: Tensor) -> None:
         """Refuse images `(N, C, H, W)` that the network does not take, and a network that cannot be used as it is.
@@ -243,39 +228,7 @@ class Denoiser:
 
     def _predict_clean(self, x_t: Tensor, t: int) -> Tensor:
         refuse_training(self.unet, "denoiser", "denoiser.unet")
-        abar = self.alphas_cumprod[t].item()
-        noisy = x_t.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
-        answer = self.unet(noisy, torch.full((len(noisy),), t, device=self.device))
-        predicted: Tensor = getattr(answer, "sample", answer)
-        if predicted.shape[1] == 2 * x_t.shape[1]:
-            predicted = predicted[:, : x_t.shape[1]]
-        if predicted.shape != x_t.shape:
-            raise InvalidValue(f"the denoiser answered {tuple(predicted.shape)} for noisy images {tuple(x_t.shape)}")
-        predicted = predicted.to(x_t.device, x_t.dtype)
-        if not predicted.isfinite().all():
+        clean = self.prediction.clean(x_t, t)
+        if not clean.isfinite().all():
             raise InvalidValue(f"the denoiser answered NaN or infinity at timestep {t}; try it in float32")
-        if self.prediction_type == "sample":
-            return predicted
-        if self.prediction_type == "epsilon":
-            return (x_t - math.sqrt(1 - abar) * predicted) / math.sqrt(abar)
-        return math.sqrt(abar) * x_t - math.sqrt(1 - abar) * predicted
-
-
-def _image_size(declared: Any) -> tuple[int, int] | None:
-    """Height and width of a network's images, from the `sample_size` of its configuration."""
-    if declared is None:
-        return None
-    sides = declared if isinstance(declared, list | tuple) else [declared, declared]
-    if len(sides) != 2 or not all(type(side) is int and side >= 1 for side in sides):
-        raise InvalidValue(
-            f"sample_size in the network's configuration must be one whole number or two, got {declared!r}"
-        )
-    return sides[0], sides[1]
-
-
-def _read(model: Any, key: str, default: Any) -> Any:
-    """A value of a diffusers config, which is a mapping with attributes."""
-    config = getattr(model, "config", None)
-    if config is None:
-        return default
-    return config.get(key, default) if hasattr(config, "get") else getattr(config, key, default)
+        return clean

@@ -391,7 +391,7 @@ def test_a_scheduler_that_cannot_be_used_is_refused(scheduler, kind, message):
 
 
 def test_a_scheduler_without_a_config_predicts_noise():
-    assert Denoiser(nn.Identity(), SimpleNamespace(alphas_cumprod=[0.9, 0.5])).prediction_type == "epsilon"
+    assert Denoiser(nn.Identity(), SimpleNamespace(alphas_cumprod=[0.9, 0.5])).prediction.kind == "epsilon"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def folder(tmp_path):
 def test_a_saved_pipeline_comes_back(folder, rng):
     denoiser = Denoiser.from_pretrained(folder, batch_size=2)
     assert (denoiser.channels, denoiser.image_size, denoiser.timesteps) == (1, (8, 8), 100)
-    assert (denoiser.prediction_type, denoiser.name) == ("v_prediction", str(folder))
+    assert (denoiser.prediction.kind, denoiser.name) == ("v_prediction", str(folder))
     assert not denoiser.unet.training
     assert not any(parameter.requires_grad for parameter in denoiser.unet.parameters())
 

@@ -1,0 +1,36 @@
+"""The contract of a kind of diffusion model."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from freemcg.diffusion.network import Network
+from freemcg.identity.network import identity
+
+
+class Prediction(ABC):
+    """How one kind of model predicts the clean image in a noisy one. `Denoiser` knows nothing else of a model.
+
+    Noisy images are `x_t = sqrt(abar_t) x + sqrt(1 - abar_t) eps`, with `x` in [-1, 1] and `eps` of unit variance.
+
+    Attributes:
+        network: the network, which is called at one time for all images.
+        alphas_cumprod: the schedule `abar_t`, `(T,)` float64, falling.
+        kind: what the network predicts, and all that its predictions depend on beside weights and schedule.
+    """
+
+    def __init__(self, network: Network, alphas_cumprod: Tensor, kind: str) -> None:
+        self.network, self.alphas_cumprod, self.kind = network, alphas_cumprod, kind
+
+    @abstractmethod
+    def clean(self, x_t: Tensor, t: int) -> Tensor:
+        """`E[x_0 | x_t]` of noisy images `(N, C, H, W)`, in [-1, 1] and not clipped. It costs one pass an image."""
+
+    @property
+    def identity(self) -> str:
+        """The identity of the network (`freemcg.identity.network`), the kind, and a digest of the schedule."""
+        schedule = hashlib.blake2b(self.alphas_cumprod.numpy().tobytes(), digest_size=4).hexdigest()
+        return f"{identity(self.network.module)}:{self.kind}:{schedule}"
