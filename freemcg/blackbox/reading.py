@@ -69,7 +69,7 @@ class Reading:
         if self.kind == "top_k" and isinstance(answer, tuple | list) and len(answer) == 2 and not is_row(answer[0]):
             labels, scores = (as_tensor(each) for each in answer)
             answer = spread_top_k(labels, scores.double(), self.num_classes or 0)
-        answer = as_tensor(unwrapped(answer, count, wanted))
+        answer = as_tensor(unwrapped(answer, count, wanted, None if wanted == 1 else self.num_classes))
         if self.kind in (*MULTI_LABEL, VALUE) and answer.ndim == 1:
             answer = answer[:, None]
         while answer.ndim > wanted and answer.shape[-1] == 1:

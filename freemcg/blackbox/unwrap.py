@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,27 +15,92 @@ from freemcg.messages.errors import InvalidType
 NUMBERS = "it must answer numbers: a tensor, an array, or lists"
 
 
-def unwrapped(answer: Any, images: int, axes: int) -> Any:
+class Part(NamedTuple):
+    """A part of an answer that could be the scores, with its shape and its place. `named` if it is called logits."""
+
+    value: Any
+    shape: tuple[int, ...]
+    place: str
+    named: bool
+
+
+def unwrapped(answer: Any, images: int, axes: int, classes: int | None = None) -> Any:
     """The scores inside an object that classifiers commonly return. An answer of unknown form is returned unchanged.
 
+    Scores inside a tuple or a mapping are known by the name logits, else by the number of classes. A tuple of which
+    only the first part could be the scores means this part. Lists of plain numbers are no such object.
+
+    Args:
+        answer: what the classifier returned.
+        images: the number of images that it was given.
+        axes: 1 for one number per image, 2 for a row of scores.
+        classes: the length of a row, if it is known.
+
     Raises:
-        TypeError: there are several tensors that could be the scores.
+        TypeError: several parts could be the scores, and nothing tells which are.
     """
-    if isinstance(answer, dict) and "logits" in answer:
-        return answer["logits"]
-    if hasattr(answer, "logits"):
-        return answer.logits
-    if isinstance(answer, tuple | list) and answer and _is_array(answer[0]):
-        first = answer[0]
-        shapes = [tuple(part.shape) for part in answer if _is_array(part)]
-        able = [str(shape) for shape in shapes if len(shape) == axes and shape[0] == images]
-        if len(able) > 1:
-            raise InvalidType(
-                f"the black box answered {len(able)} tensors that could be the scores, of shapes {' and '.join(able)}; "
-                "return one of them alone"
-            )
-        return first if len(first.shape) == axes and first.shape[0] == images else answer
-    return answer
+    if _is_named(answer):
+        return _logits(answer)
+    if not isinstance(answer, Mapping) and not (isinstance(answer, tuple | list) and any(map(_holds, answer))):
+        return answer
+    able = list(_parts(answer, images, axes))
+    for sure in ([part for part in able if part.named], [part for part in able if _columns(part.shape) == classes]):
+        if len(sure) == 1:
+            return sure[0].value
+    if len(able) > 1:
+        found = " and ".join(f"{part.place} {part.shape}".lstrip() for part in able)
+        declare = ", or say num_classes (--num-classes)" if axes == 2 and classes is None else ""
+        raise InvalidType(
+            f"the black box answered {len(able)} parts that could be the scores, of shapes {found}; "
+            f"return one of them alone{declare}"
+        )
+    is_first = able and isinstance(answer, tuple | list) and able[0].value is answer[0]
+    return answer[0] if is_first else answer
+
+
+def _parts(whole: Any, images: int, axes: int, place: str = "") -> Iterator[Part]:
+    """The parts of a tuple, list or mapping that could be the scores, at any depth."""
+    pairs = whole.items() if isinstance(whole, Mapping) else ((place, part) for part in whole)
+    for key, part in pairs:
+        named, value = _is_named(part), _logits(part) if _is_named(part) else part
+        shape = _shape(value)
+        if named or (shape is not None and _could_be_scores(shape, images, axes)):
+            yield Part(value, shape or (), "logits" if named else str(key), named)
+        elif isinstance(value, Mapping | tuple | list):
+            yield from _parts(value, images, axes, str(key))
+
+
+def _is_named(answer: Any) -> bool:
+    return "logits" in answer if isinstance(answer, Mapping) else hasattr(answer, "logits")
+
+
+def _logits(answer: Any) -> Any:
+    return answer["logits"] if isinstance(answer, Mapping) else answer.logits
+
+
+def _holds(part: Any) -> bool:
+    """Whether a part of a list shows that the list is no row of numbers."""
+    return _is_array(part) or _is_named(part) or isinstance(part, Mapping)
+
+
+def _could_be_scores(shape: tuple[int, ...], images: int, axes: int) -> bool:
+    """Whether a shape is `(images,)` or, for rows, `(images, columns)`; axes of length 1 may follow."""
+    return shape[:1] == (images,) and all(side == 1 for side in shape[axes:])
+
+
+def _columns(shape: tuple[int, ...]) -> int:
+    return shape[1] if len(shape) > 1 else 1
+
+
+def _shape(part: Any) -> tuple[int, ...] | None:
+    """The shape of an array, of a number, or of lists of them; `None` if there is none."""
+    if isinstance(part, tuple | list):
+        shapes = {_shape(each) for each in part}
+        inner = shapes.pop() if len(shapes) == 1 else None
+        return None if inner is None else (len(part), *inner)
+    if hasattr(part, "shape"):
+        return tuple(part.shape)
+    return () if isinstance(part, int | float) else None
 
 
 def as_tensor(answer: Any) -> Tensor:

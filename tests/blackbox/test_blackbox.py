@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import namedtuple
 from types import SimpleNamespace
 
 import numpy as np
@@ -300,23 +299,6 @@ def test_lists_of_top_classes_are_rows_or_a_pair(wrap):
 def test_answers_come_in_many_wrappings(wrap, images):
     expected = BlackBox(brightness)(images)
     torch.testing.assert_close(BlackBox(lambda batch: wrap(brightness(batch)))(images), expected)
-
-
-@pytest.mark.parametrize("wrap", [tuple, list])
-@pytest.mark.parametrize(
-    ("kind", "shapes"), [("logits", [(3, 20), (3, 5)]), ("logits", [(3, 5), (3, 5)]), ("label", [(3,), (3,)])]
-)
-def test_several_tensors_that_could_be_the_scores_are_refused_with_their_shapes(wrap, kind, shapes):
-    black_box = BlackBox(lambda images: wrap(torch.zeros(shape) for shape in shapes), kind, num_classes=5)
-    said = f"the black box answered 2 tensors that could be the scores, of shapes {shapes[0]} and {shapes[1]}; "
-    with raises(TypeError, said + "return one of them alone"):
-        black_box(torch.zeros(3, 1, 2, 2))
-
-
-def test_a_named_tuple_with_logits_answers_these(images):
-    answer = namedtuple("Answer", "features logits")
-    found = BlackBox(lambda batch: answer(torch.zeros(len(batch), 20), brightness(batch)))(images)
-    torch.testing.assert_close(found, BlackBox(brightness)(images))
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class WhiteBox(nn.Module):
         if torch.is_grad_enabled() and images.requires_grad:
             images = images.view_as(images)
             images.register_hook(self._count)
-        answer = unwrapped(self.network(self.black_box.prepare(images)), len(images), 2)
+        answer = unwrapped(self.network(self.black_box.prepare(images)), len(images), 2, self.black_box.num_classes)
         logits: Tensor = answer.to(images)
         return logits
 
