@@ -1,13 +1,14 @@
-"""The interface of a classifier, and the error that ends a budget."""
+"""The interface of a classifier, how it is asked, and the error that ends a budget."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from freemcg.messages.errors import Refusal
+from freemcg.messages.model_call import call_model
 
 Charge = Callable[[int, bool], None]
 """`charge(images, retry)` is called before images are sent, and with `-images` if they could not be sent."""
@@ -22,6 +23,19 @@ class Remote(Protocol):
 
 
 Predict = Callable[[Tensor], Any] | Remote
+Piece = tuple[int, int, Any]
+
+
+def ask(predict: Predict, images: Tensor, charge: Charge) -> Generator[Piece]:
+    """The answers as they arrive, each with its first image and its number of images. A callable is called now."""
+    if isinstance(predict, nn.Module) or not isinstance(predict, Remote):
+        charge(len(images), False)
+        return _each([(0, len(images), call_model(predict, images))])
+    return _each(predict.answers(images, charge))
+
+
+def _each(pieces: Iterable[Piece]) -> Generator[Piece]:
+    yield from pieces
 
 
 class QueryBudgetExceeded(Refusal, RuntimeError):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from freemcg.blackbox.asking import Predict, QueryBudgetExceeded, Remote
+from freemcg.blackbox.asking import Predict, QueryBudgetExceeded, Remote, ask
 from freemcg.blackbox.cache import QueryCache, image_key
 from freemcg.blackbox.classes import class_index, in_order
 from freemcg.blackbox.counted import Counted
@@ -251,7 +251,7 @@ class BlackBox(Counted):
     def _ask(self, images: Tensor, numbers: list[int], name: str, keys: list[bytes], found: dict[int, Tensor]) -> None:
         """Query a batch. Its images are counted when they are sent, whatever comes back. Its answers are kept."""
         prepared = self.prepare(images[numbers])
-        with closing(self._answers(prepared)) as answers:
+        with closing(ask(self.predict, prepared, self.charge)) as answers:
             for start, count, answer in answers:
                 rows, asked = self.reading.rows(answer, count), numbers[start : start + count]
                 self.answered += count
@@ -264,14 +264,6 @@ class BlackBox(Counted):
     def _keys(self, images: Tensor) -> list[bytes]:
         """A key for every image: a digest of the image that the classifier would get."""
         return [image_key(each) for batch in images.split(self.batch_size) for each in self.prepare(batch)]
-
-    def _answers(self, prepared: Tensor) -> Generator[tuple[int, int, Any]]:
-        """Yield the answers as they arrive, each with its first image and its number of images."""
-        if isinstance(self.predict, nn.Module) or not isinstance(self.predict, Remote):
-            self.charge(len(prepared), retry=False)
-            yield 0, len(prepared), self.predict(prepared)
-        else:
-            yield from self.predict.answers(prepared, self.charge)
 
     @property
     def answers_values(self) -> bool:

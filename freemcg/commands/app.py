@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = app(arguments, prog_name="freemcg", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # a model may raise any kind
         if os.environ.get("FREEMCG_DEBUG") == "1":
             raise
         status = status_of(error)

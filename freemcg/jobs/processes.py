@@ -61,13 +61,15 @@ def check_one_counts(black_box: BlackBox, state: PartialState) -> None:
 def together(state: PartialState, act: Callable[[], T]) -> list[T]:
     """Act on every process, wait for all, and return what each returned.
 
-    If one of them fails, none goes on, and the main process says why.
+    If one of them fails, none goes on, and the main process says why. An interrupt does not wait for the others.
     """
-    own: Exception | SystemExit | None = None
+    own: BaseException | None = None
     result: T | None = None
     try:
         result = act()
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a model may raise any kind
         own = error
     failed = None if own is None else (status_of(own), sentence_of(own))
     ends = gather_object([(failed, result)])

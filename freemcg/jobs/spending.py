@@ -77,7 +77,7 @@ class Spending:
         try:
             yield
         except BaseException as error:
-            counts = self.total() if isinstance(error, Exception | SystemExit) else self.counts
+            counts = self.counts if isinstance(error, KeyboardInterrupt) else self.total()
             if aloud and any(counts.values()):
                 lost = isinstance(error, KeyboardInterrupt) and counts["unanswered"] > 0
                 under_way = "; the unanswered were under way" if lost else ""

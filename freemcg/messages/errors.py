@@ -7,7 +7,7 @@ import traceback
 from importlib import import_module
 from typing import Any
 
-from freemcg.messages.origin import is_ours, is_the_users
+from freemcg.messages.model_call import is_the_models, place_in_model
 from freemcg.messages.terminal import printable
 
 UNFINISHED = 1
@@ -69,34 +69,34 @@ class FailedElsewhere(RuntimeError):
 def status_of(error: BaseException) -> int:
     """The exit status that an error ends the command with.
 
-    A `Refusal` is refused. Any other error is the model's, if the innermost line outside all libraries is in a file of
-    the user's. A file that cannot be read or written is refused. Any error that remains is a slip of ours.
+    A `Refusal` is refused. Any other error is the model's, if it came out of the model's call or the user's code. A
+    file that cannot be read or written is refused. Any error that remains is a slip of ours.
     """
     if isinstance(error, FailedElsewhere):
         return error.status
-    if isinstance(error, Refusal) or hasattr(error, "format_message"):  # the command line's parser raised it
+    if isinstance(error, Refusal):
         return REFUSED
-    if _user_line(error):
+    if is_the_models(error):
         return MODEL_FAILED
+    if hasattr(error, "format_message"):  # the command line's parser raised it
+        return REFUSED
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else REFUSED
     return REFUSED if isinstance(error, OSError) else SLIP
 
 
 def sentence_of(error: BaseException) -> str:
-    """The message on one line. If the user's own code raised the error, file, line and type come first."""
-    if hasattr(error, "format_message"):
-        message = str(error.format_message())
-    elif isinstance(error, OSError) and error.filename is not None:
+    """The message on one line. If the model raised the error, its innermost line in a file and its type come first."""
+    status, message = status_of(error), str(error)
+    if isinstance(error, OSError) and error.filename is not None:
         message = f"{error.filename}: {error.strerror}"
-    else:
-        message = str(error)
-    status, line = status_of(error), ""
-    if status == MODEL_FAILED and not isinstance(error, FailedElsewhere):
-        line = f"{_user_line(error)}: {type(error).__name__}: "
-    elif status == SLIP and not isinstance(error, FailedElsewhere):
-        line = f"{type(error).__name__}: "
-    return printable(line + " ".join(message.split()))
+    elif status == REFUSED and hasattr(error, "format_message"):
+        message = str(error.format_message())
+    said = [" ".join(message.split())]
+    if status in (MODEL_FAILED, SLIP) and not isinstance(error, FailedElsewhere):
+        place = place_in_model(error) or "the model failed"
+        said = [*([place] if status == MODEL_FAILED else []), type(error).__name__, *said]
+    return printable(": ".join(each for each in said if each))
 
 
 def show_traceback(error: BaseException) -> None:
@@ -107,13 +107,3 @@ def show_traceback(error: BaseException) -> None:
         "above, to the issue tracker of the project",
         file=sys.stderr,
     )
-
-
-def _user_line(error: BaseException) -> str:
-    """The file and line of the user's own code that raised an error. It is empty if other code raised it."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if is_ours(frame.filename):
-            return ""
-        if is_the_users(frame.filename):
-            return f"{frame.filename}, line {frame.lineno}"
-    return ""

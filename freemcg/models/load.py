@@ -198,7 +198,9 @@ def _run(path: Path) -> ModuleType:
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the file may raise any kind
         sys.modules.pop(path.stem)
         raise InvalidValue(
             f"{path} cannot be imported: {_failing_line(error, path)}{type(error).__name__}: {error}"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from freemcg.blackbox.box import BlackBox
 from freemcg.blackbox.unwrap import unwrapped
 from freemcg.messages.errors import InvalidValue
+from freemcg.messages.model_call import call_model
 
 
 class WhiteBox(nn.Module):
@@ -42,7 +43,8 @@ class WhiteBox(nn.Module):
         if torch.is_grad_enabled() and images.requires_grad:
             images = images.view_as(images)
             images.register_hook(self._count)
-        answer = unwrapped(self.network(self.black_box.prepare(images)), len(images), 2, self.black_box.num_classes)
+        answered = call_model(self.network, self.black_box.prepare(images))
+        answer = unwrapped(answered, len(images), 2, self.black_box.num_classes)
         logits: Tensor = answer.to(images)
         return logits
 

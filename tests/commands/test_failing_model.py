@@ -1,0 +1,81 @@
+"""A model that fails ends a command with status 3 and one sentence, whatever it raises and whoever wrote the line."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import tiny
+
+from freemcg.commands.app import main
+
+HEAD = """\
+import asyncio, functools, sys
+import torch
+from torch import nn
+
+
+class Ended(BaseException):
+    pass
+
+
+class Parsing(Exception):
+    def format_message(self):
+        return "no number"
+
+
+"""
+LINEAR = r"\S*torch/nn/\S+\.py, line \d+: RuntimeError: mat1 and mat2 shapes cannot be multiplied \(1x64 and 784x3\)"
+FAILING = {
+    "layers of a library": ("model = nn.Sequential(nn.Flatten(), nn.Linear(784, 3)).eval()", LINEAR),
+    "script": ("model = torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(784, 3)).eval())", ".*mat1 and mat2.*"),
+    "no line at all": (
+        "model = functools.partial(torch.mm, torch.zeros(2, 2))",
+        "the model failed: RuntimeError: self must be a matrix|the model failed: RuntimeError: mat2 must be a matrix.*",
+    ),
+    "a library's function": (
+        "def model(images):\n    return functools.reduce(min, [])",
+        r"\S*mine.py, line 16: TypeError: reduce\(\) of empty (sequence|iterable) with no initial value",
+    ),
+    "our function": (
+        "from freemcg.show.tables import print_table\n\ndef model(images):\n    return print_table(images)",
+        r"\S*mine.py, line 18: \w+: .*",
+    ),
+    "no text": ("def model(images):\n    assert len(images) == 7", r"\S*mine.py, line 16: AssertionError"),
+    "a parser's error": ("def model(images):\n    raise Parsing", r"\S*mine.py, line 16: Parsing"),
+    "the end of an iterator": ("def model(images):\n    return next(iter([]))", r"\S*mine.py, line 16: StopIteration"),
+    "the end of a generator": ("def model(images):\n    raise GeneratorExit", r"\S*mine.py, line 16: GeneratorExit"),
+    "no Exception": ("def model(images):\n    raise Ended('it fell')", r"\S*mine.py, line 16: Ended: it fell"),
+    "a cancelled task": (
+        "def model(images):\n    raise asyncio.CancelledError('it waited')",
+        r"\S*mine.py, line 16: CancelledError: it waited",
+    ),
+    "an exit within a library": ("model = functools.partial(sys.exit)", "the model failed: SystemExit: .*"),
+}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tiny.make_place(tmp_path, ("a.png",))
+
+
+@pytest.mark.parametrize("verb", ["attribute", "probe"])
+@pytest.mark.parametrize("kind", FAILING)
+def test_what_fails_within_the_models_call_is_the_models_failure(place, pipeline, capsys, kind, verb):
+    source, sentence = FAILING[kind]
+    (place / "mine.py").write_text(HEAD + source + "\n")
+    options = ["--config", "tiny.yaml", "--out", "out"] if verb == "attribute" else []
+    assert main([verb, "pics", "--model", "mine.py:model", "--denoiser", str(pipeline), *options]) == 3
+    printed = capsys.readouterr().err
+    assert "Traceback (most recent call last)" not in printed.replace("Traceback of TorchScript", "")
+    said = [line for line in printed.splitlines() if line.startswith("freemcg: ")]
+    assert len(said) == 1
+    assert re.fullmatch(sentence, said[0].removeprefix("freemcg: ")), said
+
+
+def test_a_file_that_raises_no_exception_at_its_import_is_refused(place, pipeline, capsys):
+    (place / "mine.py").write_text(HEAD + "raise Ended('it fell')\n")
+    words = ["--denoiser", str(pipeline), "--config", "tiny.yaml", "--out", "out"]
+    assert main(["attribute", "pics", "--model", "mine.py:model", *words]) == 2
+    assert capsys.readouterr().err.endswith("mine.py cannot be imported: line 15: Ended: it fell\n")
