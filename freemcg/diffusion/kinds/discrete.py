@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from freemcg.diffusion.kinds.prediction import Prediction
+from freemcg.diffusion.kinds.schedule import schedule_digest
 from freemcg.diffusion.network import Network, read_config
 from freemcg.messages.errors import InvalidValue
 
@@ -32,7 +33,8 @@ class DiscreteTime(Prediction):
         abar = torch.as_tensor(scheduler.alphas_cumprod).double().cpu()
         if len(abar) == 0 or not ((abar >= 0) & (abar <= 1)).all():
             raise InvalidValue("alphas_cumprod of the scheduler must be one or more numbers in [0, 1]")
-        super().__init__(network, abar.clamp(min=1e-8), kind)
+        abar = abar.clamp(min=1e-8)
+        super().__init__(network, abar, kind, schedule_digest(scheduler, abar))
 
     def clean(self, x_t: Tensor, t: int) -> Tensor:
         """`E[x_0 | x_t]` from what the network predicts at timestep `t`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 
 from torch import Tensor
@@ -20,10 +19,11 @@ class Prediction(ABC):
         network: the network, which is called at one time for all images.
         alphas_cumprod: the schedule `abar_t`, `(T,)` float64, falling.
         kind: what the network predicts, and all that its predictions depend on beside weights and schedule.
+        schedule: a digest of the schedule (`freemcg.diffusion.kinds.schedule`).
     """
 
-    def __init__(self, network: Network, alphas_cumprod: Tensor, kind: str) -> None:
-        self.network, self.alphas_cumprod, self.kind = network, alphas_cumprod, kind
+    def __init__(self, network: Network, alphas_cumprod: Tensor, kind: str, schedule: str) -> None:
+        self.network, self.alphas_cumprod, self.kind, self.schedule = network, alphas_cumprod, kind, schedule
 
     @abstractmethod
     def clean(self, x_t: Tensor, t: int) -> Tensor:
@@ -32,5 +32,4 @@ class Prediction(ABC):
     @property
     def identity(self) -> str:
         """The identity of the network (`freemcg.identity.network`), the kind, and a digest of the schedule."""
-        schedule = hashlib.blake2b(self.alphas_cumprod.numpy().tobytes(), digest_size=4).hexdigest()
-        return f"{identity(self.network.module)}:{self.kind}:{schedule}"
+        return f"{identity(self.network.module)}:{self.kind}:{self.schedule}"
