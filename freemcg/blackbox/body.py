@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from freemcg.blackbox.remote.environment import Environment
+from freemcg.blackbox.remote.environment import HOLDS_A_SECRET, Environment
 
 IMAGE, CLASS_NAMES = "{image}", "{class_names}"
 
 
 def filled(node: Any, environment: Environment, class_names: str) -> Any:
-    """The body with every variable and the class names filled in."""
+    """The body with every variable and the class names filled in. The environment hides its secrets from then on."""
     if isinstance(node, dict):
+        for value in (value for key, value in node.items() if HOLDS_A_SECRET.search(str(key))):
+            for secret in (str(each) for each in nodes(value) if type(each) in (str, int)):
+                environment.remember(secret)
         return {key: filled(value, environment, class_names) for key, value in node.items()}
     if isinstance(node, list):
         return [filled(value, environment, class_names) for value in node]

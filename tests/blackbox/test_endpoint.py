@@ -378,6 +378,45 @@ def test_a_secret_is_sent_and_shown_nowhere(server, key, capfd):
     assert "answered 401: 'the key ${FREEMCG_KEY} is not known'" in "".join(shown)
 
 
+LITERALS = {
+    "Authorization": "Bearer sk-of-the-scheme",
+    "X-Plan": "sk-of-no-telling-name",
+    "Cookie": "session=sk-of-a-cookie; theme=dark",
+}
+
+
+def test_secrets_that_are_spelled_out_are_shown_in_no_message(server, key):
+    body = {"images": ["{image}"], "login": {"api_key": "sk-of-the-body", "pins": {"token": 20631}, "name": "me"}}
+    headers = {"X-Plan": LITERALS["X-Plan"], "X-Key": "Bearer ${FREEMCG_KEY}"}
+    url = server.url("repeat", "repeat")
+    with raises(
+        RemoteError,
+        f"{url} answered 401: \"['***', 'Bearer ${{FREEMCG_KEY}}'] "
+        "{'api_key': '***', 'pins': {'token': ***}, 'name': 'me'}\"",
+    ):
+        box(url, headers=headers, body=body, retries=0)(pictures(1))
+
+
+def test_headers_given_in_python_are_shown_in_no_message(server):
+    address = f"{server.url('python', 'headers')}/v2"
+    with raises(ValueError, f'{address} does not speak the Open Inference Protocol v2: \'["***", "***", "***"]\''):
+        inference_black_box(f"{address}/models/digits", "logits", headers=LITERALS)
+
+
+def test_the_credentials_of_a_header_are_hidden_alone_and_in_every_form_too():
+    environment = Environment()
+    environment.fill_url("https://models.example.org/classify")
+    for name, text in LITERALS.items():
+        environment.fill_header(name, text)
+    environment.fill_header("Proxy-Authorization", "Basic " + base64.b64encode(b"me:hush-hush").decode())
+    environment.fill_header("Host", "models.example.org")
+    for secret in ("sk-of-the-scheme", "sk-of-no-telling-name", "sk-of-a-cookie", "dark", "hush-hush"):
+        for form in (secret, secret.upper(), plain(secret), quote(secret), html.escape(secret)):
+            assert environment.hide(f"<{form}>") == "<***>"
+        assert "***" in environment.hide(base64.b64encode(f"a:{secret}".encode()).decode())
+    assert environment.hide("me at models.example.org: Bearer") == "me at models.example.org: Bearer"
+
+
 def test_a_secret_that_is_cut_by_the_end_of_an_excerpt_is_hidden_too(server, key):
     black_box = said(server, "long", "x" * 110 + SECRET)
     environment = Environment()

@@ -6,7 +6,7 @@
 request holds images in any form. If the step allows it, the answer holds a row of probabilities for each image:
 `(v, 100, 300 - v) / 400` for the grey level `v` of its first pixel. So an answer tells which image it belongs to.
 `GET /NAME/log` tells what came in: `[[seconds, client port, [v, ...], step, headers], ...]`. `GET /NAME/replies` tells
-what went out: `[[seconds, images], ...]`.
+what went out: `[[seconds, images], ...]`. `GET /NAME/headers/...` repeats the headers that the user chose.
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         name, _, which = self.path[1:].partition("/")
         noted = {"log": self.server.logs, "replies": self.server.replies}.get(which, {})
-        self.reply(json.dumps(noted.get(name, [])))
+        self.reply(json.dumps(self.headers_of_user() if which.startswith("headers/") else noted.get(name, [])))
 
     def do_POST(self):
         _, name, script = self.path.split("?")[0].split("/")[:3]
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.body = body = self.rfile.read(int(self.headers["Content-Length"]))
         levels = [level(each) for each in images_in(self.headers["Content-Type"], body)]
         steps = script.split("+")
         with self.server.lock:
@@ -143,6 +143,13 @@ class Handler(BaseHTTPRequestHandler):
     def step_echo(self, rows, argument):
         """Refuse with a text that repeats the key."""
         self.status(401, f"the key {self.headers.get('X-Key')} is not known")
+
+    def step_repeat(self, rows, argument):
+        """Refuse with a text that repeats the headers of the user, and the secret of the body."""
+        self.status(401, f"{self.headers_of_user()} {json.loads(self.body).get('login')}")
+
+    def headers_of_user(self):
+        return [value for name, value in self.headers.items() if name.startswith(("X-", "Authorization", "Cookie"))]
 
     def step_reset(self, rows, argument):
         self.begin(200, 1000)

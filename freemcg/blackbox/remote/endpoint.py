@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Generator
 from functools import partial
@@ -21,7 +20,7 @@ from freemcg.blackbox.body import IMAGE, filled, holds_image, nodes, repeats, wi
 from freemcg.blackbox.box import BlackBox
 from freemcg.blackbox.cache import QueryCache
 from freemcg.blackbox.remote.encoding import eight_bit, encode
-from freemcg.blackbox.remote.environment import NAMES_A_SECRET, Environment, refuse_secret
+from freemcg.blackbox.remote.environment import HOLDS_A_SECRET, Environment, refuse_secret
 from freemcg.blackbox.remote.replies import (
     Rows,
     names_classes,
@@ -35,7 +34,6 @@ from freemcg.blackbox.remote.transport import Reply, Transport
 from freemcg.blackbox.scores import TWO_CLASSES, VALUE
 from freemcg.messages.errors import InvalidValue, require
 
-HOLDS_A_SECRET = re.compile(f"auth|cookie|key|token|{NAMES_A_SECRET.pattern}", re.IGNORECASE)
 PREPARED_AT_ONCE = 512
 BY_NAME = ("labels", "top_k", "label")
 PROBABILITIES = ("probabilities", "labels", "top_k", "binary", "multi_label")

@@ -21,16 +21,25 @@ NAMES_A_SECRET = re.compile(
     r"(?:key|token|auth|authorization|sig|pwd|jwt|cookie|bearer|session|(?:^|[\W_])pass)[\W\d_]*$|^(?:code|pw|sas)$",
     re.IGNORECASE,
 )
+HOLDS_A_SECRET = re.compile(f"auth|cookie|key|token|{NAMES_A_SECRET.pattern}", re.IGNORECASE)
+LITERAL = "***"
+CREDENTIALS = re.compile(r"^[\w-]+ +(\S.*)")  # what follows the scheme in "Bearer ..."
+PAIR = re.compile(r"[\w-]+=\"?([^\";,\s]+)")
 
 
 class Environment:
     """Reads the values of `${FREEMCG_NAME}` from the environment. It remembers them, so it can hide them again.
+
+    It also remembers and hides the secrets that are spelled out: the values of headers, and those of fields of a body
+    whose name suggests a secret. What the address shows anyway is not hidden.
 
     It reads no variable of another name. So a stranger's description cannot make it send AWS_SECRET_ACCESS_KEY.
     """
 
     def __init__(self) -> None:
         self._filled: dict[str, str] = {}
+        self._literals: list[str] = []
+        self._address = ""
         self._parts: list[tuple[str, str]] = []  # a variable's name, and a secret of an address within its value
 
     def fill(self, text: str) -> str:
@@ -48,6 +57,7 @@ class Environment:
             ValueError: as in `fill` and `refuse_secret`; or the result is no http:// or https:// address.
         """
         refuse_secret(text)
+        self._address = text
         url = self.fill(text)
         secrets = [secret for _, secret in _secrets(url)]
         self._parts += [(name, each) for each in secrets for name, value in self._filled.items() if each in value]
@@ -64,20 +74,31 @@ class Environment:
         value = self.fill(text)
         if not value.isascii() or not value.isprintable():
             raise InvalidValue(f"the header {name} would hold a character that is not printable ASCII")
+        self.remember(text)
         return value
 
-    def hide(self, text: str) -> str:
-        """The text with `${FREEMCG_NAME}` in place of every filled-in value of 4 or more characters.
+    def remember(self, text: str) -> None:
+        """Take a text for a secret, and the credentials within it: of `Bearer ...`, and the values of `name=value`."""
+        fixed = VARIABLE.split(text)[::2]
+        self._literals += [text] if len(fixed) == 1 else []
+        for part in fixed:
+            self._literals += CREDENTIALS.findall(part) + PAIR.findall(part) + _password(part)
 
-        It also finds a value in other case, quoted for an address, JSON or HTML, and within base64.
+    def hide(self, text: str) -> str:
+        """The text with `${FREEMCG_NAME}` in place of every filled-in value, and `***` in place of every other secret.
+
+        A shorter one than 4 characters is left. It also finds a value in other case, quoted for an address, JSON or
+        HTML, and within base64.
         """
-        known = [*self._filled.items(), *self._parts, *((name, unquote(each)) for name, each in self._parts)]
+        named = [*self._filled.items(), *self._parts, *((name, unquote(each)) for name, each in self._parts)]
+        known = [(f"${{{name}}}", value) for name, value in named]
+        known += [(LITERAL, value) for value in self._literals if value not in self._address]
         known = [each for each in known if len(each[1]) >= SHORTEST_SECRET]
         known.sort(key=lambda item: -len(item[1]))
         if not known:
             return text
         pattern = "|".join(f"({_forms(value)})" for _, value in known)
-        return re.sub(pattern, lambda match: f"${{{known[(match.lastindex or 1) - 1][0]}}}", text)
+        return re.sub(pattern, lambda match: known[(match.lastindex or 1) - 1][0], text)
 
     def __repr__(self) -> str:
         return f"Environment({', '.join(sorted(self._filled))})"
@@ -116,6 +137,17 @@ def _secrets(url: str) -> list[tuple[str, str]]:
         name, _, value = part.partition("=")
         found.append((unquote_plus(name), value))
     return [(name, value) for name, value in found if value and (not name or NAMES_A_SECRET.search(name))]
+
+
+def _password(header: str) -> list[str]:
+    """The password in a header `Basic ...`, which holds user and password in base64."""
+    scheme, _, credentials = header.partition(" ")
+    if scheme.lower() != "basic":
+        return []
+    try:
+        return [base64.b64decode(credentials).decode().partition(":")[2]]
+    except ValueError:
+        return []
 
 
 def _forms(secret: str) -> str:
