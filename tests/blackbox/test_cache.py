@@ -143,7 +143,7 @@ def test_a_callable_without_an_identity_is_refused(cache):
     with raises(
         ValueError,
         "a cache keeps answers by the model's identity; give predict an attribute identity, a text that changes when "
-        "the model does",
+        "the model changes",
     ):
         BlackBox(lambda images: images.flatten(1), cache=cache)
 
