@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from freemcg.commands.options import Classifier, Config, DenoiserName, Device, Images, Out, Payment, Seed, Target
+from freemcg.commands.options import Classifier, Config, Device, Images, Out, Payment, Prior, Seed, Target
 
 EXAMPLES = (
     "freemcg attribute freemcg-demo/inputs --out results",
@@ -20,7 +20,7 @@ def attribute(
     out: Out,
     classifier: Classifier,
     payment: Payment,
-    denoiser: DenoiserName = "digits",
+    prior: Prior,
     target: Target = None,
     config: Config = None,
     queries: Annotated[
@@ -44,4 +44,4 @@ def attribute(
     from freemcg.commands.prepare import settings
 
     wanted = settings(config, queries=queries, tolerance=tolerance, seed=seed)
-    explain_folder("attribution", images, out, classifier, denoiser, target, wanted, device, payment)
+    explain_folder("attribution", images, out, classifier, prior, target, wanted, device, payment)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from freemcg.commands.options import Classifier, Config, DenoiserName, Device, Payment, Seed, Target
+from freemcg.commands.options import Classifier, Config, Device, Payment, Prior, Seed, Target
 from freemcg.messages.errors import UNFINISHED, InvalidValue
 
 EXAMPLES = (
@@ -21,6 +21,7 @@ EXAMPLES = (
 def compare(
     classifier: Classifier,
     payment: Payment,
+    prior: Prior,
     images: Annotated[
         Path | None,
         typer.Argument(
@@ -42,7 +43,6 @@ def compare(
             "zeroth_order for a model that can only be queried]"
         ),
     ] = None,
-    denoiser: DenoiserName = "digits",
     vae: Annotated[
         str | None,
         typer.Option(
@@ -74,7 +74,7 @@ def compare(
     from freemcg.explainer import FreeMCG
     from freemcg.jobs.processes import start_processes
     from freemcg.models.bundle import load_bundle
-    from freemcg.models.load import load_denoiser, load_vae
+    from freemcg.models.load import load_vae
 
     if images is not None and count is not None:
         raise InvalidValue("give pictures, or --images for the bundled digits, and not both")
@@ -84,8 +84,8 @@ def compare(
     black_box = classifier.load(place)
     payment.give(black_box, out)
     black_box.may_change = False  # to check for a change would cost freemcg more than the others
-    diffusion = load_denoiser(denoiser, device=place)
-    vae = "digits" if vae is None and denoiser == "digits" else vae
+    diffusion = prior.load(place)
+    vae = "digits" if vae is None and prior.denoiser == "digits" else vae
     rows = run_comparison(
         FreeMCG(black_box, diffusion, **wanted),
         bundled_digits(count or 8, diffusion) if images is None else read_pictures(images, out, diffusion),

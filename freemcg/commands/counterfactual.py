@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from freemcg.commands.options import Classifier, Config, DenoiserName, Device, Images, Out, Payment, Seed, Target
+from freemcg.commands.options import Classifier, Config, Device, Images, Out, Payment, Prior, Seed, Target
 
 EXAMPLES = (
     "freemcg counterfactual freemcg-demo/inputs/digit-4.png --target 9 --out changed",
@@ -19,7 +19,7 @@ def counterfactual(
     out: Out,
     classifier: Classifier,
     payment: Payment,
-    denoiser: DenoiserName = "digits",
+    prior: Prior,
     target: Target = None,
     config: Config = None,
     queries: Annotated[
@@ -42,4 +42,4 @@ def counterfactual(
     from freemcg.commands.prepare import search_settings
 
     wanted = search_settings(config, queries, seed=seed)
-    explain_folder("counterfactual", images, out, classifier, denoiser, target, wanted, device, payment)
+    explain_folder("counterfactual", images, out, classifier, prior, target, wanted, device, payment)

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from freemcg.commands.options import Classifier, Payment
+from freemcg.commands.options import Classifier, Payment, Prior
 from freemcg.commands.prepare import class_of, hush_diffusers
 from freemcg.explainer import FreeMCG
 from freemcg.jobs.items import list_items
@@ -15,7 +15,6 @@ from freemcg.jobs.plan import Task
 from freemcg.jobs.processes import start_processes
 from freemcg.jobs.run import run_job
 from freemcg.messages.errors import UNFINISHED
-from freemcg.models.load import load_denoiser
 
 
 def explain_folder(
@@ -23,7 +22,7 @@ def explain_folder(
     images: Path,
     out: Path,
     classifier: Classifier,
-    denoiser: str,
+    prior: Prior,
     target: str | None,
     settings: dict[str, Any],
     device: str | None,
@@ -36,7 +35,7 @@ def explain_folder(
     black_box = classifier.load(place)
     wanted = class_of(target, black_box.class_names)
     payment.give(black_box, out)
-    explainer = FreeMCG(black_box, load_denoiser(denoiser, device=place), **settings)
+    explainer = FreeMCG(black_box, prior.load(place), **settings)
     rows = run_job(explainer, images, out, task=task, target=wanted, price_per_1000=payment.price_per_1000)
     state.destroy_process_group()
     if len(rows) < len(items) or any(row["unfinished"] for row in rows):

@@ -15,6 +15,7 @@ from freemcg.messages.errors import InvalidValue
 
 if TYPE_CHECKING:
     from freemcg.blackbox import BlackBox
+    from freemcg.diffusion.denoiser import Denoiser
 
 
 def _price(price_per_1000: float | None) -> float | None:
@@ -28,6 +29,14 @@ Images = Annotated[Path, typer.Argument(help="A picture, or a folder of pictures
 Out = Annotated[Path, typer.Option(help="Folder of the results. Finished ones are not made again.", show_default=False)]
 DenoiserName = Annotated[
     str, typer.Option(help="The diffusion model: a folder, a repository on the hub, or the bundled digits.")
+]
+ConditionNumber = Annotated[
+    int | None,
+    typer.Option(
+        "--condition",
+        help="The class that a diffusion model with classes is told, by number. It is none of the classifier's.",
+        show_default=False,
+    ),
 ]
 Target = Annotated[
     str | None,
@@ -126,6 +135,20 @@ class Classifier:
 
         numbers = {"mean": _numbers("--mean", self.mean), "std": _numbers("--std", self.std)}
         return load_black_box(**vars(self) | numbers, device=device)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The options that name the diffusion model and what it is told."""
+
+    denoiser: DenoiserName = "digits"
+    condition: ConditionNumber = None
+
+    def load(self, device: Any = "cpu") -> Denoiser:
+        """The denoiser."""
+        from freemcg.models.load import load_denoiser
+
+        return load_denoiser(self.denoiser, condition=self.condition, device=device)
 
 
 @dataclass(frozen=True)

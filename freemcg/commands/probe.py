@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from freemcg.commands.options import Classifier, DenoiserName, Device, Images
+from freemcg.commands.options import Classifier, Device, Images, Prior
 from freemcg.messages.terminal import say
 
 EXAMPLES = (
@@ -11,7 +11,7 @@ EXAMPLES = (
 )
 
 
-def probe(images: Images, classifier: Classifier, denoiser: DenoiserName = "digits", device: Device = None) -> None:
+def probe(images: Images, classifier: Classifier, prior: Prior, device: Device = None) -> None:
     """Show how a classifier is understood, for 3 queries.
 
     It is asked twice about the first picture and once about the second. If there is only one, its mirror image is the
@@ -22,13 +22,12 @@ def probe(images: Images, classifier: Classifier, denoiser: DenoiserName = "digi
     from freemcg.files.images import list_images, read_for
     from freemcg.jobs.processes import start_processes
     from freemcg.jobs.spending import Spending
-    from freemcg.models.load import load_denoiser
 
     hush_diffusers()
     paths = [images] if images.is_file() else list_images(images)
     _, place = start_processes(device)
     black_box = classifier.load(place)
-    diffusion = load_denoiser(denoiser, device=place)
+    diffusion = prior.load(place)
     pictures = [read_for(diffusion, path) for path in paths[:2]]
     other = pictures[1] if len(pictures) > 1 else pictures[0].flip(-1)
     with Spending(black_box).said_if_broken_off(goes_on=False):

@@ -15,36 +15,54 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from freemcg.diffusion.condition import Condition, condition_for
 from freemcg.diffusion.kinds.discrete import DiscreteTime
 from freemcg.diffusion.kinds.prediction import Prediction
-from freemcg.diffusion.network import Network
+from freemcg.diffusion.network import Network, read_config
 from freemcg.diffusion.pretrained import first_line, load_pipeline
 from freemcg.identity.mode import refuse_training
 from freemcg.messages.errors import InvalidType, InvalidValue
 
 
 class Denoiser:
-    """An unconditional pixel-space diffusion model as a denoiser.
+    """A pixel-space diffusion model as a denoiser.
 
     Args:
         unet: called as `unet(x_t, t)`. It returns a tensor, or an object with `.sample` as `diffusers.UNet2DModel`
             does. If its output has twice the channels of its input (a learned variance), the second half is dropped.
         scheduler: anything with `alphas_cumprod`. Its `config.prediction_type` says what the network predicts;
             the default is `epsilon`.
+        condition: for a network with classes, the number of the class that it is told, the same for every image.
+            `None` is the null class. A class of the diffusion model is not a target of the classifier: told the target,
+            the denoiser would decide what the classifier should.
+        guidance_scale: `w` of the guidance `eps_null + w (eps_c - eps_null)`. With 1, the null class is not needed.
+            With any other, each image costs two passes.
+        null_class: the number of the class that stands for images of any class, if the network was trained with one.
         batch_size: the noisy images in one call. It changes memory, not results.
         name: the name that a result records.
 
     Attributes:
         channels, image_size: the channels and the size that the network was made for; `None` if it does not say.
         timesteps: the length `T` of the schedule.
+        condition: the class that the network is told, as a `Condition`, or `None`.
 
     Raises:
         TypeError: the scheduler has no `alphas_cumprod`.
-        ValueError: the prediction type is unknown, or the network needs a class or a text besides the image. Every use
-            raises it if a part of the network is in training mode.
+        ValueError: the prediction type is unknown, the condition is missing or wrong, or the network needs a text
+            besides the image. Every use raises it if a part of the network is in training mode.
     """
 
-    def __init__(self, unet: nn.Module, scheduler: Any, *, batch_size: int = 64, name: str | None = None) -> None:
+    def __init__(
+        self,
+        unet: nn.Module,
+        scheduler: Any,
+        *,
+        condition: int | None = None,
+        guidance_scale: float = 1.0,
+        null_class: int | None = None,
+        batch_size: int = 64,
+        name: str | None = None,
+    ) -> None:
         if batch_size < 1:
             raise InvalidValue(f"batch_size must be >= 1, got {batch_size}")
         if not hasattr(scheduler, "alphas_cumprod"):
@@ -52,7 +70,9 @@ class Denoiser:
                 f"{type(scheduler).__name__} has no alphas_cumprod; "
                 "take a discrete-time scheduler such as DDPMScheduler"
             )
-        self.prediction: Prediction = DiscreteTime(Network(unet), scheduler)
+        classes = read_config(unet, "num_class_embeds", None) or None
+        self.condition: Condition | None = condition_for(classes, condition, guidance_scale, null_class)
+        self.prediction: Prediction = DiscreteTime(Network(unet, self.condition), scheduler)
         self.unet = unet
         self.batch_size = batch_size
         self.alphas_cumprod = self.prediction.alphas_cumprod
@@ -68,18 +88,23 @@ class Denoiser:
         *,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        condition: int | None = None,
+        guidance_scale: float = 1.0,
+        null_class: int | None = None,
         batch_size: int = 64,
     ) -> Denoiser:
-        """Load an unconditional pipeline that `save_pretrained` wrote (`DDPMPipeline`, `DDIMPipeline`, ...).
+        """Load a pipeline on pixels that `save_pretrained` wrote (`DDPMPipeline`, `DDIMPipeline`, ...).
 
         Args:
             path_or_hub_id: a folder with `model_index.json`, or the name of a repository on the Hugging Face hub.
                 If it holds only a variant of the weights (`*.fp16.safetensors`), that variant is read.
             dtype: the dtype in which the network computes. `None` means float32, whatever the files hold.
+            condition, guidance_scale, null_class: for a network with classes, as `Denoiser` takes them.
 
         Raises:
             FileNotFoundError: the folder is no pipeline, or lacks a file of weights.
-            ValueError: the pipeline is latent or conditional, could not be loaded, or holds another network's weights.
+            ValueError: the pipeline is latent, could not be loaded, or holds another network's weights. Its network
+                needs a text, or is told no class or a wrong one.
         """
         unet, scheduler = load_pipeline(str(path_or_hub_id))
         unet = unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -87,11 +112,19 @@ class Denoiser:
             unet = unet.to(dtype=dtype)
         if device is not None:
             unet = unet.to(device)
-        return cls(unet, scheduler, batch_size=batch_size, name=str(path_or_hub_id))
+        return cls(
+            unet,
+            scheduler,
+            condition=condition,
+            guidance_scale=guidance_scale,
+            null_class=null_class,
+            batch_size=batch_size,
+            name=str(path_or_hub_id),
+        )
 
     @cached_property
     def identity(self) -> str:
-        """The identity that a result records: the network's, what it predicts, and its schedule."""
+        """The identity that a result records: the network's, what it predicts, its schedule, and its condition."""
         return self.prediction.identity
 
     @property

@@ -7,29 +7,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from freemcg.diffusion.condition import Condition
 from freemcg.messages.errors import InvalidValue
 
 
 class Network:
-    """A network that takes noisy images and a time.
+    """A network that takes noisy images and a time, and perhaps a class.
 
     Args:
-        module: called as `module(x, time)`. It returns a tensor, or an object with `.sample` as `diffusers.UNet2DModel`
-            does. If its output has twice the channels of its input (a learned variance), the second half is dropped.
+        module: called as `module(x, time)`, or as `module(x, time, class_labels=...)` with a condition. It returns a
+            tensor, or an object with `.sample` as `diffusers.UNet2DModel` does. If its output has twice the channels of
+            its input (a learned variance), the second half is dropped.
+        condition: the class that it is told.
 
     Attributes:
         channels, image_size: the channels and the size that the network was made for; `None` if it does not say.
 
     Raises:
-        ValueError: the network needs a class or a text besides the image, or its `sample_size` is no size.
+        ValueError: the network needs a text or a number besides the image, or its `sample_size` is no size.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        if read_config(module, "num_class_embeds", None) or read_config(module, "class_embed_type", None):
-            raise InvalidValue("the network needs a class besides the image; take an unconditional diffusion model")
+    def __init__(self, module: nn.Module, condition: Condition | None = None) -> None:
+        if read_config(module, "class_embed_type", None):
+            raise InvalidValue(
+                "the network needs more than a class besides the image; take a diffusion model with num_class_embeds, "
+                "or an unconditional one"
+            )
         if read_config(module, "cross_attention_dim", None):
             raise InvalidValue("the network needs a text or another condition; take an unconditional diffusion model")
-        self.module = module
+        self.module, self.condition = module, condition
         self.channels: int | None = read_config(module, "in_channels", None)
         self.image_size = _image_size(read_config(module, "sample_size", None))
 
@@ -52,7 +58,16 @@ class Network:
             ValueError: the answer has another shape.
         """
         noisy = x.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
-        answer = self.module(noisy, torch.full((len(noisy),), time, device=self.device))
+        times = torch.full((len(noisy),), time, device=self.device)
+        if self.condition is None:
+            return self._checked(self.module(noisy, times), x)
+        return self.condition.answer(lambda label: self._checked(self._told(noisy, times, label), x))
+
+    def _told(self, noisy: Tensor, times: Tensor, label: int) -> Any:
+        labels = torch.full((len(noisy),), label, device=self.device)
+        return self.module(noisy, times, class_labels=labels)
+
+    def _checked(self, answer: Any, x: Tensor) -> Tensor:
         predicted: Tensor = getattr(answer, "sample", answer)
         if predicted.shape[1] == 2 * x.shape[1]:
             predicted = predicted[:, : x.shape[1]]

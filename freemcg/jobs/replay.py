@@ -30,8 +30,8 @@ def replay(result: Explanation, receipt: Receipt, denoiser: Denoiser) -> Explana
     record = result.record
     if denoiser.identity != record["denoiser_identity"]:
         raise InvalidValue(
-            f"the result was made with the denoiser {record['denoiser']}; {denoiser.name} has other weights or another "
-            "schedule"
+            f"the result was made with the denoiser {record['denoiser']}; {denoiser.name} has other weights, another "
+            "schedule or another condition"
         )
     settings = dict(record["settings"])
     if settings["objective"] not in OBJECTIVES:
@@ -74,11 +74,12 @@ def replay_folder(
     loaded: dict[str, Denoiser] = {}
     for path in paths:
         result, receipt = load_result(path), Receipt.load(path.with_name(RECEIPT))
-        name = denoiser or result.record["denoiser"]
-        if name not in loaded:
-            loaded[name] = load_denoiser(name, device=device)
+        name, told = denoiser or result.record["denoiser"], result.record.get("condition", {})
+        key = f"{name} {told}"
+        if key not in loaded:
+            loaded[key] = load_denoiser(name, device=device, **told)
         try:
-            again = replay(result, receipt, loaded[name])
+            again = replay(result, receipt, loaded[key])
         except ValueError as error:
             raise InvalidValue(f"{path.parent}: {error}") from None
         yield path.parent, differences(result, again)

@@ -128,23 +128,34 @@ def bundled_endpoints() -> list[str]:
     return sorted(path.stem for path in (config_folder() / "endpoints").glob("*.yaml"))
 
 
-def load_denoiser(name: str, *, device: str | torch.device = "cpu") -> Denoiser:
+def load_denoiser(
+    name: str,
+    *,
+    device: str | torch.device = "cpu",
+    condition: int | None = None,
+    guidance_scale: float = 1.0,
+    null_class: int | None = None,
+) -> Denoiser:
     """Load a diffusion model: bundled (see `BUNDLES`), a folder made by `save_pretrained`, or a repository on the hub.
+
+    Args:
+        condition, guidance_scale, null_class: for a network with classes, as `Denoiser` takes them.
 
     Raises:
         FileNotFoundError: `name` can only be a folder and there is none, or the folder lacks weights.
-        ValueError: the model cannot be loaded, or it is not an unconditional model of pixels.
+        ValueError: the model cannot be loaded, is not one of pixels, or is told no class or a wrong one.
     """
-    if name in BUNDLES:
-        denoiser = Denoiser.from_pretrained(bundle_folder(name) / "denoiser", device=device)
-        denoiser.name = name
-        return denoiser
-    path = Path(name)
+    source = str(bundle_folder(name) / "denoiser") if name in BUNDLES else name
+    path = Path(source)
     if path.is_file():
         raise NotADirectoryError(f"{name} is a file; a denoiser is a folder made by save_pretrained")
     if not path.exists() and (name.count("/") > 1 or name.startswith((".", "/", "~"))):
         raise FileNotFoundError(f"there is no folder {name}; name another, or a bundled denoiser: {', '.join(BUNDLES)}")
-    return Denoiser.from_pretrained(name, device=device)
+    denoiser = Denoiser.from_pretrained(
+        source, device=device, condition=condition, guidance_scale=guidance_scale, null_class=null_class
+    )
+    denoiser.name = name
+    return denoiser
 
 
 def load_vae(name: str, *, device: str | torch.device = "cpu") -> ConvVAE:

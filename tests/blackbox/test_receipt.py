@@ -193,7 +193,9 @@ def test_what_the_receipt_does_not_hold_is_said_in_one_sentence(denoiser, gaussi
     denoiser.unet.mean += 1e-3
     changed = Denoiser(denoiser.unet, DDPMScheduler())
     name = "GaussianNetwork"
-    sentence = f"the result was made with the denoiser {name}; {name} has other weights or another schedule"
+    sentence = (
+        f"the result was made with the denoiser {name}; {name} has other weights, another schedule or another condition"
+    )
     with raises(ValueError, sentence):
         replay(result, receipt, changed)
 

@@ -46,7 +46,7 @@ def test_training_takes_weights_network_size_and_schedule_from_the_start(picture
     assert json.loads((tmp_path / "out" / "training.json").read_text())["start"] == begun.identity
     assert (record["settings"]["channels"], record["settings"]["image_size"]) == (3, 8)
     assert record["settings"]["network"]["block_out_channels"] == [8, 8]
-    assert (ended.prediction_type, ended.image_size) == ("v_prediction", (8, 8))
+    assert (ended.prediction.kind, ended.image_size) == ("v_prediction", (8, 8))
     torch.testing.assert_close(ended.alphas_cumprod, begun.alphas_cumprod, rtol=0, atol=0)
     for name, value in begun.unet.state_dict().items():
         torch.testing.assert_close(ended.unet.state_dict()[name], value, rtol=0, atol=1e-9)

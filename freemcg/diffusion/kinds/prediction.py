@@ -31,5 +31,6 @@ class Prediction(ABC):
 
     @property
     def identity(self) -> str:
-        """The identity of the network (`freemcg.identity.network`), the kind, and a digest of the schedule."""
-        return f"{identity(self.network.module)}:{self.kind}:{self.schedule}"
+        """The network's identity (`freemcg.identity.network`), the kind, the digest of the schedule, the condition."""
+        parts = (identity(self.network.module), self.kind, self.schedule, self.network.condition)
+        return ":".join(str(part) for part in parts if part is not None)
