@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -314,6 +315,69 @@ def test_integers_that_do_not_say_what_is_white_are_refused(kind, words, tmp_pat
     assert str(caught.value) == (
         f"{path} holds {words} bits, which do not say what is white; save it with 8 or 16, unsigned"
     )
+
+
+def save_deep_png(path, array):
+    """Write `(H, W, bands)` of 16 bits as a PNG: grey, grey with alpha, colour, or colour with alpha."""
+    rows, columns, bands = array.shape
+    lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    header = struct.pack(">IIBBBBB", columns, rows, 16, {1: 0, 2: 4, 3: 2, 4: 6}[bands], 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(data)) + kind + data for kind, data in chunks]
+    checked = [part + struct.pack(">I", zlib.crc32(part[4:])) for part in parts]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(checked))
+    return path
+
+
+def save_deep_ppm(path, array, white=65535):
+    rows, columns, _ = array.shape
+    path.write_bytes(f"P6 {columns} {rows} {white} ".encode() + array.astype(">u2").tobytes())
+    return path
+
+
+def save_deep_sgi(path, array):
+    header = struct.pack(">hBBHHHH", 474, 0, 2, 3, *array.shape[1::-1], array.shape[2]).ljust(512, b"\0")
+    path.write_bytes(header + array.transpose(2, 0, 1).astype(">u2").tobytes())
+    return path
+
+
+DEEP = np.array([[[300, 40000, 65535, 9], [1, 129, 65407, 9]]], dtype=np.uint16)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda place: save_deep_png(place / "a.png", DEEP[:, :, :3]),
+        lambda place: save_deep_png(place / "a.png", DEEP),
+        lambda place: save_deep_png(place / "a.png", DEEP[:, :, :2]),
+        lambda place: save_tiff(place / "a.tif", DEEP[:, :, :3]),
+        lambda place: save_tiff(place / "a.tif", DEEP, extra=[2]),
+        lambda place: save_tiff(place / "a.tif", DEEP, photometric=5),
+        lambda place: save_deep_ppm(place / "a.ppm", DEEP[:, :, :3]),
+        lambda place: save_deep_ppm(place / "a.ppm", DEEP[:, :, :3] // 64, 1023),
+        lambda place: save_deep_sgi(place / "a.rgb", DEEP[:, :, :3]),
+    ],
+    ids=["png", "png-rgba", "png-grey-alpha", "tif", "tif-rgba", "tif-cmyk", "ppm", "ppm-10", "sgi"],
+)
+def test_what_would_lose_bits_is_refused(written, tmp_path):
+    path = written(tmp_path)
+    with pytest.raises(InvalidValue) as caught:
+        read_image(path, channels=3)
+    assert str(caught.value) == (
+        f"{path} has more than 8 bits in each channel, of which 8 would be read; save it with 8, or as grey of 16 bits "
+        "without transparency"
+    )
+
+
+def test_fewer_than_8_bits_are_read(tmp_path):
+    bits = np.array([[[31, 0, 0], [0, 16, 31]]])
+    packed = (bits @ [1 << 10, 1 << 5, 1]).astype("<u2").tobytes()
+    header = struct.pack("<IiiHHIIiiII", 40, 2, 1, 1, 16, 0, len(packed), 0, 0, 0, 0)
+    (tmp_path / "a.bmp").write_bytes(struct.pack("<2sIII", b"BM", 54 + len(packed), 0, 54) + header + packed)
+    read = read_image(tmp_path / "a.bmp", channels=3)
+    torch.testing.assert_close(read, torch.from_numpy(bits).permute(2, 0, 1) / 31, rtol=0, atol=1 / 255)
+    (tmp_path / "a.ppm").write_bytes(b"P6 1 1 15 " + bytes([3, 4, 15]))
+    assert (read_image(tmp_path / "a.ppm", channels=3).flatten() * 15).tolist() == pytest.approx([3, 4, 15])
 
 
 def test_white_stored_as_0_is_refused_where_it_would_be_read_as_black(tmp_path):
