@@ -15,6 +15,7 @@ from freemcg.blackbox import BlackBox, check_images
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.gradient.objective import Objective
 from freemcg.gradient.record import made_by
+from freemcg.messages.arguments import whole
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Counterfactual
 from freemcg.tasks.candidates import Candidates
@@ -58,7 +59,7 @@ class CounterfactualMethod(ABC):
         self.denoiser = denoiser
         self.objective = objective_function(objective)
         self.confidence = confidence
-        self.seed = seed
+        self.seed = whole("seed", seed)
 
     def counterfactual(self, image: Tensor, target: int | str | None = None) -> Counterfactual:
         """An image close to `image` `(C, H, W)` or `(1, C, H, W)` that is decided as `target` (`None`: the runner-up).

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from baselines.objectives import objective_function
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded, check_images
 from freemcg.gradient.objective import Objective
-from freemcg.messages.errors import InvalidValue
+from freemcg.messages.arguments import whole
 
 Target = int | str | Tensor | Sequence[int | str] | None
 
@@ -52,12 +52,11 @@ class QueryMethod(ABC):
         seed: int = 0,
         progress: bool = False,
     ) -> None:
-        if queries < self.fewest:
-            raise InvalidValue(f"queries must be >= {self.fewest}, got {queries}")
+        queries = whole("queries", queries, self.fewest)
         self.black_box = black_box if isinstance(black_box, BlackBox) else BlackBox(black_box)
         self.queries = queries
         self.objective = objective_function(objective)
-        self.seed = seed
+        self.seed = whole("seed", seed)
         self.progress = progress
 
     def attribute(self, images: Tensor, target: Target = None) -> Tensor:
@@ -70,7 +69,7 @@ class QueryMethod(ABC):
             QueryBudgetExceeded: the budget of the black box does not hold all images. No query was spent.
         """
         check_images(images)
-        targets = self._targets(target, len(images))
+        targets = self.black_box.class_indices(target, len(images))
         price = len(images) * self._price(tuple(images.shape[1:])) + targets.count(None)
         remaining = self.black_box.remaining
         if remaining is not None and price > remaining:
@@ -79,7 +78,7 @@ class QueryMethod(ABC):
         for image, each in zip(
             tqdm(images, desc=type(self).__name__, unit="image", disable=not self.progress), targets, strict=True
         ):
-            wanted = int(self.black_box(image[None])[0].argmax()) if each is None else self.black_box.class_index(each)
+            wanted = int(self.black_box(image[None])[0].argmax()) if each is None else each
             values.append(self._attribute(image.detach().float(), wanted))
         return torch.stack(values).to(images)
 
@@ -94,15 +93,3 @@ class QueryMethod(ABC):
     def _ask(self, images: Tensor, target: int) -> Tensor:
         """The scalar explained, `(N,)`. It costs N queries."""
         return self.objective(self.black_box(images), target)
-
-    def _targets(self, target: Target, count: int) -> list[int | str | None]:
-        if isinstance(target, Tensor):
-            target = target.reshape(-1).tolist()
-        if target is None or isinstance(target, int | str):
-            target = [target] * count  # type: ignore[list-item]
-        if len(target) != count:
-            raise InvalidValue(f"there are {count} images but {len(target)} targets")
-        for each in target:
-            if each is not None:
-                self.black_box.class_index(each)
-        return list(target)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from freemcg.blackbox import BlackBox, check_images
+from freemcg.blackbox.classes import class_index, each_target
 from freemcg.identity.mode import refuse_training
+from freemcg.messages.arguments import whole
 from freemcg.messages.errors import InvalidType, InvalidValue
 
 OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -57,11 +59,9 @@ class WhiteBoxMethod(ABC):
             )
         if output not in OUTPUTS:
             raise InvalidValue(f"output must be one of {', '.join(OUTPUTS)}, got {output!r}")
-        if batch_size < 1:
-            raise InvalidValue(f"batch_size must be >= 1, got {batch_size}")
         self.model = model
         self.output = output
-        self.batch_size = batch_size
+        self.batch_size = whole("batch_size", batch_size, 1)
         self.progress = progress
 
     def attribute(self, images: Tensor, target: Target = None) -> Tensor:
@@ -123,14 +123,7 @@ class WhiteBoxMethod(ABC):
 
     def _targets(self, images: Tensor, target: Target) -> Tensor:
         """Classes `(N,)`. This evaluates the model once on each image."""
-        targets = None
-        if target is not None:
-            targets = torch.as_tensor(target, device=images.device).reshape(-1)
-            if targets.is_floating_point() or targets.dtype == torch.bool:
-                raise InvalidType(f"target must be whole numbers, got {targets.dtype}")
-            targets = targets.long().expand(len(images)) if len(targets) == 1 else targets.long()
-            if len(targets) != len(images):
-                raise InvalidValue(f"there are {len(images)} images but {len(targets)} targets")
+        wanted = [] if target is None else [class_index(each, None, None) for each in each_target(target, len(images))]
         scores = self.scores(images)
         if scores.ndim != 2 or len(scores) != len(images):
             raise InvalidValue(
@@ -138,8 +131,8 @@ class WhiteBoxMethod(ABC):
             )
         if not scores.isfinite().all():
             raise InvalidValue("the model answered NaN or infinity; it must answer finite logits")
-        if targets is None:
+        if target is None:
             return scores.argmax(dim=1)
-        if targets.min() < 0 or targets.max() >= scores.shape[1]:
-            raise InvalidValue(f"there is no class {target}; classes are 0..{scores.shape[1] - 1}")
-        return targets
+        for each in wanted:
+            class_index(each, None, scores.shape[1])
+        return torch.tensor(wanted, device=images.device)

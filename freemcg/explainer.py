@@ -16,6 +16,7 @@ from freemcg.blackbox.scores import MULTI_LABEL, VALUE
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.files.config import read_config
 from freemcg.gradient.record import made_by
+from freemcg.messages.arguments import whole
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Attribution, Counterfactual
 from freemcg.settings import PaperSearch, Settings, SharedSearch, for_scores, make
@@ -100,7 +101,8 @@ class FreeMCG:
 
         Args:
             images: `(N, C, H, W)` in [0, 1].
-            target: a class index or name for all images, or one per image. `None` explains each image's decision.
+            target: a class index or name for all images, or one per image in a list, tuple, array or tensor. `None`
+                explains each image's decision.
 
         Returns:
             Signed attributions, `(N, C, H, W)`. Each is what `explain` returns for that image alone.
@@ -108,7 +110,7 @@ class FreeMCG:
         Each image costs `queries` queries, or fewer with a tolerance.
         """
         self._check(images)
-        targets = self._targets(target, len(images))
+        targets = self.black_box.class_indices(target, len(images))
         bar = tqdm(images, desc="attributions", disable=not self.progress)
         return torch.stack([self.explain(image, each).values for image, each in zip(bar, targets, strict=True)])
 
@@ -237,8 +239,7 @@ class FreeMCG:
         Raises:
             ValueError: `n` is less than 1, the classes do not exclude one another, or the search is the paper's.
         """
-        if n < 1:
-            raise InvalidValue(f"n must be >= 1, got {n}")
+        n = whole("n", n, 1)
         if self.black_box.scores in (*MULTI_LABEL, VALUE):
             raise InvalidValue(f"several counterfactuals need classes, not {self.black_box.scores}; ask for one")
         if not isinstance(self.settings.search, SharedSearch):
@@ -280,17 +281,6 @@ class FreeMCG:
     def _check(self, images: Tensor) -> None:
         check_images(images)
         self.denoiser.check_size(images)
-
-    def _targets(self, target: Target, count: int) -> list[int | str | None]:
-        if isinstance(target, Tensor):
-            target = target.reshape(-1).tolist()
-        if target is None or isinstance(target, str) or not isinstance(target, Sequence):
-            return [None if target is None else self.black_box.class_index(target)] * count
-        if len(target) != count:
-            raise InvalidValue(f"there are {count} images but {len(target)} targets")
-        for each in target:
-            self.black_box.class_index(each)
-        return list(target)
 
 
 def _finished(result: AnyExplanation, image: Tensor, record: dict[str, Any], **more: Any) -> AnyExplanation:

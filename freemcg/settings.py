@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from freemcg.messages.arguments import plain
 from freemcg.messages.errors import InvalidValue
 
 ESTIMATES = ("control_variate", "sigma_points", "cross_covariance", "regression", "per_particle")
@@ -190,6 +191,7 @@ class Settings(BaseModel):
     @field_validator("noise", mode="before")
     @classmethod
     def _one_level_or_several(cls, value: Any) -> Any:
+        value = plain(value)
         return (value,) if isinstance(value, int | float) else value
 
     @field_validator("noise")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from freemcg.blackbox.asking import Predict, QueryBudgetExceeded, Remote, ask
 from freemcg.blackbox.cache import QueryCache, image_key
-from freemcg.blackbox.classes import class_index, in_order
+from freemcg.blackbox.classes import class_index, each_target, in_order
 from freemcg.blackbox.counted import Counted
 from freemcg.blackbox.preparation import check_images, check_preparation, height_and_width, numbers, prepared
 from freemcg.blackbox.reading import Reading
@@ -20,6 +20,7 @@ from freemcg.blackbox.scores import ONE_NUMBER, VALUE
 from freemcg.identity.mode import refuse_training
 from freemcg.identity.network import identity
 from freemcg.identity.source import source
+from freemcg.messages.arguments import truth, whole
 from freemcg.messages.errors import InvalidType, InvalidValue
 
 
@@ -82,24 +83,24 @@ class BlackBox(Counted):
             raise InvalidType("predict is a BlackBox already; use it as it is")
         if not callable(predict) and not isinstance(predict, Remote):
             raise InvalidType(f"predict must be callable (images in, scores out), got {type(predict).__name__}")
-        if batch_size < 1:
-            raise InvalidValue(f"batch_size must be >= 1, got {batch_size}")
         mean, std = numbers(mean), numbers(std)
+        channels = None if channels is None else whole("channels", channels)
         check_preparation(channels, mean, std)
         class_names = in_order(class_names)
+        num_classes = None if num_classes is None else whole("num_classes", num_classes)
         if class_names is not None and num_classes not in (None, len(class_names)):
             raise InvalidValue(f"num_classes is {num_classes} but there are {len(class_names)} class_names")
         self.predict = predict
         self.image_size = None if image_size is None else height_and_width(image_size)
         self.channels = channels
         self.mean, self.std = mean, std
-        self.eight_bit = eight_bit
-        self.batch_size = batch_size
+        self.eight_bit = truth("eight_bit", eight_bit)
+        self.batch_size = whole("batch_size", batch_size, 1)
         self.class_names = class_names
         self.reading = Reading(scores, num_classes if class_names is None else len(class_names))
         self._declared_classes = self.num_classes
         remote = isinstance(predict, Remote) and not isinstance(predict, nn.Module)
-        self.may_change = remote if may_change is None else may_change
+        self.may_change = remote if may_change is None else truth("may_change", may_change)
         self.cache = cache
         self.on_answer: Callable[[], None] | None = None
         self._receipt: Receipt | None = None
@@ -166,6 +167,10 @@ class BlackBox(Counted):
     def class_index(self, target: int | str | Any) -> int:
         """The index of a class given by name or by index; see `freemcg.blackbox.classes.class_index`."""
         return class_index(target, self.class_names, self.num_classes if self._read_as is None else 2)
+
+    def class_indices(self, targets: Any, images: int) -> list[int | None]:
+        """The index of a class for each image; see `freemcg.blackbox.classes.each_target`. `None` stays."""
+        return [None if each is None else self.class_index(each) for each in each_target(targets, images)]
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:

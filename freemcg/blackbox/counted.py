@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from freemcg.blackbox.asking import QueryBudgetExceeded
-from freemcg.messages.errors import InvalidValue
+from freemcg.messages.arguments import whole
 
 
 class Counted:
@@ -23,13 +23,12 @@ class Counted:
         cached: images that were not sent, since their answer was known.
 
     Raises:
-        ValueError: the budget is below 0.
+        TypeError: the budget is no whole number.
+        ValueError: it is below 0.
     """
 
     def __init__(self, budget: int | None) -> None:
-        if budget is not None and budget < 0:
-            raise InvalidValue(f"budget must be >= 0, got {budget}")
-        self.budget = budget
+        self.budget = None if budget is None else whole("budget", budget, 0)
         self.queries = self.answered = self.retried = self.cached = 0
         self._lock = threading.Lock()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from freemcg.blackbox.mending import looks_like, mending
 from freemcg.files.images import as_file
+from freemcg.messages.arguments import plain, whole
 from freemcg.messages.errors import InvalidType, InvalidValue
 
 LUMA = (0.299, 0.587, 0.114)
@@ -52,7 +52,12 @@ def prepared(
 
 def numbers(values: float | Sequence[float] | None) -> float | tuple[float, ...] | None:
     """Plain numbers, one for all channels or one for each. Arrays and tensors are taken too."""
-    found = None if values is None else torch.as_tensor(values, dtype=torch.float64).tolist()
+    try:
+        found = None if values is None else torch.as_tensor(values, dtype=torch.float64).tolist()
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidType(
+            f"mean and std must be numbers, one for all or one for each channel, got {values!r}"
+        ) from None
     return tuple(found) if isinstance(found, list) else found
 
 
@@ -75,8 +80,9 @@ def check_preparation(
 
 def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
     """A size as `(height, width)`. A single number is the side of a square."""
+    given = plain(size)
     try:
-        sides = [operator.index(side) for side in (size if isinstance(size, Sequence) else (size, size))]
+        sides = [whole("a side", side) for side in (given if isinstance(given, Sequence) else (given, given))]
     except TypeError:
         sides = []
     if len(sides) != 2 or min(sides) < 1:

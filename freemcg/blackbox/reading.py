@@ -34,7 +34,7 @@ class Reading:
 
     def __post_init__(self) -> None:
         """Refuse an unknown kind, and a number of classes that does not go with the kind."""
-        if self.kind not in SCORE_KINDS:
+        if not isinstance(self.kind, str) or self.kind not in SCORE_KINDS:
             raise InvalidValue(f"scores must be one of {', '.join(SCORE_KINDS)}, got {self.kind!r}")
         if self.kind in TWO_CLASSES and self.num_classes not in (None, 2):
             raise InvalidValue(f"scores='{self.kind}' has two classes, negative and positive, not {self.num_classes}")

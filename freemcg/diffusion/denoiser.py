@@ -21,6 +21,7 @@ from freemcg.diffusion.kinds.prediction import Prediction
 from freemcg.diffusion.network import Network, read_config
 from freemcg.diffusion.pretrained import first_line, load_pipeline
 from freemcg.identity.mode import refuse_training
+from freemcg.messages.arguments import whole
 from freemcg.messages.errors import InvalidType, InvalidValue
 
 
@@ -63,8 +64,7 @@ class Denoiser:
         batch_size: int = 64,
         name: str | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise InvalidValue(f"batch_size must be >= 1, got {batch_size}")
+        batch_size = whole("batch_size", batch_size, 1)
         if not hasattr(scheduler, "alphas_cumprod"):
             raise InvalidType(
                 f"{type(scheduler).__name__} has no alphas_cumprod; "
@@ -78,7 +78,7 @@ class Denoiser:
         self.alphas_cumprod = self.prediction.alphas_cumprod
         self.timesteps = len(self.alphas_cumprod)
         self.channels, self.image_size = self.prediction.network.channels, self.prediction.network.image_size
-        self.name = name or type(unet).__name__
+        self.name = str(name or type(unet).__name__)
         self._tried: set[tuple[int, ...]] = set()
 
     @classmethod
