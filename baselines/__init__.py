@@ -9,7 +9,6 @@ Black-box methods take the same `BlackBox` as `FreeMCG`, so queries are counted 
 from baselines.adversarial import Adversarial
 from baselines.adversarial_gradient_integration import AdversarialGradientIntegration
 from baselines.blur_ig import BlurIG
-from baselines.cost import settings_within
 from baselines.diffusion_guided import DiffusionGuided
 from baselines.expected_gradients import ExpectedGradients
 from baselines.geex import GEEX
@@ -25,7 +24,7 @@ from baselines.manifold_ig import ManifoldAttribution, ManifoldIG
 from baselines.occlusion import Occlusion
 from baselines.path_method import PathAttribution, PathMethod
 from baselines.pixel_search import PixelSearch
-from baselines.registry import METHODS, available, create
+from baselines.registry import METHODS, available, create, settings_within
 from baselines.rise import RISE
 from baselines.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 from baselines.tangentially_aligned_ig import AlignedAttribution, TangentiallyAlignedIG

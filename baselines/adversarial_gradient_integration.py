@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from baselines.path import Gradient
 from baselines.path_method import PathMethod
 from freemcg.messages.errors import InvalidValue
+
+ASCENT_STEPS = 15  # the authors' value
 
 
 class AdversarialGradientIntegration(PathMethod):
@@ -31,15 +34,22 @@ class AdversarialGradientIntegration(PathMethod):
     """
 
     cost = "2 * steps * classes"
+    least = 2
     rule = "right"
     sums_over_paths = True
+
+    @classmethod
+    def within(cls, cost: int) -> dict[str, Any]:
+        """As many classes as full ascents can be paid for, at most 15 of each as in the authors' program."""
+        classes = max(1, min(cost // (2 * ASCENT_STEPS), 15))
+        return {"classes": classes, "steps": min(ASCENT_STEPS, cost // (2 * classes))}
 
     def __init__(
         self,
         model: nn.Module,
         *,
         classes: int = 15,
-        steps: int = 15,
+        steps: int = ASCENT_STEPS,
         step_size: float = 0.05,
         output: str = "probability",
         batch_size: int = 64,

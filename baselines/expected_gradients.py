@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +27,11 @@ class ExpectedGradients(WhiteBoxMethod):
     """
 
     cost = "samples"
+
+    @classmethod
+    def within(cls, cost: int) -> dict[str, Any]:
+        """See `WhiteBoxMethod.within`."""
+        return {"samples": cost}
 
     def __init__(
         self,

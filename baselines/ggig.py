@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,9 @@ from baselines.whitebox import WhiteBoxMethod
 from freemcg.messages.errors import InvalidValue
 
 COMBINATIONS = ("mean", "max")
+
+
+LINE_STEPS = 50
 
 
 class GeometricallyGuidedIG(WhiteBoxMethod):
@@ -33,13 +38,20 @@ class GeometricallyGuidedIG(WhiteBoxMethod):
     """
 
     cost = "(steps + 1) * iterations"
+    least = 2
+
+    @classmethod
+    def within(cls, cost: int) -> dict[str, Any]:
+        """The line has 50 pieces as by default, or fewer; its ascents get the rest of the cost."""
+        steps = min(LINE_STEPS, cost - 1)
+        return {"steps": steps, "iterations": cost // (steps + 1)}
 
     def __init__(
         self,
         model: nn.Module,
         *,
         base: float | str | BasePoint = "black",
-        steps: int = 50,
+        steps: int = LINE_STEPS,
         iterations: int = 100,
         rate: float = 1e-4,
         combine: str = "mean",

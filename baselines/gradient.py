@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from baselines.whitebox import WhiteBoxMethod
@@ -12,6 +14,11 @@ class Gradient(WhiteBoxMethod):
 
     cost = "1"
 
+    @classmethod
+    def within(cls, cost: int) -> dict[str, Any]:
+        """See `WhiteBoxMethod.within`."""
+        return {}
+
     def _attribute(self, images: Tensor, targets: Tensor) -> Tensor:
         return self.gradient(images, targets)
 
@@ -20,6 +27,11 @@ class InputXGradient(WhiteBoxMethod):
     """`x * grad f(x)`. Costs one gradient an image."""
 
     cost = "1"
+
+    @classmethod
+    def within(cls, cost: int) -> dict[str, Any]:
+        """See `WhiteBoxMethod.within`."""
+        return {}
 
     def _attribute(self, images: Tensor, targets: Tensor) -> Tensor:
         return images * self.gradient(images, targets)

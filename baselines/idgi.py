@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +33,11 @@ class IDGI(PathMethod):
 
     cost = "path.steps * path.n_base"
     rule = "left"
+
+    @classmethod
+    def within(cls, cost: int) -> dict[str, Any]:
+        """See `WhiteBoxMethod.within`."""
+        return {"path": partial(IntegratedGradients, steps=cost)}
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class QueryMethod(ABC):
     Attributes:
         needs_weights, needs_manifold: whether the method differentiates the classifier, or needs a model of the images.
         cost: queries per image, as a formula of the settings.
+        least: the fewest queries with which `within` can do.
 
     Raises:
         ValueError: a setting is out of range; the message names it.
@@ -42,6 +43,12 @@ class QueryMethod(ABC):
     needs_manifold: ClassVar[bool] = False
     cost: ClassVar[str] = "at most queries"
     fewest: ClassVar[int] = 3
+    least: ClassVar[int] = 1
+
+    @classmethod
+    def within(cls, cost: int) -> dict[str, Any]:
+        """The settings with which an image costs at most `cost` queries, if its target is given."""
+        return {"queries": cost + 1}  # one is for the decision, in case the target is not given
 
     def __init__(
         self,

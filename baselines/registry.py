@@ -59,6 +59,25 @@ def available() -> tuple[str, ...]:
     return tuple(METHODS)
 
 
+def settings_within(name: str, cost: int) -> dict[str, Any]:
+    """Settings for `create(name, ...)` with which one image and a given target cost at most `cost`.
+
+    The unit is gradients if the method needs weights, and queries otherwise. A method without a number of samples or
+    steps, such as `gradient`, has a fixed cost and gets no settings.
+
+    Raises:
+        ValueError: there is no such method, or the cost is too small for it.
+    """
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    method = METHODS[name]
+    if cost < method.least:
+        unit = "gradients" if method.needs_weights else "queries"
+        raise InvalidValue(f"{name} needs at least {method.least} {unit}, got {cost}")
+    settings: dict[str, Any] = method.within(cost)
+    return settings
+
+
 def create(name: str, model: Any, **settings: Any) -> Any:
     """A method by its name, such as `create("guided_ig", model, steps=50)`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,11 @@ class NoisyGradients(WhiteBoxMethod):
     """
 
     cost = "samples"
+
+    @classmethod
+    def within(cls, cost: int) -> dict[str, Any]:
+        """See `WhiteBoxMethod.within`."""
+        return {"samples": cost}
 
     def __init__(
         self,

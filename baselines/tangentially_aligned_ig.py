@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,9 @@ class AlignedAttribution(PathAttribution):
     alignments: Tensor
 
 
+SEARCH_STEPS = 8
+
+
 class TangentiallyAlignedIG(PathMethod):
     """Integrated Gradients from the base-point whose attribution lies most in the tangent space.
 
@@ -56,6 +60,12 @@ class TangentiallyAlignedIG(PathMethod):
 
     cost = "steps * (3 * len(starts) * (iterations + 1) + 1)"
     needs_manifold = True
+    least = 4 * SEARCH_STEPS
+
+    @classmethod
+    def within(cls, cost: int) -> dict[str, Any]:
+        """The line has 8 pieces while the base-point is sought; the search gets the rest of the cost."""
+        return {"steps": SEARCH_STEPS, "iterations": (cost // SEARCH_STEPS - 1) // 3 - 1}
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,7 @@ class WhiteBoxMethod(ABC):
         needs_weights: whether the model must be differentiable. It must for every method here.
         needs_manifold: whether the method also needs a model of the images, such as a VAE.
         cost: gradients of the classifier per image, as a formula of the settings.
+        least: the fewest gradients with which `within` can do.
 
     Raises:
         TypeError: `model` can only be queried.
@@ -48,6 +49,12 @@ class WhiteBoxMethod(ABC):
     needs_weights: ClassVar[bool] = True
     needs_manifold: ClassVar[bool] = False
     cost: ClassVar[str]
+    least: ClassVar[int] = 1
+
+    @classmethod
+    def within(cls, cost: int) -> dict[str, Any]:
+        """The settings that spend as much as possible of `cost` gradients an image. None if the cost is fixed."""
+        return {"steps": cost}
 
     def __init__(
         self, model: nn.Module, *, output: str = "logit", batch_size: int = 64, progress: bool = False
