@@ -27,7 +27,7 @@ def plan(
         typer.Option(help="The most queries per explanation, as 'attribute' and 'counterfactual' take them."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results. Finished ones are left out.")] = None,
-    latency: Annotated[float | None, typer.Option(min=0, help="Seconds for one answer, as 'probe' shows.")] = None,
+    latency: Annotated[float | None, typer.Option(help="Seconds for one answer, as 'probe' shows.")] = None,
     price_per_1000: Price = None,
 ) -> None:
     """Forecast the queries, time and price of a job.

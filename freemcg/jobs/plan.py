@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from freemcg.blackbox.repeats import MOST_REPEATS
 from freemcg.gradient.estimator import queries_on_axes
+from freemcg.messages.arguments import real
 from freemcg.messages.errors import InvalidValue
 from freemcg.settings import Settings
 from freemcg.tasks.attribution import BATCH, FIRST_BATCH
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Task = Literal["attribution", "counterfactual"]
 
+DAY = 86_400.0  # seconds
 LEAST_PRICE = 1e-6  # a choice of ours: below it a price is a slip of the keyboard
 
 
@@ -126,7 +128,11 @@ def forecast(
             `freemcg.jobs.unchanged`.
         latency: the seconds until a request is answered. `freemcg probe` shows them.
         price_per_1000: the price of a thousand queries.
+
+    Raises:
+        ValueError: the latency is not in 0..86400, a day.
     """
+    latency = None if latency is None else real("--latency", latency, 0, DAY)
     transport = getattr(black_box.predict, "transport", None)
     batch, together = (black_box.batch_size, 1) if transport is None else (transport.batch_size, transport.concurrency)
     asked_again = [1, MOST_REPEATS - 1] if done and not black_box.identity_is_whole else []

@@ -29,6 +29,21 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
     return number
 
 
+def real(name: str, value: Any, least: float, most: float) -> float:
+    """A finite number between `least` and `most`, both included.
+
+    Raises:
+        TypeError: it is no number. The message begins with `name`.
+        ValueError: it is out of range, or NaN.
+    """
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise InvalidType(f"{name} must be a number, got {value!r}")
+    if not least <= number <= most:
+        raise InvalidValue(f"{name} must be in {least:g}..{most:g}, got {number:g}")
+    return float(number)
+
+
 def truth(name: str, value: Any) -> bool:
     """True or false.
 

@@ -608,6 +608,13 @@ def test_a_header_that_cannot_be_sent_is_refused_without_its_value(monkeypatch):
             "class_names has 'crane' more than once, but answers tell classes by their names",
         ),
         ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
+        ({"timeout": math.inf}, "timeout must be a finite number, got inf"),
+        ({"timeout": 1e300}, "timeout must be <= 86400, got 1e+300"),
+        ({"retries": 2000}, "retries must be <= 100, got 2000"),
+        ({"requests_per_second": math.nan}, "requests_per_second must be a finite number, got nan"),
+        ({"requests_per_second": 1e-320}, "requests_per_second must be >= 0.00001, got 1e-320"),
+        ({"concurrency": math.inf}, "concurrency must be a finite number, got inf"),
+        ({"value_range": [0, math.inf]}, "value_range.1 must be a finite number, got inf"),
         ({"answer": "[[["}, "answer is '[[[', which is no JMESPath expression"),
     ],
 )

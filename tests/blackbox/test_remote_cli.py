@@ -410,6 +410,13 @@ def test_calls_are_counted_batch_by_batch_where_a_tolerance_ends_them(values):
     assert asked == calls(make(Settings, values), "attribution")
 
 
+@pytest.mark.parametrize("latency", ["inf", "nan", "1e300", "-1"])
+def test_a_plan_refuses_a_latency_that_no_clock_counts(place, capsys, latency):
+    words = ["plan", "pics", "--model", "mine.py:brighter_right", "--config", "tiny.yaml", "--latency", latency]
+    assert main(words) == 2
+    assert capsys.readouterr() == ("", f"freemcg: --latency must be in 0..86400, got {float(latency):g}\n")
+
+
 def test_a_plan_costs_nothing_and_leaves_out_what_is_done(server, place, explain, capsys):
     model = describe(place, server, "plan", "ok")
     words = ["plan", "pics", "--model", model, "--config", "tiny.yaml", "--latency", "2", "--price-per-1000", "100"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import re
 import shutil
 import socket
@@ -358,13 +359,19 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
     [
         ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
         ({"concurrency": 0}, "concurrency must be >= 1, got 0"),
-        ({"retries": -1}, "retries must be >= 0, got -1"),
-        ({"timeout": 0}, "timeout must be > 0, got 0"),
-        ({"requests_per_second": 0}, "requests_per_second must be > 0, got 0"),
+        ({"concurrency": 2.5}, "concurrency must be a whole number, got 2.5"),
+        ({"retries": -1}, "retries must be in 0..100, got -1"),
+        ({"retries": 1100}, "retries must be in 0..100, got 1100"),
+        ({"timeout": 0}, "timeout must be in 1e-06..86400, got 0"),
+        ({"timeout": math.inf}, "timeout must be in 1e-06..86400, got inf"),
+        ({"timeout": "60"}, "timeout must be a number, got '60'"),
+        ({"longest_wait": math.nan}, "longest_wait must be in 0..86400, got nan"),
+        ({"requests_per_second": 0}, "requests_per_second must be in 1e-05..1e+06, got 0"),
+        ({"requests_per_second": 1e-320}, "requests_per_second must be in 1e-05..1e+06, got 9.99989e-321"),
     ],
 )
 def test_bad_arguments_are_refused(argument, message):
-    with raises(ValueError, message):
+    with raises((ValueError, TypeError), message):
         Transport(**argument)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 from torch import Tensor
 
 from freemcg.blackbox.asking import Charge
@@ -30,7 +30,7 @@ from freemcg.blackbox.remote.replies import (
     read_numbers,
     read_scores,
 )
-from freemcg.blackbox.remote.transport import Reply, Transport
+from freemcg.blackbox.remote.transport import FASTEST, LONGEST, MOST_RETRIES, SHORTEST, SLOWEST, Reply, Transport
 from freemcg.blackbox.scores import TWO_CLASSES, VALUE
 from freemcg.messages.errors import InvalidValue, require
 
@@ -59,7 +59,7 @@ class EndpointDescription(BaseModel):
     )
     field: str = Field("image", description="for multipart: the name of the part")
     layout: Literal["HWC", "CHW"] = Field("HWC", description="for numbers")
-    value_range: tuple[float, float] = Field((0, 1), description="for numbers: black and white")
+    value_range: tuple[FiniteFloat, FiniteFloat] = Field((0, 1), description="for numbers: black and white")
     answer: str = Field("@", description="the JMESPath to the scores or labels of all images in the reply")
     means: Literal[
         "probabilities",
@@ -87,9 +87,11 @@ class EndpointDescription(BaseModel):
     channels: Literal[1, 3] | None = None
     batch_size: Annotated[int, Field(ge=1, description="the most images per request")] = 1
     concurrency: Annotated[int, Field(ge=1, le=256, description="requests at a time")] = 8
-    requests_per_second: Annotated[float, Field(gt=0)] | None = None
-    timeout: Annotated[float, Field(gt=0, description="seconds for a whole answer")] = 60.0
-    retries: Annotated[int, Field(ge=0)] = 5
+    requests_per_second: Annotated[float, Field(ge=SLOWEST, le=FASTEST, allow_inf_nan=False)] | None = None
+    timeout: Annotated[
+        float, Field(ge=SHORTEST, le=LONGEST, allow_inf_nan=False, description="seconds for a whole answer")
+    ] = 60.0
+    retries: Annotated[int, Field(ge=0, le=MOST_RETRIES)] = 5
 
     @field_validator("url")
     @classmethod

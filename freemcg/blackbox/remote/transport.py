@@ -18,10 +18,14 @@ from freemcg.blackbox.asking import Charge
 from freemcg.blackbox.remote.logs import HiddenInLogs, close_client
 from freemcg.blackbox.remote.side_by_side import side_by_side
 from freemcg.blackbox.remote.waiting import Gate, retry_after, sleep
-from freemcg.messages.errors import InvalidValue, require
+from freemcg.messages.arguments import real, whole
+from freemcg.messages.errors import require
 
 PAYLOAD_TOO_LARGE, TOO_MANY_REQUESTS, GATEWAY_TIMEOUT = 413, 429, 504
 LONGEST_BACKOFF = 30.0
+SHORTEST, LONGEST = 1e-6, 86_400.0  # seconds, within which every wait lies; a clock can count them
+SLOWEST, FASTEST = 1e-5, 1e6  # requests a second
+MOST_RETRIES = 100
 EXCERPT = 160
 LOOKED_AT = 2**16  # characters at each end of a body; secrets are looked for in these alone
 
@@ -53,8 +57,8 @@ class Transport:
         batch_size: the most images in a request.
         concurrency: the most requests under way at a time. Connections are kept and used again.
         requests_per_second: the most requests that leave in a second, evenly spaced; `None` sets no limit.
-        timeout: seconds for a whole answer.
-        retries: how often one request is sent again.
+        timeout: seconds for a whole answer, at most a day.
+        retries: how often one request is sent again, at most 100 times.
         first_wait: seconds before the first retry, if the server names none.
         longest_wait: the longest `Retry-After`, in seconds, that is obeyed. A longer one ends the work.
         largest_answer: the most bytes in an answer.
@@ -82,13 +86,14 @@ class Transport:
         longest_wait: float = 120.0,
         largest_answer: int = 32 * 2**20,
     ) -> None:
-        smallest = {"batch_size": (batch_size, 1), "concurrency": (concurrency, 1), "retries": (retries, 0)}
-        for name, (value, least) in smallest.items():
-            if value < least:
-                raise InvalidValue(f"{name} must be >= {least}, got {value}")
-        for name, number in {"timeout": timeout, "requests_per_second": requests_per_second}.items():
-            if number is not None and not number > 0:
-                raise InvalidValue(f"{name} must be > 0, got {number}")
+        batch_size = whole("batch_size", batch_size, 1)
+        concurrency = whole("concurrency", concurrency, 1)
+        retries = int(real("retries", whole("retries", retries), 0, MOST_RETRIES))
+        timeout = real("timeout", timeout, SHORTEST, LONGEST)
+        first_wait = real("first_wait", first_wait, 0, LONGEST)
+        longest_wait = real("longest_wait", longest_wait, 0, LONGEST)
+        if requests_per_second is not None:
+            requests_per_second = real("requests_per_second", requests_per_second, SLOWEST, FASTEST)
         self._httpx2 = require("httpx2", "a model behind an address needs", "http")
         limits = self._httpx2.Limits(
             max_connections=concurrency, max_keepalive_connections=concurrency, keepalive_expiry=30
