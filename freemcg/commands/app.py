@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from freemcg.commands import attribute, cache, compare, counterfactual, demo, plan, probe, replay
+from freemcg.commands.convert import convert
 from freemcg.commands.help import examples, listed
 from freemcg.commands.options import taking_options
 from freemcg.commands.termination import terminating
@@ -55,6 +56,7 @@ for verb, module in (
 ):
     app.command(epilog=examples(*module.EXAMPLES))(taking_options(verb))
 app.add_typer(train, name="train")
+app.add_typer(convert, name="convert")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

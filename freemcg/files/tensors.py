@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -27,11 +28,17 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, header: dict[str, str])
         OSError: as `written_whole` does.
     """
     header = {**header, CHECKSUM: _checksum(tensors, header)}
-    with written_whole(path) as partial:
-        try:
-            save_file(tensors, partial, metadata=header)
-        except SafetensorError as error:
-            raise OSError(errno.EIO, str(error)) from error
+    with written_whole(path) as partial, safetensors_errors():
+        save_file(tensors, partial, metadata=header)
+
+
+@contextmanager
+def safetensors_errors() -> Iterator[None]:
+    """A block in which an error of safetensors is a system error, as on a full disk."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error)) from error
 
 
 def load_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from freemcg.messages.terminal import say
 
@@ -30,6 +31,27 @@ def written_whole(path: Path) -> Iterator[Path]:
                 partial.unlink(missing_ok=True)
             raise
         partial.replace(path)
+
+
+@contextmanager
+def folder_written_whole(path: Path) -> Iterator[Path]:
+    """A new folder to fill within the block. At the end of the block it replaces `path`, with all that was in there.
+
+    After an error or an interrupt nothing is left of it.
+
+    Raises:
+        OSError: as `naming` does.
+    """
+    with naming(path):
+        path = path.resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.partial-") as place:
+            new = Path(place) / "new"
+            new.mkdir()
+            yield new
+            if path.exists():
+                path.replace(Path(place) / "old")
+            new.replace(path)
 
 
 @contextmanager
