@@ -385,7 +385,7 @@ def test_training_refuses_what_it_does_not_know(place, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["demo"], ["attribute"], ["counterfactual"], ["compare"], ["train"], ["train", "vae"]]
+    "command", [[], ["demo"], ["attribute"], ["counterfactual"], ["compare"], ["train"], ["train", "vae"], ["convert"]]
 )
 def test_help_teaches_by_example(capsys, command):
     assert main([*command, "--help"]) == 0
@@ -400,7 +400,13 @@ def test_version(capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status"), [(["--help"], 0), (["attribute", "--help"], 0), (["attribute", "pics", "--colour=red"], 2)]
+    ("arguments", "status"),
+    [
+        (["--help"], 0),
+        (["attribute", "--help"], 0),
+        (["convert", "guided-diffusion", "--help"], 0),
+        (["attribute", "pics", "--colour=red"], 2),
+    ],
 )
 def test_help_and_refused_options_are_answered_without_loading_torch(arguments, status):
     program = (
