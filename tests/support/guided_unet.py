@@ -184,5 +184,6 @@ def random_unet(shape: Shape, seed: int = 0) -> GuidedUNet:
         scale = 0.2 if weight.ndim == 1 else 1 / math.sqrt(weight[0].numel())
         mean = 1 if name.endswith("weight") and weight.ndim == 1 else 0
         weight.data = mean + scale * spread
-    network.input_blocks[0][0].weight.data *= 0.01  # the first normalisation sees small features, so its epsilon shows
+    for weight in network.input_blocks[0].parameters():
+        weight.data *= 0.01  # the first normalisation sees small features, so its epsilon shows
     return network
