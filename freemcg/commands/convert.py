@@ -22,6 +22,7 @@ EXAMPLES = (
     "freemcg convert guided-diffusion ema_0.9999_200000.pt models/mine --noise-schedule cosine --image-size 64",
 )
 RECORD = "converted.json"
+WRITTEN = {RECORD, "model_index.json", "scheduler", "unet"}
 
 convert = typer.Typer(rich_markup_mode=None, epilog=examples(*EXAMPLES))
 
@@ -105,8 +106,10 @@ def _refuse_foreign(out: Path) -> None:
     """Refuse a file, and a folder with files that no conversion wrote."""
     if out.exists() and not out.is_dir():
         raise InvalidValue(f"{out} is a file; a diffusion model needs a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / RECORD).is_file():
-        raise InvalidValue(f"{out} holds files that no conversion wrote; name another folder, or a new one")
+    found = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    foreign = sorted(found - WRITTEN) if RECORD in found else sorted(found)
+    if foreign:
+        raise InvalidValue(f"{out} holds {foreign[0]}, which no conversion wrote; name a new folder")
 
 
 def _describe(unet: Any, flags: Flags) -> list[str]:

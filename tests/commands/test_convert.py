@@ -99,9 +99,7 @@ def test_a_folder_of_another_kind_is_left_alone_and_an_earlier_conversion_is_rep
     saved()
     (place / "pics").mkdir()
     (place / "pics" / "a.png").write_bytes(b"mine")
-    assert refusal(capsys, convert(out="pics")) == (
-        "pics holds files that no conversion wrote; name another folder, or a new one"
-    )
+    assert refusal(capsys, convert(out="pics")) == "pics holds a.png, which no conversion wrote; name a new folder"
     assert contents(place / "pics") == {"a.png": b"mine"}
     assert refusal(capsys, convert(out="weights.pt")) == "weights.pt is a file; a diffusion model needs a folder"
 
@@ -110,7 +108,10 @@ def test_a_folder_of_another_kind_is_left_alone_and_an_earlier_conversion_is_rep
     first = contents(place / "model")
     assert convert() == 0
     assert contents(place / "model") == first
-    (place / "model" / "stale.txt").touch()
+    capsys.readouterr()
+    (place / "model" / "notes.txt").touch()
+    assert refusal(capsys, convert()) == "model holds notes.txt, which no conversion wrote; name a new folder"
+    (place / "model" / "notes.txt").unlink()
     assert convert(options=[*OPTIONS, "--noise-schedule", "cosine"]) == 0
     changed = contents(place / "model")
     assert changed.keys() == first.keys()
