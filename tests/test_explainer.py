@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from plane import SEARCH, SEARCH_COST, SHAPE, make
@@ -269,3 +272,9 @@ def test_an_unknown_class_costs_nothing(classifier, denoiser, image):
     with pytest.raises(ValueError, match="there are 1 images but 2 targets"):
         explainer.attribute(image[None], [0, 1])
     assert not classifier.asked
+
+
+def test_the_explainer_is_imported_without_diffusers():
+    """It takes seconds to import, and a denoiser of the user's own does not need it."""
+    code = "import sys, freemcg.explainer; sys.exit('diffusers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 
 from freemcg.diffusion.network import read_config
@@ -39,6 +38,8 @@ def _plain(value: Any) -> Any:
 
 
 def _defined_by(settings: dict[str, Any], alphas_cumprod: Tensor) -> bool:
+    from diffusers import DDPMScheduler  # noqa: PLC0415  (takes seconds to import)
+
     try:
         made = torch.as_tensor(DDPMScheduler(**settings).alphas_cumprod).double()
     except Exception:  # another kind of scheduler may give these names any meaning
