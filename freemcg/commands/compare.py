@@ -73,6 +73,7 @@ def compare(
     from freemcg.comparison.run import compare as run_comparison
     from freemcg.explainer import FreeMCG
     from freemcg.jobs.processes import start_processes
+    from freemcg.jobs.unreadable import say_left_out, say_unreadable
     from freemcg.models.bundle import load_bundle
     from freemcg.models.load import load_vae
 
@@ -86,9 +87,15 @@ def compare(
     black_box.may_change = False  # to check for a change would cost freemcg more than the others
     diffusion = prior.load(place)
     vae = "digits" if vae is None and prior.denoiser == "digits" else vae
+    if images is None:
+        pictures, unreadable = bundled_digits(count or 8, diffusion), dict[str, str]()
+    else:
+        pictures, unreadable = read_pictures(images, out, diffusion)
+    if state.is_main_process:
+        say_unreadable(unreadable.values())
     rows = run_comparison(
         FreeMCG(black_box, diffusion, **wanted),
-        bundled_digits(count or 8, diffusion) if images is None else read_pictures(images, out, diffusion),
+        pictures,
         out,
         methods=None if methods is None else [each.strip() for each in methods.split(",")],
         vae=None if vae is None else load_vae(vae, device=place),
@@ -97,6 +104,8 @@ def compare(
         steps=steps,
         price_per_1000=payment.price_per_1000,
     )
+    if state.is_main_process:
+        say_left_out(len(unreadable), len(pictures) + len(unreadable))
     state.destroy_process_group()
-    if any(row["error"] for row in rows):
+    if unreadable or any(row["error"] for row in rows):
         raise typer.Exit(UNFINISHED)

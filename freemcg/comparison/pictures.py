@@ -9,21 +9,27 @@ from torch import Tensor
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.files.images import read_for
 from freemcg.jobs.items import list_items
+from freemcg.jobs.unreadable import check_some_are_left, read_each
 from freemcg.messages.errors import InvalidValue
 from freemcg.models.bundle import load_bundle
 
 
-def read_pictures(images: Path, out: Path, denoiser: Denoiser) -> dict[str, Tensor]:
+def read_pictures(images: Path, out: Path, denoiser: Denoiser) -> tuple[dict[str, Tensor], dict[str, str]]:
     """One picture, or all in a folder and its subfolders, by path, with the size and channels of the denoiser.
+
+    The second mapping holds the reason for each picture that cannot be read.
 
     Args:
         images: the picture or the folder.
         out: the folder of the results. Pictures in it are left out.
 
     Raises:
-        FileNotFoundError, ValueError, NotADirectoryError: as `freemcg.jobs.items.list_items` and `read_image`.
+        FileNotFoundError, ValueError, NotADirectoryError: as `list_items`; or no picture can be read.
     """
-    return {item.name: read_for(denoiser, item.image) for item in list_items(images, out)}
+    items = list_items(images, out)
+    found, unreadable = read_each(items, lambda picture: read_for(denoiser, picture), alone=images.is_file())
+    check_some_are_left(images, items, unreadable.values())
+    return found, unreadable
 
 
 def bundled_digits(count: int, denoiser: Denoiser) -> dict[str, Tensor]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from freemcg.explainer import FreeMCG
 from freemcg.files.images import decode
 from freemcg.jobs.items import Item
 from freemcg.jobs.plan import Task, most_queries
 from freemcg.jobs.spending import price_text
-from freemcg.messages.errors import Refusal, sentence_of
+from freemcg.jobs.unreadable import read_each, say_unreadable
 from freemcg.messages.terminal import say
-
-SHOWN_REASONS = 20
 
 
 @dataclass(frozen=True)
@@ -27,18 +26,13 @@ class Look:
 
 def look_at(explainer: FreeMCG, items: Sequence[Item], *, alone: bool) -> Look:
     """Decode each picture whole, and count. A picture that cannot be read is noted, or refused if it is `alone`."""
-    resized, cleared, unreadable = 0, 0, {}
-    for item in items:
-        try:
-            picture, clear = decode(item.image)
-        except (Refusal, OSError) as error:
-            if alone:
-                raise
-            unreadable[item.name] = sentence_of(error)
-            continue
-        cleared += clear
-        resized += explainer.denoiser.image_size not in (None, (picture.height, picture.width))
-    return Look(resized, cleared, unreadable)
+
+    def look(picture: Path) -> tuple[bool, bool]:
+        decoded, clear = decode(picture)
+        return explainer.denoiser.image_size not in (None, (decoded.height, decoded.width)), clear
+
+    found, unreadable = read_each(items, look, alone=alone)
+    return Look(sum(resized for resized, _ in found.values()), sum(clear for _, clear in found.values()), unreadable)
 
 
 def announce(
@@ -57,10 +51,7 @@ def announce(
         f"to do: {len(pending)}, at most {each} queries each" + price_text(len(pending) * each, price_per_1000),
         err=True,
     )
-    if unreadable:
-        reasons = sorted(unreadable)
-        rest = [f"and {len(reasons) - SHOWN_REASONS} more"] if len(reasons) > SHOWN_REASONS else []
-        say(f"left out, cannot be read: {len(reasons)} of them", *reasons[:SHOWN_REASONS], *rest, err=True)
+    say_unreadable(unreadable)
     if cleared := sum(look.cleared for look in looks):
         say(f"transparent in part, laid on white: {cleared} of them", err=True)
     if resized := sum(look.resized for look in looks):

@@ -11,6 +11,7 @@ from freemcg.blackbox.scores import VALUE
 from freemcg.jobs.items import RECORD, Item
 from freemcg.jobs.plan import Task
 from freemcg.jobs.spending import Spending
+from freemcg.jobs.unreadable import say_left_out
 from freemcg.messages.terminal import say
 from freemcg.results import Status
 from freemcg.show.tables import print_table, write_csv
@@ -74,12 +75,7 @@ def say_disagreement(items: Sequence[Item]) -> None:
 
 def say_what_is_left(items: Sequence[Item], explained: int, unreadable: int) -> None:
     """Say how many pictures were left out, and how far the budget reached if it ended before the last image."""
-    if unreadable:
-        say(
-            f"left out: {unreadable} of {len(items)} images, which cannot be read, as said at the start; mend or "
-            "remove them, and start again",
-            err=True,
-        )
+    say_left_out(unreadable, len(items))
     done = sum(item.done for item in items)
     if done < len(items) - unreadable:
         partly = f", {explained - done} in part" if explained > done else ""

@@ -24,7 +24,7 @@ from freemcg.jobs.plan import Task
 from freemcg.jobs.report import report, rows_of, say_disagreement, say_what_is_left
 from freemcg.jobs.start import Start
 from freemcg.jobs.unchanged import check_unchanged, oldest_answer
-from freemcg.messages.errors import InvalidValue
+from freemcg.jobs.unreadable import check_some_are_left
 
 
 def run_job(
@@ -79,8 +79,7 @@ def run_job(
     def announce() -> None:
         if not start.speaks:
             return
-        if len(unreadable) == len(items):
-            raise InvalidValue(f"no picture of {images} can be read; the first: {min(unreadable.values())}")
+        check_some_are_left(images, items, unreadable.values())
         if (then := oldest_answer(items)) is not None:
             check_unchanged(explainer.black_box, replace(then, image=then.image.to(explainer.denoiser.device)), out)
         with naming(out):
