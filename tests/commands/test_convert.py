@@ -89,6 +89,10 @@ def test_classes_and_a_single_head_come_back_from_the_folder(place, rng, shape):
     with torch.no_grad():
         expected, found = network(x_t, t, classes), unet(x_t, t, class_labels=classes).sample
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    denoiser = Denoiser.from_pretrained("model", condition=None if classes is None else 2)
+    abar = 1 / (1 + denoiser.sigma(300) ** 2)
+    clean = (x_t - (1 - abar) ** 0.5 * expected[:, :3]) / abar**0.5 / 2 + 0.5
+    torch.testing.assert_close(denoiser.denoise(x_t, 300), clean.clamp(0, 1), rtol=1e-4, atol=1e-5)
 
 
 def contents(folder):
