@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from freemcg.commands.options import Device
-from freemcg.messages.errors import UNFINISHED
+from freemcg.messages.errors import REFUSED, UNFINISHED, InvalidValue
 from freemcg.messages.terminal import say
 
 EXAMPLES = ("freemcg replay results", "freemcg replay results/deep/c --denoiser models/faces")
@@ -24,7 +24,7 @@ def replay(
     """Explain again from the receipts, and compare.
 
     Each result is made again from its receipt, which holds all answers. The classifier is not needed and not queried.
-    If a result differs in any digit, the exit status is 1.
+    If a result differs in any digit, the exit status is 1. If one is damaged or cannot be replayed, it is 2.
 
     It costs no query.
     """
@@ -34,9 +34,13 @@ def replay(
 
     hush_diffusers()
     _, place = start_processes(device)
-    different = False
-    for each, fields in replay_folder(folder, denoiser, device=place):
-        say(f"{each}: " + (f"DIFFERENT in {', '.join(fields)}" if fields else "equal to the last digit"))
-        different |= bool(fields)
-    if different:
-        raise typer.Exit(UNFINISHED)
+    status = 0
+    for each, found in replay_folder(folder, denoiser, device=place):
+        if isinstance(found, InvalidValue):
+            say(f"{each}: cannot be replayed: {found}", err=True)
+            status = REFUSED
+        else:
+            say(f"{each}: " + (f"DIFFERENT in {', '.join(found)}" if found else "equal to the last digit"))
+            status = max(status, UNFINISHED if found else 0)
+    if status:
+        raise typer.Exit(status)

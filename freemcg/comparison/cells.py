@@ -26,6 +26,7 @@ class Cell(Stored):
         seconds: the time of the map, likewise.
         error: the reason for a failure, in one line; `None` without one.
         picture: a digest of the image's pixels.
+        made_with: a digest of the settings of the comparison; empty if an earlier version wrote the cell.
         scores: the model's answer for the image itself when the map was measured, as received, `(S,)`.
     """
 
@@ -42,6 +43,7 @@ class Cell(Stored):
     seconds: float
     error: str | None
     picture: str = ""
+    made_with: str = ""
     scores: Tensor | None = None
 
 

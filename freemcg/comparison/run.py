@@ -25,7 +25,7 @@ from freemcg.comparison.report import csv_row, print_report, write_grid
 from freemcg.comparison.tangents import EnsembleTangents, Tangents, VaeTangents
 from freemcg.evaluation.insertion_deletion import insertion_deletion
 from freemcg.explainer import FreeMCG
-from freemcg.jobs.made_with import check_made_with, job_settings, write_made_with
+from freemcg.jobs.made_with import check_made_with, digest_of_settings, job_settings, write_made_with
 from freemcg.jobs.spending import price_text
 from freemcg.jobs.start import Start
 from freemcg.jobs.unchanged import Answered, check_unchanged
@@ -101,10 +101,11 @@ def compare(
     kept = {(image, name): _kept(out, image, name, images[image]) for image in images for name in names}
     pending = [pair for pair, cell in kept.items() if cell is None or cell.error is not None]
     made_with = _settings(explainer, wanted, tangents, steps)
+    digest = digest_of_settings(made_with)
 
     def check() -> None:
         if start.speaks:
-            check_made_with(out, made_with)
+            check_made_with(out, made_with, _of_others(out, kept, digest))
             if (then := _oldest_answer(out, kept, images)) is not None:
                 check_unchanged(black_box, then, out)
             out.mkdir(parents=True, exist_ok=True)
@@ -122,7 +123,7 @@ def compare(
         image, name = pair
         cell = _one(contestants[name], image, images[image], targets[image], black_box, _measuring(steps))
         cell = _measured(cell, images[image], tangents, black_box, steps, explainer.settings.seed)
-        cell.save(cell_path(out, image, name))
+        replace(cell, made_with=digest).save(cell_path(out, image, name))
 
     with start.saying_what_was_spent():
         start.together(check)
@@ -144,6 +145,12 @@ def _kept(out: Path, image: str, method: str, pixels: Tensor) -> Cell | None:
     """The saved cell, if it is of this very picture."""
     cell = load_cell(out, image, method)
     return cell if cell is not None and cell.picture == image_key(pixels).hex() else None
+
+
+def _of_others(out: Path, kept: Mapping[tuple[str, str], Cell | None], digest: str) -> list[Path] | None:
+    """The cells that were made with other settings; `None` if one does not note its settings."""
+    noted = {cell_path(out, *pair): cell.made_with for pair, cell in kept.items() if cell is not None}
+    return None if "" in noted.values() else [path for path, made_with in noted.items() if made_with != digest]
 
 
 def _check_image(name: str, image: Tensor, explainer: FreeMCG, tangents: Tangents, steps: int) -> None:

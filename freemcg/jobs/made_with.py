@@ -59,7 +59,7 @@ def check_made_with(out: Path, now: dict[str, Any], others: Sequence[Path] | Non
 
     Args:
         now: the settings, as `job_settings` lists them.
-        others: the folders of results that were made with other settings. `None` if results do not note settings.
+        others: the results that were made with other settings. `None` if results do not note settings.
     """
     if (out / SETTINGS).is_file():
         _check_settings_file(out, now, may_be_damaged=others is not None)

@@ -15,7 +15,7 @@ from freemcg.diffusion.denoiser import Denoiser
 from freemcg.explainer import FreeMCG
 from freemcg.gradient.objective import OBJECTIVES
 from freemcg.jobs.items import RECEIPT, RESULT
-from freemcg.messages.errors import InvalidValue
+from freemcg.messages.errors import InvalidValue, Refusal, sentence_of
 from freemcg.models.load import load_denoiser
 from freemcg.results import Attribution, Explanation, load_result
 
@@ -58,31 +58,37 @@ def differences(result: Explanation, again: Explanation) -> list[str]:
 
 def replay_folder(
     folder: Path, denoiser: str | None = None, *, device: str | torch.device = "cpu"
-) -> Iterator[tuple[Path, list[str]]]:
+) -> Iterator[tuple[Path, list[str] | InvalidValue]]:
     """Replay each result within `folder`. Yield the result's own folder, and the fields that came out different.
+
+    If a result is damaged, lacks its receipt or cannot be replayed, the error is yielded instead, and the next follows.
 
     Args:
         denoiser: a denoiser as `load_denoiser` takes it. `None` takes the one that the results name.
 
     Raises:
-        FileNotFoundError: there is no result, or a result lacks its receipt.
-        ValueError: as `replay` does, with the folder before it.
+        FileNotFoundError: there is no result.
+        ValueError: a denoiser cannot be loaded.
     """
     paths = sorted(folder.rglob(RESULT))
     if not paths:
         raise FileNotFoundError(f"{folder} holds no {RESULT}")
     loaded: dict[str, Denoiser] = {}
     for path in paths:
-        result, receipt = load_result(path), Receipt.load(path.with_name(RECEIPT))
+        try:
+            result, receipt = load_result(path), Receipt.load(path.with_name(RECEIPT))
+        except (ValueError, OSError) as error:
+            yield path.parent, InvalidValue(sentence_of(error))
+            continue
         name, told = denoiser or result.record["denoiser"], result.record.get("condition", {})
         key = f"{name} {told}"
         if key not in loaded:
             loaded[key] = load_denoiser(name, device=device, **told)
         try:
-            again = replay(result, receipt, loaded[key])
-        except ValueError as error:
-            raise InvalidValue(f"{path.parent}: {error}") from None
-        yield path.parent, differences(result, again)
+            found: list[str] | InvalidValue = differences(result, replay(result, receipt, loaded[key]))
+        except (Refusal, ValueError) as error:
+            found = InvalidValue(str(error))
+        yield path.parent, found
 
 
 def _same(name: str, result: Explanation, again: Explanation) -> bool:

@@ -245,7 +245,16 @@ def test_a_folder_of_results_is_replayed_without_the_model(pipeline, tmp_path, m
     assert capsys.readouterr().out == f"out/a: DIFFERENT in {field}\n"
     (tmp_path / "out" / "a" / "receipt.safetensors").unlink()
     assert main(["replay", "out"]) == 2
-    assert capsys.readouterr().err == "freemcg: there is no receipt out/a/receipt.safetensors\n"
+    assert capsys.readouterr() == (
+        "out/deep/b: equal to the last digit\n",
+        "out/a: cannot be replayed: there is no receipt out/a/receipt.safetensors\n",
+    )
+    result = tmp_path / "out" / "a" / "result.safetensors"
+    result.write_bytes(result.read_bytes()[:50])
+    assert main(["replay", "out"]) == 2
+    said = capsys.readouterr()
+    assert said.out == "out/deep/b: equal to the last digit\n"
+    assert said.err.startswith("out/a: cannot be replayed: out/a/result.safetensors")
     assert main(["replay", "pics"]) == 2
     assert capsys.readouterr().err == "freemcg: pics holds no result.safetensors\n"
 
