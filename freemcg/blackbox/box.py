@@ -20,6 +20,7 @@ from freemcg.blackbox.scores import ONE_NUMBER, VALUE
 from freemcg.identity.mode import refuse_training
 from freemcg.identity.network import identity
 from freemcg.identity.source import source
+from freemcg.identity.structure import tells_all
 from freemcg.messages.arguments import truth, whole
 from freemcg.messages.errors import InvalidType, InvalidValue
 
@@ -155,10 +156,17 @@ class BlackBox(Counted):
 
     @property
     def identity_is_whole(self) -> bool:
-        """Whether another model has another identity. A module's weights or a stated `identity` ensure this."""
-        if self.may_change or isinstance(self.predict, nn.Module):
-            return not self.may_change
-        return isinstance(getattr(self.predict, "identity", None), str) and not isinstance(self.predict, Remote)
+        """Whether another model has another identity.
+
+        A stated `identity` ensures this. So do a module's state and structure, unless
+        `freemcg.identity.structure` leaves something out.
+        """
+        stated = isinstance(getattr(self.predict, "identity", None), str)
+        if self.may_change:
+            return False
+        if isinstance(self.predict, nn.Module):
+            return stated or tells_all(self.predict)
+        return stated and not isinstance(self.predict, Remote)
 
     def __repr__(self) -> str:
         spent = f"{self.queries} queries" + ("" if self.budget is None else f" of {self.budget}")

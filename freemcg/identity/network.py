@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from freemcg.identity.rounded import plain
+from freemcg.identity.structure import structure
 from freemcg.messages.errors import InvalidValue
 
 PLAIN = (bool, int, float, complex, str, bytes)
@@ -20,18 +23,19 @@ ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def identity(model: Any) -> str:
-    """A module's class and a digest of its state; for another callable, the name of its definition.
+    """A module's class and a digest of its state and structure; for another callable, the name of its definition.
 
     A state may hold more than tensors: packed weights of a quantised layer, or a layer's extra state. All that
     `torch.save` would write counts. If a part cannot be written, its text counts, without addresses in memory. The
-    arguments of a `functools.partial` count too, as a digest, because an argument may be a secret.
+    structure is what `freemcg.identity.structure` tells. The arguments of a `functools.partial` count too, as a digest,
+    because an argument may be a secret.
 
     Raises:
         ValueError: a part of the module's state has no values.
     """
     if isinstance(model, nn.Module):
         state = (part for key, value in model.state_dict().items() for part in _parts(key, value, ()))
-        return f"{type(model).__name__}:{_digest(state)}"
+        return f"{type(model).__name__}:{_digest(chain(state, filter(None, structure(model))))}"
     if isinstance(model, partial):
         arguments = (*enumerate(model.args), *model.keywords.items())
         return f"{identity(model.func)}:{_digest(f'{name} {_fixed(value)} '.encode() for name, value in arguments)}"
@@ -75,10 +79,8 @@ def _tensor_parts(key: str, value: Tensor) -> Iterator[bytes]:
         raise InvalidValue(
             f"{key!r} of the network has no values yet; load its weights, or call the network once on an image"
         )
-    plain = (value.dequantize() if value.is_quantized else value).detach().cpu()
-    plain = (plain.to_dense() if plain.layout != torch.strided else plain).resolve_conj().resolve_neg().contiguous()
     yield f"{key} {value.dtype} {tuple(value.shape)} ".encode()
-    yield plain.flatten().view(torch.uint8).numpy().tobytes()
+    yield plain(value).flatten().view(torch.uint8).numpy().tobytes()
 
 
 def _entries(value: Any) -> list[tuple[Any, Any]]:
@@ -91,8 +93,8 @@ def _entries(value: Any) -> list[tuple[Any, Any]]:
         return list(enumerate(value.tolist()))
     if isinstance(value, list | tuple):
         return list(enumerate(value))
-    plain = value is None or isinstance(value, PLAIN) or hasattr(value, "__qualname__")
-    return [] if plain else list(enumerate(_pickled(value)))
+    is_text = value is None or isinstance(value, PLAIN) or hasattr(value, "__qualname__")
+    return [] if is_text else list(enumerate(_pickled(value)))
 
 
 def _pickled(value: Any) -> list[Any]:

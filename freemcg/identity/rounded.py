@@ -20,7 +20,8 @@ def rounded(values: Tensor) -> str:
     near the boundary of a rounding that they change a digit. Values that are not finite count by their place and sign.
     A change of few among many values may not be seen.
     """
-    flat = values.detach().cpu().flatten().double()
+    values = plain(values)
+    flat = (torch.view_as_real(values) if values.is_complex() else values).flatten().double()
     endless = torch.where(flat.isfinite(), 0, flat.nan_to_num(2).sign() + flat.isnan())
     places = " ".join(f"{place}:{int(endless[place])}" for place in endless.nonzero().flatten().tolist())
     flat = torch.where(flat.isfinite(), flat, 0)
@@ -30,3 +31,9 @@ def rounded(values: Tensor) -> str:
     steps = (torch.arange(len(flat), dtype=torch.float64) + 0.5) * math.pi / len(flat)
     waves = [((steps * wave).cos() @ flat).item() / norm / math.sqrt(len(flat)) for wave in range(WAVES)]
     return f"{norm:.3e} {[round(each, 3) + 0.0 for each in waves]} {places}"
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """A tensor's values in a tensor that is nothing but them: dense, contiguous, on the CPU, without a graph."""
+    values = (tensor.dequantize() if tensor.is_quantized else tensor).detach().cpu()
+    return (values.to_dense() if values.layout != torch.strided else values).resolve_conj().resolve_neg().contiguous()
