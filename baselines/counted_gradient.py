@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from freemcg.blackbox import BlackBox
 from freemcg.gradient.objective import Objective
 from freemcg.messages.errors import InvalidType
+from freemcg.messages.model_call import call_model
 
 
 def wrap_model(model: nn.Module, method: str) -> BlackBox:
@@ -39,7 +40,7 @@ def counted_gradient(
         leaf = batch.detach().requires_grad_(True)
         first = next(model.parameters(), leaf)
         with torch.enable_grad():
-            log_probabilities = model(leaf.to(first.device)).to(leaf).log_softmax(dim=1)
+            log_probabilities = call_model(model, leaf.to(first.device, first.dtype)).to(leaf).log_softmax(dim=1)
             value = objective(log_probabilities, target)
         black_box.queries += len(batch)
         black_box.answered += len(batch)

@@ -15,6 +15,7 @@ from freemcg.blackbox.classes import class_index, each_target
 from freemcg.identity.mode import refuse_training
 from freemcg.messages.arguments import whole
 from freemcg.messages.errors import InvalidType, InvalidValue
+from freemcg.messages.model_call import call_model
 
 OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "logit": lambda logits: logits,
@@ -100,13 +101,19 @@ class WhiteBoxMethod(ABC):
 
     def scalar(self, images: Tensor, targets: Tensor) -> Tensor:
         """The scalar explained, `(N,)`, with its graph."""
-        scores = OUTPUTS[self.output](self.model(images))
+        scores = OUTPUTS[self.output](self._answer(images))
         return scores.gather(1, targets[:, None])[:, 0]
 
     def scores(self, images: Tensor) -> Tensor:
         """What the model answers, `(N, classes)`, without a graph."""
         with torch.no_grad():
-            return torch.cat([self.model(batch) for batch in images.split(self.batch_size)])
+            return torch.cat([self._answer(batch) for batch in images.split(self.batch_size)])
+
+    def _answer(self, images: Tensor) -> Tensor:
+        """What the model answers, in the precision of the images. The model gets them in its own."""
+        first = next((each for each in self.model.parameters() if each.is_floating_point()), images)
+        answer: Tensor = call_model(self.model, images.to(first.dtype))
+        return answer.to(images)
 
     def _check(self, images: Tensor) -> None:  # noqa: B027  (most methods take any images)
         """Refuse images that do not fit the settings, before the model is called."""

@@ -55,6 +55,7 @@ class BlackBox(Counted):
     Attributes:
         queries, answered, retried, cached: counts of images; see `Counted`.
         num_classes: known from the arguments, or from the first answer on.
+        change_is_declared: whether `may_change` was said, and is no default.
         on_answer: `None`, or a function that is called after each batch of answers, on the calling thread.
 
     Raises:
@@ -102,6 +103,7 @@ class BlackBox(Counted):
         self._declared_classes = self.num_classes
         remote = isinstance(predict, Remote) and not isinstance(predict, nn.Module)
         self.may_change = remote if may_change is None else truth("may_change", may_change)
+        self.change_is_declared = may_change is not None
         self.cache = cache
         self.on_answer: Callable[[], None] | None = None
         self._receipt: Receipt | None = None

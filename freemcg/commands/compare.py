@@ -84,7 +84,8 @@ def compare(
     state, place = start_processes(device)
     black_box = classifier.load(place)
     payment.give(black_box, out)
-    black_box.may_change = False  # to check for a change would cost freemcg more than the others
+    if not black_box.change_is_declared:
+        black_box.may_change = False  # to check for a change would cost freemcg more than the others
     diffusion = prior.load(place)
     vae = "digits" if vae is None and prior.denoiser == "digits" else vae
     if images is None:

@@ -26,6 +26,7 @@ def plan(
         int | None,
         typer.Option(help="The most queries per explanation, as 'attribute' and 'counterfactual' take them."),
     ] = None,
+    tolerance: Annotated[float | None, typer.Option(help="The tolerance, as 'attribute' takes it.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results. Finished ones are left out.")] = None,
     latency: Annotated[float | None, typer.Option(help="Seconds for one answer, as 'probe' shows.")] = None,
     price_per_1000: Price = None,
@@ -45,7 +46,10 @@ def plan(
     pending = sum(not item.done for item in items)
     black_box = classifier.load()
     wanted: Task = "attribution" if task == "attribution" else "counterfactual"
-    values = settings(config, queries=queries) if wanted == "attribution" else search_settings(config, queries)
+    if tolerance is not None and wanted == "counterfactual":
+        raise InvalidValue(f"--tolerance {tolerance:g} is for attributions; leave it out, or say --task attribution")
+    own = settings(config, queries=queries, tolerance=tolerance) if wanted == "attribution" else None
+    values = search_settings(config, queries) if own is None else own
     meant = make(Settings, for_scores(values, black_box.scores))
     done = len(items) - pending
     found = forecast(black_box, meant, wanted, pending, done=done, latency=latency, price_per_1000=price_per_1000)

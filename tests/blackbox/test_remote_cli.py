@@ -410,6 +410,17 @@ def test_calls_are_counted_batch_by_batch_where_a_tolerance_ends_them(values):
     assert asked == calls(make(Settings, values), "attribution")
 
 
+def test_a_plan_takes_the_tolerance_of_an_attribution(place, capsys):
+    words = ["plan", "pics", "--model", "mine.py:brighter_right", "--config", "tiny.yaml", "--queries", "65"]
+    assert main([*words, "--tolerance", "0.2"]) == 0
+    assert capsys.readouterr().out == "images: 2\nqueries: at most 130, in 14 requests\n"
+    assert main([*words, "--tolerance", "0.2", "--task", "counterfactual"]) == 2
+    said = "freemcg: --tolerance 0.2 is for attributions; leave it out, or say --task attribution\n"
+    assert capsys.readouterr().err == said
+    assert main([*words, "--tolerance", "-1"]) == 2
+    assert capsys.readouterr().err == "freemcg: tolerance must be > 0, got -1.0\n"
+
+
 @pytest.mark.parametrize("latency", ["inf", "nan", "1e300", "-1"])
 def test_a_plan_refuses_a_latency_that_no_clock_counts(place, capsys, latency):
     words = ["plan", "pics", "--model", "mine.py:brighter_right", "--config", "tiny.yaml", "--latency", latency]
