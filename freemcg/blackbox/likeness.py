@@ -8,6 +8,8 @@ from torch import Tensor
 
 TOLERANCE = 0.02  # a sum of probabilities may miss 1 by this much, since services round them
 SLACK = 1e-6
+IN_PERCENT = "; if they are percent, divide them by 100 (percent: true) and say scores='{}'"
+ROUNDED = "; if they are rounded {}, divide each row by its sum and say scores='probabilities'"
 
 
 class Likeness(NamedTuple):
@@ -27,21 +29,30 @@ def likeness(rows: Tensor) -> Likeness:
     low, high = rows.min().item(), rows.max().item()
     inside = low >= -SLACK and high <= 1 + SLACK
     if rows.shape[1] == 1:
-        return _of_one_number(inside, whole=low >= 0 and bool((rows == rows.round()).all()))
+        percent = IN_PERCENT.format("binary") if low >= 0 and high <= 100 else ""
+        return _of_one_number(inside, whole=low >= 0 and bool((rows == rows.round()).all()), percent=percent)
     if rows.isnan().any():
         return Likeness(("top_k",), f"they leave out some classes, like a list of the best: {said('top_k')}")
-    if inside:
-        return _of_probabilities(rows)
     if low >= -SLACK and _all_near(rows.sum(dim=1), 100):
         return Likeness(("percent",), f"each row sums to about 100, like percent: {said('percent')}")
+    if inside:
+        return _of_probabilities(rows)
     if high <= SLACK and _all_near(rows.logsumexp(dim=1).exp(), 1):
         kinds = ("log_probabilities", "logits", "value")
         return Likeness(kinds, f"exp of each row sums to 1, like log-probabilities: {said('log_probabilities')}")
+    percent = IN_PERCENT.format("multi_label") if low >= 0 and high <= 100 else ""
+    rounded = ROUNDED.format("percent") if percent and _all_near(rows.sum(dim=1), 100, within=0.5) else ""
     return Likeness(
         ("logits", "multi_label_logit", "value"),
         f"they are not bounded, like logits: {said('logits')}, 'multi_label_logit' for independent labels, or 'value' "
-        "for numbers that mean themselves",
+        f"for numbers that mean themselves{percent}{rounded}",
     )
+
+
+def unlike(kind: str, rows: Tensor) -> str:
+    """A line that says why scores `(N, S)` do not look as declared, and proposes a kind; empty if they do."""
+    kinds, proposal = likeness(rows)
+    return "" if kind in kinds else f"the numbers do NOT look like {kind}: {proposal}"
 
 
 def said(kind: str) -> str:
@@ -49,7 +60,7 @@ def said(kind: str) -> str:
     return f"say scores='{kind}' (--scores, means:)"
 
 
-def _of_one_number(inside: bool, *, whole: bool) -> Likeness:
+def _of_one_number(inside: bool, *, whole: bool, percent: str) -> Likeness:
     if inside:
         return Likeness(
             ("binary", "binary_logit", "value") + (("label",) if whole else ()),
@@ -59,12 +70,12 @@ def _of_one_number(inside: bool, *, whole: bool) -> Likeness:
     if whole:
         return Likeness(
             ("label", "value", "binary_logit"),
-            f"they are whole, like labels: {said('label')}, or 'value' for a number that means itself",
+            f"they are whole, like labels: {said('label')}, or 'value' for a number that means itself{percent}",
         )
     return Likeness(
         ("value", "binary_logit"),
         f"they are not bounded, like a number that means itself: {said('value')}, or 'binary_logit' for the "
-        "logit of the positive class of two",
+        f"logit of the positive class of two{percent}",
     )
 
 
@@ -74,9 +85,9 @@ def _of_probabilities(rows: Tensor) -> Likeness:
     return Likeness(
         ("multi_label", "value"),
         "they lie in [0, 1] and do not sum to 1, like independent labels, each with a sigmoid: "
-        f"{said('multi_label')}; if they are rounded probabilities, divide each row by its sum",
+        f"{said('multi_label')}{ROUNDED.format('probabilities or percent')}",
     )
 
 
-def _all_near(totals: Tensor, whole: float) -> bool:
-    return bool(((totals - whole).abs() <= TOLERANCE * whole).all())
+def _all_near(totals: Tensor, whole: float, within: float = TOLERANCE) -> bool:
+    return bool(((totals - whole).abs() <= within * whole).all())

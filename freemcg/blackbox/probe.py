@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from freemcg.blackbox.box import BlackBox
-from freemcg.blackbox.likeness import likeness
+from freemcg.blackbox.likeness import unlike
 
 REPEATS = 1e-4
 
@@ -83,7 +83,7 @@ def describe(black_box: BlackBox, found: Probe, shape: tuple[int, ...]) -> list[
         f"model: {black_box.identity}",
         f"sent: {height}x{width} pixels, {'grey' if channels == 1 else 'RGB'}, {depth}",
         f"understood: {black_box.scores} of {black_box.num_classes} classes",
-        _likeness(black_box.scores, found.received),
+        unlike(black_box.scores, found.received) or f"the numbers look like {black_box.scores}, as declared",
     ]
     for name, row in zip(("image", "again", "other"), found.answers, strict=True):
         best = row.topk(min(3, len(row)))
@@ -97,11 +97,3 @@ def describe(black_box: BlackBox, found: Probe, shape: tuple[int, ...]) -> list[
     if not found.sees:
         lines.append("the other image got exactly the SAME answer: does the image arrive?")
     return lines
-
-
-def _likeness(declared: str, received: Tensor) -> str:
-    """Whether the numbers look as declared. If not, the line proposes what to declare, and says why."""
-    kinds, proposal = likeness(received)
-    if declared in kinds:
-        return f"the numbers look like {declared}, as declared"
-    return f"the numbers do NOT look like {declared}: {proposal}"

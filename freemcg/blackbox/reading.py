@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from freemcg.blackbox.likeness import likeness
 from freemcg.blackbox.scores import MULTI_LABEL, ONE_NUMBER, SCORE_KINDS, TWO_CLASSES, VALUE, spread_top_k
 from freemcg.blackbox.unwrap import as_tensor, is_row, unwrapped
 from freemcg.messages.errors import InvalidValue
+
+FIRST = 64
 
 
 class OtherClasses(InvalidValue):
@@ -24,6 +27,7 @@ class Reading:
     Attributes:
         kind: what the classifier answers, one of `SCORE_KINDS`.
         num_classes: known from the arguments, or from the first answer on.
+        received: the first 64 answers that were read, `(N, S)` as they came; `None` before.
 
     Raises:
         ValueError: there is no such kind, or it does not go with the number of classes.
@@ -31,6 +35,7 @@ class Reading:
 
     kind: str
     num_classes: int | None
+    received: Tensor | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse an unknown kind, and a number of classes that does not go with the kind."""
@@ -91,6 +96,8 @@ class Reading:
             first = int((~finite).any(dim=1).nonzero()[0])
             raise InvalidValue(f"the black box answered NaN or infinity for image {first} of {count}")
         self.meant(rows)  # refuses scores that are not as declared
+        if self.received is None or len(self.received) < FIRST:
+            self.received = rows if self.received is None else torch.cat([self.received, rows])[:FIRST]
         return rows
 
     def check_classes(self, count: int) -> None:

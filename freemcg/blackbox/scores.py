@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from freemcg.blackbox.likeness import TOLERANCE, likeness
+from freemcg.blackbox.likeness import IN_PERCENT, TOLERANCE, likeness
 from freemcg.messages.errors import InvalidType, InvalidValue
 
 PROBABILITY_FLOOR = 1e-12  # a higher floor would hide how far a confident classifier is from another decision
@@ -127,9 +127,10 @@ def _refuse_top_k(scores: Tensor, total: Tensor, count: Tensor, classes: int) ->
     outside = (scores < -1e-6) | (scores > 1 + 1e-6)
     if outside.any():
         row = _first(outside.any(dim=1))
+        percent = IN_PERCENT.format("top_k") if scores.min() >= 0 and scores.max() <= 100 else ""
         raise InvalidValue(
             f"the black box listed a score of {scores[row][outside[row]][0]:.4g} for image {row} of {rows}; "
-            "scores of top_k are probabilities, in [0, 1]"
+            f"scores of top_k are probabilities, in [0, 1]{percent}"
         )
     wrong = (total > 1 + TOLERANCE) | ((count == classes) & (total < 1 - TOLERANCE))
     if wrong.any():

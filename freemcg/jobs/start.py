@@ -10,8 +10,10 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from freemcg.blackbox import BlackBox
+from freemcg.blackbox.likeness import unlike
 from freemcg.jobs.processes import check_one_counts, together
 from freemcg.jobs.spending import Spending
+from freemcg.messages.terminal import say
 
 T = TypeVar("T")
 
@@ -34,6 +36,7 @@ class Start:
         self._state = PartialState()
         check_one_counts(black_box, self._state)
         self.speaks = bool(self._state.is_main_process)
+        self._looked = False
         self.spending = Spending(black_box, price_per_1000)
 
     def share(self, units: Sequence[T]) -> Sequence[T]:
@@ -45,12 +48,26 @@ class Start:
         return together(self._state, act)
 
     def each(self, units: Sequence[T], act: Callable[[T], None], *, title: str, unit: str) -> None:
-        """Act on each unit in turn. A bar shows how far the main process is, and what it has spent."""
+        """Act on each unit in turn. A bar shows how far the main process is, and what it has spent.
+
+        After the first unit that queries anything, a line says so if the answers do not look as declared.
+        """
         bar = tqdm(units, desc=title, unit=unit, disable=not self.speaks)
         with bar, self.spending.shown(bar):
             for one in bar:
                 act(one)
+                self._say_what_answers_look_like()
 
     def saying_what_was_spent(self) -> AbstractContextManager[None]:
         """If the block ends with an error, say what was spent and what is kept, and raise the error."""
         return self.spending.said_if_broken_off(aloud=self.speaks)
+
+    def _say_what_answers_look_like(self) -> None:
+        read = self.spending.black_box.reading
+        if self._looked or read.received is None:
+            return
+        self._looked = True
+        line = unlike(read.kind, read.received)
+        if line and self.speaks:
+            with tqdm.external_write_mode():
+                say(f"{line}. If {read.kind} is right, nothing is wrong", err=True)

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from freemcg import BlackBox, QueryBudgetExceeded
+from freemcg.blackbox.likeness import IN_PERCENT
 from freemcg.gradient.objective import log_odds
 from freemcg.identity.network import identity
 from freemcg.identity.source import source
@@ -468,7 +469,8 @@ def test_a_class_not_listed_is_never_above_one_that_is(rng):
         (
             ([[0, 1], [1, 2]], [[97.5, 2.5], [0.25, 0.5]]),
             ValueError,
-            "the black box listed a score of 97.5 for image 0 of 2; scores of top_k are probabilities, in [0, 1]",
+            "the black box listed a score of 97.5 for image 0 of 2; scores of top_k are probabilities, in [0, 1]"
+            + IN_PERCENT.format("top_k"),
         ),
         (
             ([[0, 1], [1, 2]], [[0.6, 0.4], [0.75, 0.5]]),
@@ -703,7 +705,7 @@ LIKE_BINARY = (
             torch.tensor([[0.5, 0.5], [2.0, 1.5], [0.0, 1.0]]),
             ValueError,
             "the black box was declared to answer probabilities, but "
-            "a row lies in [1.5, 2] and sums to 3.5; " + LIKE_LOGITS,
+            "a row lies in [1.5, 2] and sums to 3.5; " + LIKE_LOGITS + IN_PERCENT.format("multi_label"),
         ),
         (
             "probabilities",
@@ -718,7 +720,8 @@ LIKE_BINARY = (
             ValueError,
             "the black box was declared to answer probabilities, but a row lies in [0.75, 0.875] and sums to 1.625; "
             "they lie in [0, 1] and do not sum to 1, like independent labels, each with a sigmoid: say "
-            "scores='multi_label' (--scores, means:); if they are rounded probabilities, divide each row by its sum",
+            "scores='multi_label' (--scores, means:); if they are rounded probabilities or percent, "
+            "divide each row by its sum and say scores='probabilities'",
         ),
         (
             "probabilities",

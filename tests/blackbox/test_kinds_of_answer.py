@@ -153,5 +153,6 @@ def test_a_probability_of_a_label_beyond_one_is_refused():
     assert str(caught.value) == (
         "the black box was declared to answer a probability for each label, but answered 1.5, which is not in [0, 1]; "
         "they are not bounded, like logits: say scores='logits' (--scores, means:), 'multi_label_logit' for "
-        "independent labels, or 'value' for numbers that mean themselves"
+        "independent labels, or 'value' for numbers that mean themselves; if they are percent, divide them by 100 "
+        "(percent: true) and say scores='multi_label'"
     )

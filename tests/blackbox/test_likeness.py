@@ -75,13 +75,46 @@ def test_a_refusal_proposes_a_kind_that_is_accepted(kind, declared):
         assert not refused(answer, kind)
 
 
-def refused(answer, declared):
+def refused(answer, declared, **options):
     """The sentence with which an answer is refused. It is empty if the answer is accepted."""
     try:
-        BlackBox(lambda images: answer, declared)(torch.zeros(2, 1, 2, 2))
+        BlackBox(lambda images: answer, declared, **options)(torch.zeros(2, 1, 2, 2))
     except ValueError as error:
         return str(error)
     return ""
+
+
+DIVIDE = "if they are percent, divide them by 100 (percent: true) and say scores="
+
+
+@pytest.mark.parametrize(
+    ("answer", "declared", "proposed"),
+    [
+        (torch.tensor([55.5, 20.0]), "binary", "binary"),
+        (torch.tensor([55.0, 20.0]), "binary", "binary"),
+        (torch.tensor([[55.5, 80.0, 3.0], [20.0, 0.0, 91.0]]), "multi_label", "multi_label"),
+        (torch.tensor([[60.0, NAN, 30.0], [NAN, 0.5, 0.2]]), "top_k", "top_k"),
+    ],
+)
+def test_what_may_be_percent_is_refused_with_a_way_out(answer, declared, proposed):
+    divided = BlackBox(lambda images: answer / 100, proposed, num_classes=max(2, len(answer.shape) + 1))
+    assert f"{DIVIDE}'{proposed}'" in refused(answer, declared, num_classes=divided.num_classes)
+    assert divided(torch.zeros(2, 1, 2, 2)).isfinite().all()
+    assert DIVIDE not in refused(2 * answer, declared, num_classes=divided.num_classes)
+    assert DIVIDE not in refused(-answer, declared, num_classes=divided.num_classes)
+
+
+@pytest.mark.parametrize(("share", "declared"), [(0.058, "percent"), (0.00058, "probabilities")])
+def test_rounded_scores_of_many_classes_are_refused_with_a_way_out(share, declared):
+    rows = torch.full((2, 1000), share)
+    rows[:, 0] *= 40
+    way = "divide each row by its sum and say scores='probabilities'"
+    assert refused(rows, declared).endswith(way)
+    assert not refused(rows / rows.sum(1, keepdim=True), "probabilities")
+
+
+def test_percent_of_many_classes_is_percent_though_each_is_below_1():
+    assert likeness(torch.full((2, 1000), 0.1)).kinds == ("percent",)
 
 
 def test_percent_is_a_kind_of_scores():
@@ -156,8 +189,8 @@ def place(tmp_path, monkeypatch):
             "labels",
             "logits",
             "the numbers do NOT look like logits: they lie in [0, 1] and do not sum to 1, like independent labels, "
-            "each with a sigmoid: say scores='multi_label' (--scores, means:); if they are rounded probabilities, "
-            "divide each row by its sum",
+            "each with a sigmoid: say scores='multi_label' (--scores, means:); if they are rounded "
+            "probabilities or percent, divide each row by its sum and say scores='probabilities'",
         ),
         ("one", "binary", "the numbers look like binary, as declared"),
         ("age", "value", "the numbers look like value, as declared"),
@@ -168,6 +201,29 @@ def test_probe_proposes_the_kind_of_scores_and_says_why(place, capsys, name, dec
     printed = capsys.readouterr().out.splitlines()
     assert line in printed
     assert "queries: 3" in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "declared", "begins"),
+    [
+        ("logits", "logits", ""),
+        ("labels", "multi_label", ""),
+        ("probabilities", "logits", "each row lies in [0, 1] and sums to 1: say scores='probabilities'"),
+        ("percent", "logits", "each row sums to about 100, like percent: say scores='percent'"),
+        ("labels", "logits", "they lie in [0, 1] and do not sum to 1, like independent labels"),
+    ],
+)
+def test_the_first_answers_of_a_job_say_once_that_they_do_not_look_as_declared(place, capsys, name, declared, begins):
+    tiny.make_pipeline(place / "pipe")
+    (place / "tiny.yaml").write_text(tiny.CONFIG)
+    job = ["--model", f"odd.py:{name}", "--scores", declared, "--denoiser", "pipe", "--config", "tiny.yaml"]
+    assert main(["attribute", "pics", *job, "--out", "out"]) == 0
+    printed = capsys.readouterr().err
+    assert printed.count("NOT look like") == (1 if begins else 0)
+    assert f"the numbers do NOT look like {declared}: {begins}" in printed or not begins
+    assert printed.count(f"If {declared} is right, nothing is wrong") == (1 if begins else 0)
+    assert main(["attribute", "pics", *job, "--out", "out"]) == 0  # nothing is left to ask
+    assert "look like" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
