@@ -17,6 +17,7 @@ from freemcg.blackbox.preparation import check_images, check_preparation, height
 from freemcg.blackbox.reading import Reading
 from freemcg.blackbox.receipt import Receipt
 from freemcg.blackbox.scores import ONE_NUMBER, VALUE
+from freemcg.identity.inside import networks
 from freemcg.identity.mode import refuse_training
 from freemcg.identity.network import identity
 from freemcg.identity.source import source
@@ -158,17 +159,12 @@ class BlackBox(Counted):
 
     @property
     def identity_is_whole(self) -> bool:
-        """Whether another model has another identity.
-
-        A stated `identity` ensures this. So do a module's state and structure, unless
-        `freemcg.identity.structure` leaves something out.
-        """
-        stated = isinstance(getattr(self.predict, "identity", None), str)
+        """Whether another model has another identity: a stated one, or a module's if its structure tells all."""
         if self.may_change:
             return False
-        if isinstance(self.predict, nn.Module):
-            return stated or tells_all(self.predict)
-        return stated and not isinstance(self.predict, Remote)
+        if isinstance(getattr(self.predict, "identity", None), str):
+            return isinstance(self.predict, nn.Module) or not isinstance(self.predict, Remote)
+        return isinstance(self.predict, nn.Module) and tells_all(self.predict)
 
     def __repr__(self) -> str:
         spent = f"{self.queries} queries" + ("" if self.budget is None else f" of {self.budget}")
@@ -254,8 +250,8 @@ class BlackBox(Counted):
         remaining = self.remaining
         if remaining is not None and len(missing) > remaining:
             raise QueryBudgetExceeded(len(missing), remaining, self.budget or 0)
-        if isinstance(self.predict, nn.Module):
-            refuse_training(self.predict, "model")
+        for called, network in networks(self.predict):
+            refuse_training(network, called)
         for start in range(0, len(missing), self.batch_size):
             self._ask(images, missing[start : start + self.batch_size], name, keys, found)
         for index in range(len(images)):

@@ -7,10 +7,10 @@ import io
 import re
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import Enum
 from inspect import unwrap
-from types import BuiltinFunctionType, CodeType, FunctionType
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.nn.parameter import is_lazy
 
+from freemcg.identity.inside import codes
 from freemcg.identity.rounded import plain, rounded
 from freemcg.messages.origin import is_the_users
 
@@ -159,14 +160,7 @@ def _set_in_use(kind: type) -> set[str]:
         function = unwrap(own)
         seen.add(name)
         if isinstance(function, FunctionType) and function is not getattr(nn.Module, name, None):
-            for code in _codes(function.__code__):
+            for code in codes(function.__code__):
                 found |= {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_ATTR"}
                 names += code.co_names
     return found
-
-
-def _codes(code: CodeType) -> Iterable[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)
