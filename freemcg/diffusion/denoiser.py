@@ -16,23 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from freemcg.diffusion.condition import Condition, condition_for
-from freemcg.diffusion.kinds.discrete import DiscreteTime
+from freemcg.diffusion.kinds.choose import prediction_for
 from freemcg.diffusion.kinds.prediction import Prediction
 from freemcg.diffusion.network import Network, read_config
 from freemcg.diffusion.pretrained import first_line, load_pipeline
 from freemcg.identity.mode import refuse_training
 from freemcg.messages.arguments import whole
-from freemcg.messages.errors import InvalidType, InvalidValue
+from freemcg.messages.errors import InvalidValue
 
 
 class Denoiser:
     """A pixel-space diffusion model as a denoiser.
 
     Args:
-        unet: called as `unet(x_t, t)`. It returns a tensor, or an object with `.sample` as `diffusers.UNet2DModel`
-            does. If its output has twice the channels of its input (a learned variance), the second half is dropped.
-        scheduler: anything with `alphas_cumprod`. Its `config.prediction_type` says what the network predicts;
-            the default is `epsilon`.
+        unet: called with noisy images and a time, as a `diffusers.UNet2DModel` is (`freemcg.diffusion.network`).
+        scheduler: says what the network takes and predicts. It is one with `alphas_cumprod` and perhaps a
+            `config.prediction_type` (`epsilon` by default), or one of `freemcg.diffusion.kinds.choose`.
         condition: for a network with classes, the number of the class that it is told, the same for every image.
             `None` is the null class. A class of the diffusion model is not a target of the classifier: told the target,
             the denoiser would decide what the classifier should.
@@ -48,7 +47,7 @@ class Denoiser:
         condition: the class that the network is told, as a `Condition`, or `None`.
 
     Raises:
-        TypeError: the scheduler has no `alphas_cumprod`.
+        TypeError: the scheduler has no `alphas_cumprod` and is of an unknown class.
         ValueError: the prediction type is unknown, the condition is missing or wrong, or the network needs a text
             besides the image. Every use raises it if a part of the network is in training mode.
     """
@@ -65,14 +64,9 @@ class Denoiser:
         name: str | None = None,
     ) -> None:
         batch_size = whole("batch_size", batch_size, 1)
-        if not hasattr(scheduler, "alphas_cumprod"):
-            raise InvalidType(
-                f"{type(scheduler).__name__} has no alphas_cumprod; "
-                "take a discrete-time scheduler such as DDPMScheduler"
-            )
         classes = read_config(unet, "num_class_embeds", None) or None
         self.condition: Condition | None = condition_for(classes, condition, guidance_scale, null_class)
-        self.prediction: Prediction = DiscreteTime(Network(unet, self.condition), scheduler)
+        self.prediction: Prediction = prediction_for(Network(unet, self.condition), scheduler)
         self.unet = unet
         self.batch_size = batch_size
         self.alphas_cumprod = self.prediction.alphas_cumprod

@@ -17,7 +17,8 @@ from typing import Any
 from freemcg.messages.errors import InvalidValue
 
 INDEX = "model_index.json"
-UNUSABLE = ("vae", "vqvae", "movq", "text_encoder", "image_encoder")  # parts of latent or conditional pipelines
+UNUSABLE = ("vae", "vqvae", "movq", "text_encoder", "image_encoder")  # parts of latent pipelines, or those of a text
+USABLE = "take a pipeline on pixels, such as DDPMPipeline, ScoreSdeVePipeline or ConsistencyModelPipeline"
 VARIANT = "fp16"  # the variant that repositories on the hub offer
 _WEIGHTS = re.compile(
     r"diffusion_pytorch_model(-\d{5}-of-\d{5})?(\.(?P<variant>[^.]+?))?(-\d{5}-of-\d{5})?\.(safetensors|bin)"
@@ -25,13 +26,13 @@ _WEIGHTS = re.compile(
 
 
 def load_pipeline(source: str) -> tuple[Any, Any]:
-    """The network and the scheduler of an unconditional pipeline. `source` is a folder, or a name on the hub.
+    """The network and the scheduler of a pipeline on pixels. `source` is a folder, or a name on the hub.
 
     If it holds only a variant of the weights (`*.fp16.safetensors`), that variant is read.
 
     Raises:
         FileNotFoundError: the folder is no pipeline, or lacks a file of weights.
-        ValueError: the pipeline is latent, conditional, unknown or damaged, or cannot be reached.
+        ValueError: the pipeline is latent, needs a text, is unknown or damaged, or cannot be reached.
     """
     import diffusers  # noqa: PLC0415  (takes seconds to import)
 
@@ -81,26 +82,23 @@ def _index(source: str, path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path.parent} holds no {INDEX}; a denoiser is a folder made by save_pretrained")
     index = _mapping(path)
     named = {part: value for part, value in index.items() if value is not None and value != [None, None]}
+    named_class = index.get("_class_name")
     for part in UNUSABLE:
         if part in named:
-            raise InvalidValue(f"the pipeline {source!r} has a {part}; take an unconditional pipeline on pixels")
+            raise InvalidValue(f"the pipeline {source!r} is a {named_class!s:.60} with a {part}; {USABLE}")
     for part in ("unet", "scheduler"):
         if part not in named:
-            raise InvalidValue(f"{path} names no {part}; a denoiser is an unconditional pipeline such as DDPMPipeline")
-    named_class = index.get("_class_name")
+            raise InvalidValue(f"{path} names no {part}; {USABLE}")
     pipeline = _member(diffusers, named_class)
     if not _is_kind(pipeline, diffusers.DiffusionPipeline):
         raise InvalidValue(
             f"{path} names the pipeline class {named_class!r:.60}, which is none of diffusers {diffusers.__version__}; "
-            "if its network is unconditional and works on pixels, write DDPMPipeline"
+            "if its network works on pixels and takes no text, write DDPMPipeline"
         )
     arguments = list(inspect.signature(pipeline.__init__).parameters.values())[1:]
     needed = [each.name for each in arguments if each.default is each.empty and each.kind is not each.VAR_KEYWORD]
     if not set(needed) <= {"unet", "scheduler"}:
-        raise InvalidValue(
-            f"the pipeline {source!r} is a {named_class}, made of {', '.join(needed)}; "
-            "take an unconditional pipeline on pixels"
-        )
+        raise InvalidValue(f"the pipeline {source!r} is a {named_class}, made of {', '.join(needed)}; {USABLE}")
     return index
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from diffusers import DDPMScheduler, UNet2DModel
 
 from freemcg.diffusion.denoiser import Denoiser
-from freemcg.diffusion.pretrained import part_of
+from freemcg.diffusion.pretrained import load_pipeline, part_of
 from freemcg.messages.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -28,10 +28,18 @@ def load_start(folder: Path) -> Denoiser:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder} to start from")
-    start = Denoiser.from_pretrained(folder)
-    if not isinstance(start.unet, UNet2DModel):
-        raise InvalidValue(f"the network of {folder} is a {type(start.unet).__name__}; a UNet2DModel is trained here")
-    if start.unet.config.out_channels != start.channels:
+    unet, scheduler = load_pipeline(str(folder))
+    if not isinstance(unet, UNet2DModel):
+        raise InvalidValue(f"the network of {folder} is a {type(unet).__name__}; a UNet2DModel is trained here")
+    if unet.config.num_class_embeds:
+        raise InvalidValue(f"the denoiser {folder} learnt classes; start from one that did not")
+    if not hasattr(scheduler, "alphas_cumprod"):
+        raise InvalidValue(
+            f"the scheduler of {folder} is a {type(scheduler).__name__}; start from a denoiser with a schedule in "
+            "discrete time, such as DDPMScheduler"
+        )
+    start = Denoiser(unet.eval().requires_grad_(False), scheduler, name=str(folder))
+    if unet.config.out_channels != start.channels:
         raise InvalidValue(f"the denoiser {folder} learnt variances too; start from one that did not")
     return start
 

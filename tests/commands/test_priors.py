@@ -6,6 +6,7 @@ import diffusers
 import pytest
 import tiny
 import torch
+from kinds import PIPELINES, save_pipeline
 from unets import tiny_unet
 
 from freemcg import Attribution, Counterfactual
@@ -28,6 +29,20 @@ def run(task, out, *options):
 def save_classes():
     torch.manual_seed(0)
     diffusers.DDPMPipeline(tiny_unet(num_class_embeds=5), SCHEDULER).save_pretrained("prior")
+
+
+@pytest.mark.parametrize("task", ["attribute", "counterfactual"])
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_a_pipeline_of_each_kind_explains_and_is_replayed(kind, task, place, capsys):
+    save_pipeline(kind, "prior")
+    assert run(task, "out") == 0
+    result = (Attribution if task == "attribute" else Counterfactual).load(place / "out" / "a" / "result.safetensors")
+    assert f":{kind.split(maxsplit=1)[0]}" in result.record["denoiser_identity"]
+    found = result.values if task == "attribute" else result.image - result.original
+    assert found.isfinite().all()
+    assert found.abs().max() > 0
+    assert main(["replay", "out"]) == 0
+    assert "equal to the last digit" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("task", ["attribute", "counterfactual"])

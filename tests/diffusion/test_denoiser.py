@@ -348,16 +348,15 @@ def test_a_network_of_which_a_part_is_in_training_mode_is_refused_before_the_fir
 @pytest.mark.parametrize(
     ("scheduler", "kind", "message"),
     [
-        (
-            SimpleNamespace(),
-            TypeError,
-            "SimpleNamespace has no alphas_cumprod; take a discrete-time scheduler such as DDPMScheduler",
-        ),
-        (
-            diffusers.FlowMatchEulerDiscreteScheduler(),
-            TypeError,
-            "FlowMatchEulerDiscreteScheduler has no alphas_cumprod; "
-            "take a discrete-time scheduler such as DDPMScheduler",
+        *(
+            (
+                unknown,
+                TypeError,
+                f"{type(unknown).__name__} has no alphas_cumprod; take a discrete-time scheduler such as "
+                "DDPMScheduler, or one of EDMEulerScheduler, EDMDPMSolverMultistepScheduler, ScoreSdeVeScheduler, "
+                "CMStochasticIterativeScheduler, FlowMatchEulerDiscreteScheduler",
+            )
+            for unknown in (SimpleNamespace(), diffusers.IPNDMScheduler())
         ),
         (
             SimpleNamespace(alphas_cumprod=torch.ones(3) / 2, config={"prediction_type": "flow"}),

@@ -17,6 +17,7 @@ from unets import tiny_unet
 from freemcg import Denoiser
 from freemcg.messages.errors import InvalidValue
 
+USABLE = "take a pipeline on pixels, such as DDPMPipeline, ScoreSdeVePipeline or ConsistencyModelPipeline"
 PLAIN = "diffusion_pytorch_model.safetensors"
 
 
@@ -56,7 +57,7 @@ def test_a_latent_pipeline_is_refused(tmp_path):
     )
     pipeline = diffusers.LDMPipeline(autoencoder, tiny_unet(), diffusers.DDIMScheduler())
     pipeline.save_pretrained(tmp_path)
-    message = f"the pipeline {str(tmp_path)!r} has a vqvae; take an unconditional pipeline on pixels"
+    message = f"the pipeline {str(tmp_path)!r} is a LDMPipeline with a vqvae; {USABLE}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Denoiser.from_pretrained(tmp_path)
 
@@ -70,7 +71,7 @@ def test_a_folder_that_is_no_pipeline_is_refused(tmp_path):
 def test_a_pipeline_without_unet_is_refused(tmp_path):
     index = tmp_path / "model_index.json"
     index.write_text(json.dumps({"_class_name": "DiTPipeline", "transformer": ["diffusers", "Transformer2DModel"]}))
-    message = f"{index} names no unet; a denoiser is an unconditional pipeline such as DDPMPipeline"
+    message = f"{index} names no unet; {USABLE}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Denoiser.from_pretrained(tmp_path)
 
@@ -178,7 +179,7 @@ def test_a_repository_that_is_no_denoiser_is_refused_before_its_weights_are_fetc
     change(folder / "model_index.json", vae=["diffusers", "AutoencoderKL"])
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda name, file: str(folder / file))
     monkeypatch.setattr(diffusers.DiffusionPipeline, "download", lambda *_, **__: pytest.fail("fetched"))
-    refused("someone/cats", "the pipeline 'someone/cats' has a vae; take an unconditional pipeline on pixels")
+    refused("someone/cats", f"the pipeline 'someone/cats' is a DDPMPipeline with a vae; {USABLE}")
 
 
 # --- weights that are not the network's ---
@@ -263,7 +264,7 @@ def test_an_unknown_pipeline_class_is_named(name, folder):
     refused(
         folder,
         f"{index} names the pipeline class {name!r}, which is none of diffusers {diffusers.__version__}; "
-        "if its network is unconditional and works on pixels, write DDPMPipeline",
+        "if its network works on pixels and takes no text, write DDPMPipeline",
     )
 
 
@@ -271,8 +272,7 @@ def test_a_pipeline_class_of_other_parts_is_refused(folder):
     change(folder / "model_index.json", _class_name="DiTPipeline")
     refused(
         folder,
-        f"the pipeline {str(folder)!r} is a DiTPipeline, made of transformer, vae, scheduler; "
-        "take an unconditional pipeline on pixels",
+        f"the pipeline {str(folder)!r} is a DiTPipeline, made of transformer, vae, scheduler; {USABLE}",
     )
 
 
@@ -281,7 +281,7 @@ def test_a_pipeline_class_of_other_parts_is_refused(folder):
 def test_a_part_left_out_is_refused(value, part, folder):
     index = folder / "model_index.json"
     change(index, **{part: value})
-    refused(folder, f"{index} names no {part}; a denoiser is an unconditional pipeline such as DDPMPipeline")
+    refused(folder, f"{index} names no {part}; {USABLE}")
 
 
 @pytest.mark.parametrize(("part", "kind"), [("unet", "ModelMixin"), ("scheduler", "SchedulerMixin")])

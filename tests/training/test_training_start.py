@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 import torch
-from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, UNet2DModel
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, EDMEulerScheduler, UNet2DModel
 from test_training import TINY_UNET
 
 from freemcg import Denoiser
@@ -102,6 +102,19 @@ def test_what_cannot_be_started_from_is_one_sentence(pictures, start, tmp_path):
     with pytest.raises(ValueError) as caught:
         train_denoiser(settings(pictures, tmp_path / "learnt"), tmp_path / "out")
     assert str(caught.value).endswith("learnt learnt variances too; start from one that did not")
+    classes = UNet2DModel(sample_size=8, in_channels=3, out_channels=3, num_class_embeds=4, **TINY_UNET)
+    DDPMPipeline(classes, DDIMScheduler()).save_pretrained(tmp_path / "classes")
+    with pytest.raises(ValueError) as caught:
+        train_denoiser(settings(pictures, tmp_path / "classes"), tmp_path / "out")
+    assert str(caught.value).endswith("classes learnt classes; start from one that did not")
+    sigmas = UNet2DModel(sample_size=8, in_channels=3, out_channels=3, **TINY_UNET)
+    DDPMPipeline(sigmas, EDMEulerScheduler()).save_pretrained(tmp_path / "edm")
+    with pytest.raises(ValueError) as caught:
+        train_denoiser(settings(pictures, tmp_path / "edm"), tmp_path / "out")
+    assert str(caught.value) == (
+        f"the scheduler of {tmp_path / 'edm'} is a EDMEulerScheduler; start from a denoiser with a schedule in "
+        "discrete time, such as DDPMScheduler"
+    )
 
 
 def test_a_run_does_not_go_on_where_the_start_has_become_another(pictures, start, tmp_path):
