@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
+from freemcg.messages.arguments import real, whole
 from freemcg.messages.errors import InvalidValue
 
 
@@ -48,15 +47,15 @@ def condition_for(
 
     Raises:
         ValueError: a network with classes is told none, or one that it does not have. A network without classes is told
-            one. Guidance lacks a null class or another class, or its scale is not finite.
+            one. Guidance lacks a null class or another class, or its scale is not in 0..100.
+        TypeError: a class is no whole number, or the scale no number.
     """
     given = {"condition": condition, "null_class": null_class}
-    named = {name: value for name, value in given.items() if value is not None}
-    if not math.isfinite(guidance_scale):
-        raise InvalidValue(f"guidance_scale must be finite, got {guidance_scale}")
+    named = {name: whole(name, value) for name, value in given.items() if value is not None}
+    weight = real("guidance_scale", guidance_scale, 0, 100)
     if classes is None:
-        if named or guidance_scale != 1:
-            said = [f"{name}={value!r}" for name, value in named.items()] or [f"guidance_scale={guidance_scale}"]
+        if named or weight != 1:
+            said = [f"{name}={value}" for name, value in named.items()] or [f"guidance_scale={weight:g}"]
             raise InvalidValue(f"the network of the denoiser takes no class; leave out {' and '.join(said)}")
         return None
     if not named:
@@ -65,18 +64,14 @@ def condition_for(
             "or its null class if it was trained with one"
         )
     for name, value in named.items():
-        if not _is_class(value, classes):
+        if not 0 <= value < classes:
             raise InvalidValue(
-                f"{name} must be a class of the denoiser's network, one of 0..{classes - 1}, got {value!r}"
+                f"{name} must be a class of the denoiser's network, one of 0..{classes - 1}, got {value}"
             )
-    label = next(iter(named.values()))
-    if guidance_scale != 1 and (null_class is None or label == null_class):
+    label, null = next(iter(named.values())), named.get("null_class")
+    if weight != 1 and null in (None, label):
         raise InvalidValue(
-            f"guidance_scale={guidance_scale} leads from the null class to another; give condition and null_class, two "
+            f"guidance_scale={weight:g} leads from the null class to another; give condition and null_class, two "
             "classes of the denoiser's network"
         )
-    return Condition(label, guidance_scale, null_class if guidance_scale != 1 else None)
-
-
-def _is_class(value: Any, classes: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < classes
+    return Condition(label, weight, null if weight != 1 else None)
