@@ -13,7 +13,7 @@ from freemcg.blackbox.asking import Predict, QueryBudgetExceeded, Remote, ask
 from freemcg.blackbox.cache import QueryCache, image_key
 from freemcg.blackbox.classes import class_index, each_target, in_order
 from freemcg.blackbox.counted import Counted
-from freemcg.blackbox.preparation import check_images, check_preparation, height_and_width, numbers, prepared
+from freemcg.blackbox.preparation import check_images, check_preparation, height_and_width, numbers, placed, prepared
 from freemcg.blackbox.reading import Reading
 from freemcg.blackbox.receipt import Receipt
 from freemcg.blackbox.scores import ONE_NUMBER, VALUE
@@ -296,7 +296,4 @@ class BlackBox(Counted):
             mean=self.mean,
             std=self.std,
         )
-        if isinstance(self.predict, nn.Module):
-            first = next((each for each in self.predict.parameters() if each.is_floating_point()), None)
-            images = images if first is None else images.to(first.device, first.dtype)
-        return images.clone(memory_format=torch.contiguous_format)
+        return placed(images, self.predict).clone(memory_format=torch.contiguous_format)

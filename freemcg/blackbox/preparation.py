@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from freemcg.blackbox.mending import looks_like, mending
 from freemcg.files.images import as_file
@@ -120,3 +120,10 @@ def _normalises(mean: float | tuple[float, ...], std: float | tuple[float, ...])
     numbers, spreads = torch.tensor(mean), torch.tensor(std)
     finite = bool(numbers.isfinite().all() and spreads.isfinite().all())
     return finite and numbers.shape == spreads.shape and bool((spreads > 0).all())
+
+
+def placed(images: Tensor, predict: Any) -> Tensor:
+    """Images on the device and in the precision of a module's weights. Another callable gets them as they are."""
+    weights = predict.parameters() if isinstance(predict, nn.Module) else ()
+    first = next((each for each in weights if each.is_floating_point()), None)
+    return images if first is None else images.to(first.device, first.dtype)
