@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -105,22 +106,31 @@ def digest_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def _folder_of(path: Path) -> Path:
+def _folder_of(path: Path, own: Set[str]) -> Path:
     """The folder for a picture's results: its path without the suffix, or with it if that name is taken."""
-    return path if _is_taken(path.stem) else path.with_suffix("")
+    return path if _is_taken(path.stem, own) else path.with_suffix("")
 
 
-def _is_taken(name: str) -> bool:
-    return name in OWN_NAMES or name.endswith(".partial") or name.strip(".") == ""
+def _is_taken(name: str, own: Set[str]) -> bool:
+    return name in own or name.endswith(".partial") or name.strip(".") == ""
 
 
-def _below(out: Path, folder: Path) -> Path:
+def _below(out: Path, folder: Path, own: Set[str]) -> Path:
     """The folder within `out`, with an underscore after each part that is a name of the job's own files."""
-    return out.joinpath(*(f"{part}_" if _is_taken(part) else part for part in folder.parts))
+    return out.joinpath(*(f"{part}_" if _is_taken(part, own) else part for part in folder.parts))
 
 
-def list_items(images: Path, out: Path, made_with: str | None = None) -> list[Item]:
+def _names_within(out: Path, file: Path | None) -> set[str]:
+    """The names of a cache's file and its neighbours, if it lies within `out`."""
+    if file is None or out.resolve() not in file.resolve().parents:
+        return set()
+    return {file.resolve().name + ending for ending in ("", "-wal", "-shm")}
+
+
+def list_items(images: Path, out: Path, made_with: str | None = None, *, cache: Path | None = None) -> list[Item]:
     """The images of a job in order, each with its own folder. If two differ only in suffix, their folders keep it.
+
+    No folder has the name of a file of the job's own, such as its `cache` if that lies in `out`.
 
     Raises:
         FileNotFoundError: there is no such picture or folder, or the folder holds no picture.
@@ -139,15 +149,16 @@ def list_items(images: Path, out: Path, made_with: str | None = None) -> list[It
         root, paths = images.parent, [images]
     else:
         raise FileNotFoundError(f"there is no picture or folder {images}")
+    own = OWN_NAMES | _names_within(out, cache)
     full: set[Path] = set()
     while True:
-        folders = {path: path if path in full else _folder_of(path) for path in paths}
+        folders = {path: path if path in full else _folder_of(path, own) for path in paths}
         count = Counter(folders.values())
         clashing = {path for path, folder in folders.items() if count[folder] > 1}
         if not clashing:
             break
         full |= clashing
     return [
-        Item(str(path.relative_to(root)), path, _below(out, folders[path].relative_to(root)), made_with)
+        Item(str(path.relative_to(root)), path, _below(out, folders[path].relative_to(root), own), made_with)
         for path in paths
     ]

@@ -63,7 +63,8 @@ def run_job(
     start = Start(explainer.black_box, price_per_1000)
     wanted = explainer.known_target(target, task)
     made_with = job_settings(explainer, task, wanted)
-    items = list_items(images, out, digest_of_settings(made_with))
+    cache = explainer.black_box.cache
+    items = list_items(images, out, digest_of_settings(made_with), cache=None if cache is None else cache.path)
     pending = [item for item in items if not item.done]
     share = start.share(pending)
 

@@ -16,6 +16,7 @@ from ports import free_port
 from tolerance import assert_same_map
 
 from freemcg import Attribution, BlackBox, Counterfactual, Denoiser, FreeMCG
+from freemcg.blackbox.cache import QueryCache
 from freemcg.files.images import read_image, write_image
 from freemcg.jobs import one, processes, start
 from freemcg.jobs.items import list_items
@@ -59,6 +60,24 @@ def test_a_result_lies_below_the_folder_of_results_and_under_no_name_of_the_job(
     run_job(make_explainer(), images, out, task="attribution")
     assert [path.parent for path in tmp_path.rglob("result.safetensors")] == [out / name]
     assert sorted(path.name for path in out.iterdir()) == sorted([name, "settings.json", "summary.csv"])
+
+
+@pytest.mark.parametrize("name", ["mine.sqlite", "mine.sqlite-wal", "mine.sqlite-shm"])
+def test_a_cache_that_the_user_named_keeps_its_place(make_explainer, tmp_path, monkeypatch, capsys, name):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png", "mine.sqlite/b.png")), tmp_path / "out"
+    (images / "a.png").rename(images / f"{name}.png")
+    for queried in (True, False):
+        explainer = make_explainer()
+        monkeypatch.setattr(explainer.black_box.predict, "identity", "a text", raising=False)
+        explainer.black_box.cache = QueryCache(out / "mine.sqlite")
+        assert len(run_job(explainer, images, out, task="attribution")) == 2
+        assert (explainer.black_box.queries > AGAIN) is queried
+    assert "folder belongs" not in capsys.readouterr().err
+    assert (out / "mine.sqlite").is_file()
+    assert {path.parent for path in out.rglob("result.safetensors")} == {
+        out / f"{name}.png",
+        out / "mine.sqlite_" / "b",
+    }
 
 
 def test_folders_of_pictures_may_have_the_names_of_a_job(make_explainer, tmp_path):
