@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from freemcg.diffusion.condition import Condition, condition_for
 from freemcg.diffusion.kinds.choose import prediction_for
+from freemcg.diffusion.kinds.gaussian import Function, GaussianNoise
 from freemcg.diffusion.kinds.prediction import Prediction
 from freemcg.diffusion.network import Network, read_config
 from freemcg.diffusion.pretrained import first_line, load_pipeline
 from freemcg.identity.mode import refuse_training
-from freemcg.messages.arguments import whole
-from freemcg.messages.errors import InvalidValue
+from freemcg.messages.arguments import real, whole
+from freemcg.messages.errors import InvalidType, InvalidValue
 
 
 class Denoiser:
@@ -115,6 +116,34 @@ class Denoiser:
             batch_size=batch_size,
             name=str(path_or_hub_id),
         )
+
+    @classmethod
+    def gaussian(
+        cls,
+        function: Callable[[Tensor, float], Any],
+        *,
+        sigmas: tuple[float, float],
+        batch_size: int = 64,
+        name: str | None = None,
+    ) -> Denoiser:
+        """Any denoiser of Gaussian noise: `function(y + s eps, s)` answers the mean of the images `y` in [0, 1].
+
+        Args:
+            function: called with noisy images `(N, C, H, W)` and the deviation `s` of their noise, a float. Both are in
+                units of images in [0, 1], and not clipped. It answers images of the same shape, in the same units. A
+                `torch.nn.Module` is known by its weights, and any other callable by its name and its file.
+            sigmas: the lowest and the highest `s` for which the function is good, such as `(0.004, 0.2)`. A noise level
+                is a fraction of the levels in between. `sigma` and `timestep` speak of [-1, 1], where it is `2 s`.
+
+        Raises:
+            TypeError: the function cannot be called, or a sigma is no number.
+            ValueError: there is no range of noise between the sigmas.
+        """
+        if not callable(function):
+            raise InvalidType(f"function must take noisy images and their sigma, got {function!r:.60}")
+        noise = GaussianNoise(*(real("sigmas", each, 0, math.inf) for each in sigmas))
+        known = name or getattr(function, "__name__", type(function).__name__)
+        return cls(Function(function), noise, batch_size=batch_size, name=known)
 
     @cached_property
     def identity(self) -> str:

@@ -9,6 +9,7 @@ from freemcg.diffusion.kinds.consistency import Consistency
 from freemcg.diffusion.kinds.discrete import DiscreteTime
 from freemcg.diffusion.kinds.edm import Edm
 from freemcg.diffusion.kinds.flow import Flow
+from freemcg.diffusion.kinds.gaussian import Gaussian, GaussianNoise
 from freemcg.diffusion.kinds.prediction import Prediction
 from freemcg.diffusion.kinds.score import Score
 from freemcg.diffusion.network import Network
@@ -32,6 +33,8 @@ def prediction_for(network: Network, scheduler: Any) -> Prediction:
     """
     if hasattr(scheduler, "alphas_cumprod"):
         return DiscreteTime(network, scheduler)
+    if isinstance(scheduler, GaussianNoise):
+        return Gaussian(network, scheduler)
     for each in type(scheduler).__mro__:
         if each.__name__ in BY_SCHEDULER:
             return BY_SCHEDULER[each.__name__](network, scheduler)
