@@ -6,7 +6,7 @@ import diffusers
 import pytest
 import tiny
 import torch
-from kinds import PIPELINES, save_pipeline
+from kinds import DISCRETE, PIPELINES, save_pipeline
 from unets import tiny_unet
 
 from freemcg import Attribution, Counterfactual
@@ -32,7 +32,7 @@ def save_classes():
 
 
 @pytest.mark.parametrize("task", ["attribute", "counterfactual"])
-@pytest.mark.parametrize("kind", PIPELINES)
+@pytest.mark.parametrize("kind", [*DISCRETE, *PIPELINES])
 def test_a_pipeline_of_each_kind_explains_and_is_replayed(kind, task, place, capsys):
     save_pipeline(kind, "prior")
     assert run(task, "out") == 0

@@ -18,6 +18,19 @@ SCORE = {
 }
 """The structure of NCSN++, as `google/ncsnpp-ffhq-256` has it."""
 
+DISCRETE = {
+    "epsilon of DDIM": (diffusers.DDIMPipeline, diffusers.DDIMScheduler, {}, {}),
+    "epsilon of PNDM": (diffusers.PNDMPipeline, diffusers.PNDMScheduler, {}, {}),
+    "epsilon of DPM-Solver": (diffusers.DDPMPipeline, diffusers.DPMSolverMultistepScheduler, {}, {}),
+    "epsilon and a variance": (
+        diffusers.DDPMPipeline,
+        diffusers.DDPMScheduler,
+        {"variance_type": "learned_range"},
+        {"out_channels": 2},
+    ),
+}
+"""Pipelines in discrete time. The first word of a name is what the network predicts."""
+
 PIPELINES = {
     "edm": (diffusers.DDPMPipeline, diffusers.EDMEulerScheduler, {"sigma_data": 0.4}, {}),
     "edm of a velocity": (
@@ -30,12 +43,13 @@ PIPELINES = {
     "score": (diffusers.ScoreSdeVePipeline, diffusers.ScoreSdeVeScheduler, {}, SCORE),
     "flow": (diffusers.DDPMPipeline, diffusers.FlowMatchEulerDiscreteScheduler, {"shift": 3.0}, {}),
 }
+"""Pipelines that take any sigma."""
 
 
 def save_pipeline(kind, folder, **network):
     """Save a tiny pipeline with random weights. Returns its network and its scheduler."""
     torch.manual_seed(0)
-    pipeline, scheduler, settings, structure = PIPELINES[kind]
+    pipeline, scheduler, settings, structure = {**DISCRETE, **PIPELINES}[kind]
     unet, made = tiny_unet(**structure, **network), scheduler(**settings)
     pipeline(unet, made).save_pretrained(folder)
     return unet, made
