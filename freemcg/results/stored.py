@@ -1,0 +1,71 @@
+"""What every result has: it is kept in one file, and it is on one device."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from freemcg.files.tensors import load_tensors, save_tensors
+from freemcg.messages.errors import InvalidValue
+from freemcg.results.status import Status
+
+AnyStored = TypeVar("AnyStored", bound="Stored")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A frozen dataclass of tensors and plain values that is stored in one `.safetensors` file."""
+
+    def save(self, path: str | Path, beside: Mapping[str, str] | None = None) -> Path:
+        """Write the result to `path`, whole or not at all.
+
+        Args:
+            beside: digests of the files that belong to it, by name. They are written into the header.
+        """
+        path = Path(path)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)  # a file shares no memory
+            for name, value in values.items()
+            if isinstance(value, Tensor)
+        }
+        rest = {name: value for name, value in values.items() if not isinstance(value, Tensor)}
+        header = {"kind": type(self).__name__, "result": json.dumps(rest)}
+        if beside is not None:
+            header["beside"] = json.dumps(beside)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_tensors(tensors, path, header)
+        return path
+
+    def to(self: AnyStored, device: torch.device) -> AnyStored:
+        """The result with all its tensors on one device."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: each.to(device) for name, each in values.items() if isinstance(each, Tensor)}
+        return replace(self, **moved)
+
+    @classmethod
+    def load(cls: type[AnyStored], path: str | Path) -> AnyStored:
+        """Read a result that `save` wrote. This needs neither the black box nor the denoiser.
+
+        Raises:
+            FileNotFoundError: there is nothing at `path`.
+            ValueError: the file is no result, was damaged, or holds a result of another kind.
+        """
+        return cls._made_of(*load_tensors(Path(path), "result"), path)
+
+    @classmethod
+    def _made_of(
+        cls: type[AnyStored], tensors: dict[str, Tensor], header: dict[str, str], path: str | Path
+    ) -> AnyStored:
+        if header.get("kind") != cls.__name__:
+            raise InvalidValue(f"{path} holds a {header.get('kind', 'file of another program')}, not a {cls.__name__}")
+        values = json.loads(header["result"])
+        if "status" in values:
+            values["status"] = Status(values["status"])
+        return cls(**tensors, **values)
