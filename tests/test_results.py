@@ -10,6 +10,7 @@ from torch import Tensor
 
 from freemcg import Attribution, Counterfactual
 from freemcg.ensemble import ErrorParts, control_variate, cross_covariance
+from freemcg.files.tensors import load_tensors, save_tensors
 from freemcg.results import Status
 
 
@@ -27,6 +28,8 @@ def attribution(rng) -> Attribution:
         seconds=0.5,
         record={"settings": {"seed": 3}, "class_names": ["cat", "dog"]},
         error_parts=asdict(ErrorParts(0.5, 2.0, math.inf, 21)),
+        projected_gradient=torch.randn(1, 3, 4, generator=rng),
+        projected_error=torch.rand(1, 3, 4, generator=rng),
     )
 
 
@@ -209,3 +212,110 @@ def test_what_cannot_be_loaded_is_named(attribution, tmp_path):
     (tmp_path / "half").write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"half is not a saved result"):
         Attribution.load(tmp_path / "half")
+
+
+# --- contributions ---
+
+COLOURED = torch.tensor([0.2, 0.5, 0.8]).reshape(3, 1, 1)
+
+
+@pytest.fixture
+def coloured(attribution, rng) -> Attribution:
+    """An attribution of an image with three channels."""
+    names = ("values", "standard_error", "image", "projected_gradient", "projected_error")
+    return replace(attribution, **{name: torch.rand(3, 2, 4, generator=rng) for name in names})
+
+
+def test_a_contribution_is_the_projected_gradient_times_what_exceeds_the_mean_colour(coloured):
+    found = coloured.contribution()
+    mean = torch.stack([channel.mean() for channel in coloured.image]).reshape(3, 1, 1).expand(3, 2, 4)
+    torch.testing.assert_close(found.baseline, mean)
+    torch.testing.assert_close(found.values, coloured.projected_gradient * (coloured.image - mean))
+    torch.testing.assert_close(found.standard_error, coloured.projected_error * (coloured.image - mean).abs())
+    assert (found.error_parts, found.projected_gradient, found.projected_error) == (None, None, None)
+    assert (found.queries, found.status, found.record) == (coloured.queries, coloured.status, coloured.record)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "wanted"),
+    [
+        (0, torch.zeros(3, 1, 1)),
+        (0.25, torch.full((3, 1, 1), 0.25)),
+        (COLOURED, COLOURED),
+        (COLOURED.tolist(), COLOURED),
+        (COLOURED[None].double(), COLOURED),
+        (torch.linspace(0, 1, 24).reshape(3, 2, 4), torch.linspace(0, 1, 24).reshape(3, 2, 4)),
+    ],
+)
+def test_a_baseline_is_a_brightness_or_an_image(coloured, baseline, wanted):
+    found = coloured.contribution(baseline)
+    torch.testing.assert_close(found.baseline, wanted.expand(3, 2, 4))
+    torch.testing.assert_close(found.values, coloured.projected_gradient * (coloured.image - wanted))
+
+
+def test_twice_the_difference_adds_twice_as_much_with_twice_the_error(coloured):
+    dark = replace(coloured, image=coloured.image / 2)
+    one, two = dark.contribution(0), coloured.contribution(0)
+    torch.testing.assert_close(two.values, 2 * one.values)
+    torch.testing.assert_close(two.standard_error, 2 * one.standard_error)
+    assert two.reliability == pytest.approx(one.reliability)
+
+
+def test_a_pixel_as_in_the_baseline_adds_nothing_for_certain(coloured):
+    baseline = coloured.image.clone()
+    baseline[:, 0] = 0
+    unknown = replace(coloured, projected_error=torch.full_like(coloured.image, math.inf))
+    found = unknown.contribution(baseline)
+    assert (found.values[:, 1] == 0).all()
+    assert (found.standard_error[:, 1] == 0).all()
+    assert (found.standard_error[:, 0] == math.inf).all()
+    assert not found.significant().any()
+
+
+@pytest.mark.parametrize(
+    ("baseline", "message"),
+    [
+        (1.5, "baseline must be in [0, 1], got 1.5 to 1.5"),
+        (math.nan, "baseline must be in [0, 1], got nan to nan"),
+        (COLOURED - 0.3, "baseline must be in [0, 1], got -0.1 to 0.5"),
+        (torch.zeros(3), "baseline must be a brightness or a tensor that fits (3, 2, 4), got (3,)"),
+        (torch.zeros(2, 3, 2, 4), "baseline must be a brightness or a tensor that fits (3, 2, 4), got (2, 3, 2, 4)"),
+        ("black", "baseline must be a brightness or a tensor that fits (3, 2, 4), got 'black'"),
+    ],
+)
+def test_what_is_no_baseline_is_refused(coloured, baseline, message):
+    with pytest.raises(ValueError) as caught:
+        coloured.contribution(baseline)
+    assert str(caught.value) == message
+
+
+def test_without_a_projected_gradient_there_is_no_contribution(coloured):
+    older = replace(coloured, projected_gradient=None, projected_error=None)
+    for result, why in (
+        (older, "an older version saved it"),
+        (coloured.contribution(), "it is a contribution already"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            result.contribution()
+        assert str(caught.value) == f"the result holds no projected gradient, since {why}; explain the image again"
+
+
+def test_a_contribution_is_saved_and_loaded_to_the_last_bit(coloured, tmp_path):
+    found = coloured.contribution(COLOURED)
+    loaded = Attribution.load(found.save(tmp_path / "contribution.safetensors"))
+    for name in ("values", "standard_error", "baseline"):
+        assert torch.equal(getattr(found, name), getattr(loaded, name))
+    assert loaded.projected_gradient is None
+
+
+def test_a_result_of_an_older_version_is_loaded(attribution, tmp_path):
+    """Its file holds neither a projected gradient nor a baseline."""
+    path = attribution.save(tmp_path / "result.safetensors")
+    tensors, header = load_tensors(path, "result")
+    del tensors["projected_gradient"], tensors["projected_error"]
+    rest = json.loads(header["result"])
+    del rest["baseline"]
+    save_tensors(tensors, path, {"kind": "Attribution", "result": json.dumps(rest)})
+    loaded = Attribution.load(path)
+    assert (loaded.projected_gradient, loaded.projected_error, loaded.baseline) == (None, None, None)
+    assert torch.equal(loaded.values, attribution.values)

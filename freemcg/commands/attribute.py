@@ -10,7 +10,7 @@ from freemcg.commands.options import Classifier, Config, Device, Images, Out, Pa
 
 EXAMPLES = (
     "freemcg attribute freemcg-demo/inputs --out results",
-    "freemcg attribute photos/ --model mine.py:predict --denoiser models/faces --out results",
+    "freemcg attribute photos/ --model mine.py:predict --denoiser models/faces --contribution --out results",
     "accelerate launch --multi_gpu --num_processes 2 -m freemcg attribute photos/ --out results",
 )
 
@@ -30,6 +30,14 @@ def attribute(
         float | None,
         typer.Option(help="Stop once the map's relative standard error is this small, after at most --queries."),
     ] = None,
+    contribution: Annotated[
+        bool,
+        typer.Option(
+            "--contribution",
+            help="Also write how much each pixel adds, beside the map: contribution.png and contribution.safetensors. "
+            "No further query.",
+        ),
+    ] = False,
     seed: Seed = None,
     device: Device = None,
 ) -> None:
@@ -44,4 +52,6 @@ def attribute(
     from freemcg.commands.prepare import settings
 
     wanted = settings(config, queries=queries, tolerance=tolerance, seed=seed)
-    explain_folder("attribution", images, out, classifier, prior, target, wanted, device, payment)
+    explain_folder(
+        "attribution", images, out, classifier, prior, target, wanted, device, payment, contribution=contribution
+    )

@@ -38,9 +38,9 @@ def compare(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="The methods, separated by commas: freemcg, and those of baselines.available().  [default: freemcg, "
-            "gradient, smooth_grad, integrated_gradients, guided_ig, rise, zeroth_order; freemcg, rise, geex, "
-            "zeroth_order for a model that can only be queried]"
+            help="The methods, separated by commas: freemcg, freemcg_contribution (how much each pixel adds), and "
+            "those of baselines.available().  [default: freemcg, gradient, smooth_grad, integrated_gradients, "
+            "guided_ig, rise, zeroth_order; freemcg, rise, geex, zeroth_order for a model that can only be queried]"
         ),
     ] = None,
     vae: Annotated[

@@ -27,6 +27,8 @@ def explain_folder(
     settings: dict[str, Any],
     device: str | None,
     payment: Payment,
+    *,
+    contribution: bool = False,
 ) -> None:
     """Make the missing results in `out`. If some are still missing at the end, exit with status `UNFINISHED`."""
     hush_diffusers()
@@ -36,7 +38,15 @@ def explain_folder(
     wanted = class_of(target, black_box.class_names)
     payment.give(black_box, out)
     explainer = FreeMCG(black_box, prior.load(place), **settings)
-    rows = run_job(explainer, images, out, task=task, target=wanted, price_per_1000=payment.price_per_1000)
+    rows = run_job(
+        explainer,
+        images,
+        out,
+        task=task,
+        target=wanted,
+        contribution=contribution,
+        price_per_1000=payment.price_per_1000,
+    )
     state.destroy_process_group()
     if len(rows) < len(items) or any(row["unfinished"] for row in rows):
         raise typer.Exit(UNFINISHED)

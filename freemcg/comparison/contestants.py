@@ -17,7 +17,8 @@ from freemcg.jobs.plan import most_queries
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Status
 
-FREEMCG = "freemcg"
+FREEMCG, CONTRIBUTION = "freemcg", "freemcg_contribution"
+OURS = (FREEMCG, CONTRIBUTION)
 WITH_GRADIENTS = (
     FREEMCG,
     "gradient",
@@ -69,13 +70,13 @@ def method_names(methods: Sequence[str] | None, black_box: BlackBox) -> tuple[st
     if methods is None:
         return WITH_GRADIENTS if open_ else ASKING
     if not methods:
-        raise InvalidValue(f"name at least one method; known are {', '.join((FREEMCG, *METHODS))}")
+        raise InvalidValue(f"name at least one method; known are {', '.join((*OURS, *METHODS))}")
     for name in methods:
-        if name != FREEMCG and name not in METHODS:
-            raise unknown("method", name, (FREEMCG, *METHODS))
-    closed = [name for name in methods if name != FREEMCG and METHODS[name].needs_weights]
+        if name not in (*OURS, *METHODS):
+            raise unknown("method", name, (*OURS, *METHODS))
+    closed = [name for name in methods if name not in OURS and METHODS[name].needs_weights]
     if closed and not open_:
-        asking = [FREEMCG, *(name for name, method in METHODS.items() if not method.needs_weights)]
+        asking = [*OURS, *(name for name, method in METHODS.items() if not method.needs_weights)]
         raise InvalidValue(
             f"{', '.join(closed)} must differentiate a torch.nn.Module that answers logits, but this model can only be "
             f"queried; methods that only query are {', '.join(asking)}"
@@ -88,7 +89,8 @@ def make_contestants(names: Sequence[str], explainer: FreeMCG, given: dict[str, 
 
     Args:
         names: see `method_names`.
-        explainer: takes part as `freemcg`. The others query its black box, or differentiate the network in it.
+        explainer: takes part as `freemcg` with its maps, and as `freemcg_contribution` with their contributions. The
+            others query its black box, or differentiate the network in it.
         given: arguments that some of the constructors take, such as `vae`. An argument that is `None` is left out.
 
     Raises:
@@ -100,9 +102,9 @@ def make_contestants(names: Sequence[str], explainer: FreeMCG, given: dict[str, 
     white_box = WhiteBox(black_box) if has_gradients(black_box) else None
     made = []
     for name in names:
-        if name == FREEMCG:
+        if name in OURS:
             most = most_queries(explainer.settings, "attribution", may_change=black_box.may_change)
-            made.append(Contestant(name, black_box, "queries", most, _whole_maps(explainer)))
+            made.append(Contestant(name, black_box, "queries", most, _whole_maps(explainer, name)))
             continue
         settings, known = settings_within(name, cost), inspect.signature(METHODS[name]).parameters
         more = {key: value for key, value in given.items() if key in known and value is not None}
@@ -118,14 +120,16 @@ def make_contestants(names: Sequence[str], explainer: FreeMCG, given: dict[str, 
     return made
 
 
-def _whole_maps(explainer: FreeMCG) -> Callable[[Tensor, int], Tensor]:
-    """`explainer.attribute`, but it refuses a map for which retries left fewer queries than the others have."""
+def _whole_maps(explainer: FreeMCG, name: str) -> Callable[[Tensor, int], Tensor]:
+    """The explainer's maps or contributions. A map for which retries left fewer queries than others have is refused."""
 
     def attribute(images: Tensor, target: int) -> Tensor:
         results = [explainer.explain(image, target) for image in images]
         cut_short = any(result.status == Status.BUDGET_EXHAUSTED for result in results)
         if cut_short and explainer.settings.tolerance is None:
             raise InvalidValue("the budget ended before the map was whole")
+        if name == CONTRIBUTION:
+            results = [result.contribution() for result in results]
         return torch.stack([result.values for result in results])
 
     return attribute

@@ -60,10 +60,11 @@ def compare(
     If the black box has a budget, a map is begun only if the budget covers all of it. The rest is recorded as failed.
 
     Args:
-        explainer: takes part as `freemcg`. The others query its black box, or differentiate the module in it.
+        explainer: takes part as `freemcg` with its maps, and as `freemcg_contribution` with their contributions. The
+            others query its black box, or differentiate the module in it.
         images: `(C, H, W)` in [0, 1] each, by name, of the denoiser's size. A name is a path below `out/cells`.
         out: the folder of the results.
-        methods: `"freemcg"` and names of `baselines.available()`; `None` takes a few that the model allows.
+        methods: these two and names of `baselines.available()`; `None` takes a few that the model allows.
         vae: gives the tangent spaces of the alignment; `None` takes those of particles. `manifold_ig` needs one.
         references: `(M, C, H, W)`, for `expected_gradients`.
         target: class index or name; `None` explains each decision.
@@ -79,7 +80,7 @@ def compare(
 
         QueryBudgetExceeded: the budget does not cover the decisions.
 
-    A cell costs at most that (for `freemcg`, up to four more if the black box may change), and `2 * steps + 1`
+    A cell costs at most that (for ours, up to four more if the black box may change), and `2 * steps + 1`
     queries to measure it. Without `target` each image costs one query more. If some cells are already done,
     `check_unchanged` adds its cost.
     """

@@ -18,6 +18,7 @@ from freemcg.ensemble.estimate import ErrorParts, Estimate
 from freemcg.ensemble.label_widening import label_widening
 from freemcg.ensemble.per_particle import per_particle
 from freemcg.ensemble.principal_axes import PrincipalAxes, principal_axes
+from freemcg.ensemble.projected_gradient import projected_gradient
 from freemcg.ensemble.regression import regression
 from freemcg.ensemble.sigma_points import LinearModel, linear_model, sigma_points
 
@@ -33,6 +34,7 @@ __all__ = [
     "linear_model",
     "per_particle",
     "principal_axes",
+    "projected_gradient",
     "regression",
     "sigma_points",
 ]

@@ -20,7 +20,7 @@ def control_variate(particles: Tensor, predicted: Tensor, values: Tensor) -> Est
 
     With `a = 1` it is unbiased for any linear model. But a correction that is no larger than its own noise does harm.
     So it is shrunk, with one factor for the whole map (James, Stein 1961): `a = b / (b + s)`. Here `s` is the sum of
-    its squared standard errors, and `b` is the square of what the model misses; see `_misfit`.
+    its squared standard errors, and `b` is the square of what the model misses; see `estimated_misfit`.
 
     Args:
         particles: all particles, `(M, D)`, drawn independently. The first `K` were queried.
@@ -51,14 +51,14 @@ def control_variate(particles: Tensor, predicted: Tensor, values: Tensor) -> Est
     residual = terms.square().sum(dim=0) / (asked * (asked - 1))
     shared = (guess[:asked, None] * deviations[:asked] * terms).sum(dim=0) / (drawn * (asked - 1))
 
-    noise, misfit = residual.sum().item(), _misfit(correction, terms)
+    noise, misfit = residual.sum().item(), estimated_misfit(correction, terms)
     shrink = misfit / (misfit + noise) if noise > 0 else 1.0
     variance = sampling + 2 * shrink * shared + shrink * residual
     parts = ErrorParts(sampling.sum().item(), noise, misfit, asked)
     return Estimate(linear + shrink * correction, variance.clamp(min=0).sqrt(), parts)
 
 
-def _misfit(correction: Tensor, terms: Tensor) -> float:
+def estimated_misfit(correction: Tensor, terms: Tensor) -> float:
     """What the linear model misses, `|Cov(x, y - f_lin)|^2`, estimated from the correction and its noise.
 
     `|correction|^2` exceeds it by the noise `s`, with a standard deviation near `s sqrt(2 / nu)`. Here `nu` counts the

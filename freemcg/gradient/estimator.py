@@ -25,6 +25,7 @@ from freemcg.ensemble import (
     linear_model,
     per_particle,
     principal_axes,
+    projected_gradient,
     regression,
     sigma_points,
 )
@@ -160,6 +161,25 @@ class Ensemble:
             model,
             answer.parts,
         )
+
+    def projected_gradient(self, objective: Objective, target: int) -> Estimate:
+        """The gradient projected on the manifold, `(C, H, W)` in `objective / pixel`. This costs no query.
+
+        It comes from the same answers, whatever they were asked for: along the axes asked about, or, if there is none,
+        on the span of the particles asked about.
+        """
+        on_axes = self._values(self._on_axes, objective, target)
+        on_particles = self._values(self._on_particles, objective, target)
+        asked, along = self.particles[: len(on_particles)], len(on_axes) - 1
+        if along > 0:
+            axes = PrincipalAxes(self.axes.mean, self.axes.directions[:along], self.axes.variances[:along])
+            answer = projected_gradient(axes, linear_model(axes, self._points, on_axes), asked, on_particles)
+        elif len(on_particles) < 2:
+            answer = _without_error(torch.zeros_like(self.particles[0]))
+        else:
+            answer = regression(asked, on_particles[:, None], self.particles.new_ones(1))
+        shape = self.image.shape
+        return Estimate(answer.gradient.reshape(shape), answer.standard_error.reshape(shape))
 
     def _ask_on_axes(self, ask: Ask, have: int, wanted: int) -> None:
         """Query sigma points. If the budget ends before the last, the axes with an answer come first from then on.

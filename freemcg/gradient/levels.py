@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from freemcg.diffusion.denoiser import Denoiser
-from freemcg.ensemble import ErrorParts
+from freemcg.ensemble import ErrorParts, Estimate
 from freemcg.gradient.estimator import Ask, Ensemble, ManifoldGradient
 from freemcg.gradient.objective import Objective
 from freemcg.settings import Settings
@@ -62,15 +62,26 @@ class Ensembles:
 
     def gradient(self, objective: Objective, target: int) -> ManifoldGradient:
         """The mean gradient over the queried levels, whose errors are independent. This costs no query."""
-        asked = [ensemble for ensemble in self.ensembles if ensemble.queries] or self.ensembles
-        found = [ensemble.gradient(objective, target, self.estimate) for ensemble in asked]
-        levels = len(found)
+        found = [ensemble.gradient(objective, target, self.estimate) for ensemble in self._asked]
         return ManifoldGradient(
-            torch.stack([each.gradient for each in found]).mean(dim=0),
-            torch.stack([each.standard_error.square() for each in found]).sum(dim=0).sqrt() / levels,
+            *_mean(found),
             torch.cat([each.values for each in found]),
             parts=_mean_parts([each.parts for each in found]),
         )
+
+    def projected_gradient(self, objective: Objective, target: int) -> Estimate:
+        """The mean projected gradient over the queried levels, in `objective / pixel`. This costs no query."""
+        return Estimate(*_mean([ensemble.projected_gradient(objective, target) for ensemble in self._asked]))
+
+    @property
+    def _asked(self) -> list[Ensemble]:
+        return [ensemble for ensemble in self.ensembles if ensemble.queries] or self.ensembles
+
+
+def _mean(levels: Sequence[ManifoldGradient] | Sequence[Estimate]) -> tuple[Tensor, Tensor]:
+    """The mean of gradients and its standard error."""
+    gradient = torch.stack([each.gradient for each in levels]).mean(dim=0)
+    return gradient, torch.stack([each.standard_error.square() for each in levels]).sum(dim=0).sqrt() / len(levels)
 
 
 def _mean_parts(parts: Sequence[ErrorParts | None]) -> ErrorParts | None:

@@ -19,9 +19,10 @@ from freemcg.results import load_with_digests
 
 RESULT, RECEIPT, RECORD = "result.safetensors", "receipt.safetensors", "record.json"
 FIGURE, CHANGED = "figure.png", "counterfactual.png"
+CONTRIBUTION, CONTRIBUTION_FIGURE = "contribution.safetensors", "contribution.png"
 NOTED = {"image", "status", "picture", "unfinished"}
 OWN_NAMES = {
-    *(RESULT, RECEIPT, RECORD, FIGURE, CHANGED, "settings.json", "summary.csv"),
+    *(RESULT, RECEIPT, RECORD, FIGURE, CHANGED, CONTRIBUTION, CONTRIBUTION_FIGURE, "settings.json", "summary.csv"),
     *("grid.png", "comparison.csv", "answers.sqlite", "answers.sqlite-wal", "answers.sqlite-shm"),
 }
 

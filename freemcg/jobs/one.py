@@ -10,19 +10,31 @@ from tqdm import tqdm
 from freemcg.explainer import FreeMCG
 from freemcg.files.images import is_whole, read_for, write_image
 from freemcg.files.whole import write_text
-from freemcg.jobs.items import CHANGED, FIGURE, RECEIPT, RECORD, RESULT, Item, digest_of
+from freemcg.jobs.items import (
+    CHANGED,
+    CONTRIBUTION,
+    CONTRIBUTION_FIGURE,
+    FIGURE,
+    RECEIPT,
+    RECORD,
+    RESULT,
+    Item,
+    digest_of,
+)
 from freemcg.jobs.plan import Task, most_queries
 from freemcg.jobs.rows import row_of
 from freemcg.messages.errors import sentence_of
 from freemcg.messages.terminal import say
-from freemcg.results import Counterfactual, Explanation, Status, load_result
+from freemcg.results import Attribution, Counterfactual, Explanation, Status, load_result
 from freemcg.show.figures import write_figure
 
 PICTURES: dict[Task, tuple[str, ...]] = {"attribution": (FIGURE,), "counterfactual": (FIGURE, CHANGED)}
 
 
-def explain(explainer: FreeMCG, item: Item, task: Task, target: int | str | None) -> None:
-    """Explain one picture; its result is saved last, and after it only the figures are drawn."""
+def explain(
+    explainer: FreeMCG, item: Item, task: Task, target: int | str | None, *, contribution: bool = False
+) -> None:
+    """Explain one picture; its result is saved last, and after it only what follows from it is written."""
     image = read_for(explainer.denoiser, item.image)
     item.make_folder()
     before, picture = explainer.black_box.spent, item.picture
@@ -33,17 +45,17 @@ def explain(explainer: FreeMCG, item: Item, task: Task, target: int | str | None
     row = {"image": item.name, **row, "record": result.record, "spent": spent}
     row |= {"picture": picture, "made with": item.made_with}
     row["unfinished"] = result.status == Status.BUDGET_EXHAUSTED and _fell_short(explainer, task, result.queries)
-    for path in (item.folder / RESULT, item.folder / FIGURE):
+    for path in (item.folder / name for name in (RESULT, FIGURE, CONTRIBUTION, CONTRIBUTION_FIGURE)):
         if not path.is_dir():
             path.unlink(missing_ok=True)
     receipt.save(item.folder / RECEIPT)
     write_text(item.folder / RECORD, json.dumps(row, indent=2) + "\n")
     result.save(item.folder / RESULT, {name: digest_of(item.folder / name) for name in (RECEIPT, RECORD)})
-    _draw(result, item)
+    _draw(result, item, contribution=contribution)
 
 
-def _draw(result: Explanation, item: Item) -> None:
-    """Draw the pictures beside a result. The result is saved first, so a figure that fails loses no answer.
+def _draw(result: Explanation, item: Item, *, contribution: bool) -> None:
+    """Write what follows from a saved result. Since the result was saved first, a figure that fails loses no answer.
 
     If a picture cannot be drawn, one line says so, and the next start tries again.
     """
@@ -51,16 +63,30 @@ def _draw(result: Explanation, item: Item) -> None:
         if isinstance(result, Counterfactual):
             write_image(result.image, item.folder / CHANGED)
         write_figure(result.plot(), item.folder / FIGURE)
+        if contribution and isinstance(result, Attribution):
+            added = result.contribution()
+            added.save(item.folder / CONTRIBUTION)
+            write_figure(added.plot(), item.folder / CONTRIBUTION_FIGURE)
     except Exception as error:
         with tqdm.external_write_mode():
             say(f"{item.name}: the figure could not be drawn ({sentence_of(error)}); the result is saved", err=True)
 
 
-def draw_missing(items: Sequence[Item], task: Task) -> None:
-    """Draw the figures that are damaged, or missing since an earlier start broke off before them."""
+def draw_missing(items: Sequence[Item], task: Task, *, contribution: bool) -> None:
+    """Write what is damaged, or missing beside a result since it was not asked for or an earlier start broke off."""
     for item in items:
-        if item.done and not all(is_whole(item.folder / name) for name in PICTURES[task]):
-            _draw(load_result(item.folder / RESULT), item)
+        if item.done and not _is_drawn(item, task, contribution=contribution):
+            _draw(load_result(item.folder / RESULT), item, contribution=contribution)
+
+
+def _is_drawn(item: Item, task: Task, *, contribution: bool) -> bool:
+    if contribution:
+        try:
+            Attribution.load(item.folder / CONTRIBUTION)
+        except (OSError, ValueError):
+            return False
+    names = (*PICTURES[task], CONTRIBUTION_FIGURE) if contribution else PICTURES[task]
+    return all(is_whole(item.folder / name) for name in names)
 
 
 def _fell_short(explainer: FreeMCG, task: Task, queries: int) -> bool:

@@ -52,7 +52,10 @@ def replay(result: Explanation, receipt: Receipt, denoiser: Denoiser) -> Explana
 
 
 def differences(result: Explanation, again: Explanation) -> list[str]:
-    """The fields that are not equal to the last bit. `seconds` and the versions are not compared."""
+    """The fields that are not equal to the last bit.
+
+    Not compared are `seconds`, the versions, and tensors that an older result does not hold.
+    """
     return [field.name for field in fields(result) if not _same(field.name, result, again)]
 
 
@@ -97,4 +100,4 @@ def _same(name: str, result: Explanation, again: Explanation) -> bool:
         return torch.equal(one, other)
     if name == "record":
         return {**one, "versions": None} == {**other, "versions": None}
-    return name == "seconds" or bool(one == other)
+    return name == "seconds" or (one is None and isinstance(other, Tensor)) or bool(one == other)

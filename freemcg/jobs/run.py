@@ -17,7 +17,7 @@ from freemcg.explainer import FreeMCG
 from freemcg.files.whole import naming
 from freemcg.jobs.announce import Look, look_at
 from freemcg.jobs.announce import announce as announce_job
-from freemcg.jobs.items import list_items
+from freemcg.jobs.items import Item, list_items
 from freemcg.jobs.made_with import check_made_with, digest_of_settings, job_settings, write_made_with
 from freemcg.jobs.one import draw_missing, explain
 from freemcg.jobs.plan import Task
@@ -34,6 +34,7 @@ def run_job(
     *,
     task: Task,
     target: float | str | None = None,
+    contribution: bool = False,
     price_per_1000: float | None = None,
 ) -> list[dict[str, Any]]:
     """Explain every image that is not done yet. The main process prints a table and writes `summary.csv`.
@@ -43,6 +44,8 @@ def run_job(
         out: the folder of results. Image `a/b.png` gets the folder `out/a/b`.
         target: class index or name. `None` explains each decision, or seeks the runner-up. For a model that answers a
             value, the target is what `FreeMCG.counterfactual` takes.
+        contribution: also write the contribution of each attribution, `contribution.safetensors` and `.png`. It costs
+            no query, not even for images that are done.
         price_per_1000: the price of a thousand queries, in any currency. It is shown beside the queries.
 
     Returns:
@@ -89,9 +92,13 @@ def run_job(
         announce_job(explainer, task, items, pending, looks, price_per_1000)
 
     def work() -> QueryBudgetExceeded | None:
-        draw_missing(start.share(items), task)
+        draw_missing(start.share(items), task, contribution=contribution)
+
+        def one(item: Item) -> None:
+            explain(explainer, item, task, wanted, contribution=contribution)
+
         try:
-            start.each(share, lambda item: explain(explainer, item, task, wanted), title=f"{task}s", unit="image")
+            start.each(share, one, title=f"{task}s", unit="image")
         except QueryBudgetExceeded as error:
             return error
         return None

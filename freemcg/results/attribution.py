@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 class Attribution(Stored):
     """Where the black box looks.
 
+    A map says which change of the pixels moves the objective. `contribution` says how much their present values add.
+
     Attributes:
-        values: the signed map, `(C, H, W)`: positive where more light raises the objective.
+        values: the signed map, `(C, H, W)`: positive where more light raises the objective. In a contribution: positive
+            where the pixel as it is adds to the objective.
         standard_error: the error of each value, `(C, H, W)`. The true value is that of unlimited queries and
             particles, whatever the seed. The error is infinite if the estimate cannot tell it.
         image: the image explained, `(C, H, W)` in [0, 1].
@@ -38,6 +41,11 @@ class Attribution(Stored):
             holds the `disagreement` of the answers to the image.
         error_parts: the parts of the squared error, the fields of `freemcg.ensemble.ErrorParts`; `None` if the estimate
             cannot tell them.
+        projected_gradient: the gradient projected on the manifold and not multiplied by its covariance, `(C, H, W)` in
+            `objective / pixel`, from the same answers; see `freemcg.ensemble.projected_gradient`. `None` in a
+            contribution, and in a result that an older version saved.
+        projected_error: the standard error of each of its values, `(C, H, W)`.
+        baseline: `None` in a map. In a contribution: the image that stands for nothing to see, `(C, H, W)`.
     """
 
     values: Tensor
@@ -51,6 +59,9 @@ class Attribution(Stored):
     seconds: float
     record: dict[str, Any]
     error_parts: dict[str, Any] | None = None
+    projected_gradient: Tensor | None = None
+    projected_error: Tensor | None = None
+    baseline: Tensor | None = None
 
     @property
     def signal_to_noise(self) -> float:
@@ -104,6 +115,59 @@ class Attribution(Stored):
             return torch.zeros_like(self.values, dtype=torch.bool)
         significant: Tensor = p_values <= ordered[passed.nonzero().max()]
         return significant.reshape(self.values.shape)
+
+    def contribution(self, baseline: float | Tensor | None = None) -> Attribution:
+        """How much each pixel adds to the objective by being as it is and not as in `baseline`. It costs no query.
+
+        It is the projected gradient times `image - baseline`, in units of the objective. Its error is the gradient's
+        times `|image - baseline|`, since that factor is known. For a score that is linear along the manifold the values
+        add up to `objective(image) - objective(baseline)`, if `image - baseline` lies in the axes asked along. (For
+        Integrated Gradients, Sundararajan et al. 2017 call this completeness.) What lies off the manifold adds nothing.
+
+        Whatever the estimate, the factor is `projected_gradient` and not `values`. All values but those of
+        `"regression"` are multiplied by the covariance, in `objective * pixel`. Their product with a difference of
+        pixels would have no meaning in units of the objective, and would not add up.
+
+        Args:
+            baseline: what stands for nothing to see, in [0, 1]: a brightness, or a tensor that fits the image, such as
+                `(C, H, W)` or `(C, 1, 1)`. `None` takes the image's mean colour.
+
+        Returns:
+            The result with contributions as its `values`. It can be drawn, saved and tested for significance likewise.
+
+        Raises:
+            ValueError: the baseline does not fit, or the result holds no projected gradient.
+        """
+        if self.projected_gradient is None or self.projected_error is None:
+            what = "an older version saved it" if self.baseline is None else "it is a contribution already"
+            raise InvalidValue(f"the result holds no projected gradient, since {what}; explain the image again")
+        base = self._baseline(baseline)
+        difference = self.image - base
+        error = torch.where(difference == 0, 0.0, self.projected_error * difference.abs())  # it may be infinite
+        return replace(
+            self,
+            values=self.projected_gradient * difference,
+            standard_error=error,
+            error_parts=None,
+            projected_gradient=None,
+            projected_error=None,
+            baseline=base,
+        )
+
+    def _baseline(self, baseline: float | Tensor | None) -> Tensor:
+        if baseline is None:
+            return self.image.mean(dim=(1, 2), keepdim=True).expand_as(self.image)
+        try:
+            given = torch.as_tensor(baseline).to(self.image)
+            base = given.reshape(given.shape[-3:]).expand_as(self.image)
+        except (RuntimeError, TypeError, ValueError):
+            got = tuple(baseline.shape) if isinstance(baseline, Tensor) else repr(baseline)
+            raise InvalidValue(
+                f"baseline must be a brightness or a tensor that fits {tuple(self.image.shape)}, got {got}"
+            ) from None
+        if not ((base >= 0) & (base <= 1)).all():
+            raise InvalidValue(f"baseline must be in [0, 1], got {base.min().item():g} to {base.max().item():g}")
+        return base
 
     def plot(self) -> Figure:
         """A figure of the image and the attribution over it."""

@@ -33,7 +33,7 @@ PATH_STEPS = 7
 
 
 def plot_attribution(result: Attribution) -> Figure:
-    """The image, the attribution over it, and the same with all pixels faded that are not `significant`."""
+    """The image, the map or contribution over it, and the same with all pixels faded that are not `significant`."""
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     _draw_image(left, result.image)
@@ -43,7 +43,8 @@ def plot_attribution(result: Attribution) -> Figure:
     else:
         left.set_title(f"decided {_named(result, result.decision)} (p = {math.exp(answer):.2f})")
     _draw_overlay(middle, result)
-    middle.set_title(f"for {_named(result, result.target)}: red, lighter helps")
+    red = "lighter helps" if result.baseline is None else "adds to it"
+    middle.set_title(f"for {_named(result, result.target)}: red, {red}")
     drawn = _draw_overlay(right, result, visible=torch.where(significant(result), 1.0, FADED))
     right.set_title(f"told from zero ({100 * FALSE_RATE:.0f} % falsely)")
     figure.colorbar(drawn, ax=[middle, right], shrink=0.8, label=_unit(result))
@@ -169,6 +170,8 @@ def _cost(result: Attribution) -> str:
 def _unit(result: Attribution) -> str:
     settings: dict[str, Any] = result.record.get("settings", {})
     objective = str(settings.get("objective", "objective")).replace("_", " ")
+    if result.baseline is not None:
+        return objective
     return f"{objective} / pixel" if settings.get("estimate") == "regression" else f"{objective} x pixel"
 
 

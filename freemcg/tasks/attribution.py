@@ -177,17 +177,18 @@ class _Question:
     def answered(
         self, ensembles: Ensembles, objective: Objective, *, ended_early: bool, repeats: Repeats | None = None
     ) -> Attribution:
-        """The map from the answers so far. Its error is wider if they are bare labels: see `label_widening`."""
+        """The map from the answers so far. Its errors are wider if they are bare labels: see `label_widening`."""
         local = ensembles.gradient(objective, self.target)
-        error, parts = local.standard_error, local.parts
+        projected = ensembles.projected_gradient(objective, self.target)
+        parts, errors = local.parts, [local.standard_error, projected.standard_error]
         if self.labels:
             wider = label_widening(local.values)
-            error = error * wider if local.has_signal else torch.full_like(error, wider)
+            errors = [each * wider if local.has_signal else torch.full_like(each, wider) for each in errors]
             parts = None if parts is None else replace(parts, residual=parts.residual * wider**2)
         status = Status.BUDGET_EXHAUSTED if ended_early else Status.COMPLETE if local.has_signal else Status.NO_SIGNAL
         return Attribution(
             values=local.gradient,
-            standard_error=error,
+            standard_error=errors[0],
             image=self.image,
             log_probabilities=self.log_probabilities,
             target=self.target,
@@ -197,6 +198,8 @@ class _Question:
             seconds=time.monotonic() - self.began,
             record={} if repeats is None else repeats.noted,
             error_parts=None if parts is None else asdict(parts),
+            projected_gradient=projected.gradient,
+            projected_error=errors[1],
         )
 
 

@@ -308,6 +308,20 @@ def test_a_tolerance_ends_an_attribution_before_its_queries_do(explain, place):
     assert result.record["settings"]["tolerance"] == 1000
 
 
+def test_a_contribution_is_written_beside_the_map_and_pays_nothing_more(explain, place):
+    assert explain("--contribution", images="pics/a.png") == 0
+    assert tiny.asked(place) == [9]
+    written = {path.name for path in (place / "out" / "a").iterdir()}
+    assert written >= {"figure.png", "result.safetensors", "contribution.png", "contribution.safetensors"}
+    result, found = (
+        Attribution.load(place / "out" / "a" / f"{name}.safetensors") for name in ("result", "contribution")
+    )
+    torch.testing.assert_close(found.values, result.projected_gradient * (result.image - result.image.mean()))
+    assert explain("--contribution") == 0  # of the two others
+    assert tiny.asked(place) == [3 * 9 + 1]  # one query to see whether the model is the same
+    assert main(["replay", "out"]) == 0
+
+
 def test_queries_of_a_counterfactual_are_those_of_its_search(explain, place):
     assert explain(task="counterfactual", images="pics/a.png", queries=7) == 0
     result = Counterfactual.load(place / "out" / "a" / "result.safetensors")

@@ -147,6 +147,21 @@ def test_figures_of_a_linear_model_are_those_worked_out_by_hand(run, tmp_path, p
     assert (tmp_path / "out" / "grid.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_contributions_take_part_at_the_cost_of_a_map(run, tmp_path, denoiser, pictures):
+    model = Counted().eval()
+    rows = run(BlackBox(model), methods=("freemcg", "freemcg_contribution"))
+    assert [(row["method"], row["cost"], row["error"]) for row in rows] == [
+        ("freemcg", QUERIES, ""),
+        ("freemcg_contribution", QUERIES, ""),
+    ] * 2
+    assert model.asked == 4 * (QUERIES + MEASURING) + len(pictures)
+    wanted = FreeMCG(BlackBox(Linear().eval()), denoiser, particles=12, queries=QUERIES, noise=0.3).explain(
+        pictures["a"]
+    )
+    for name, result in (("freemcg", wanted), ("freemcg_contribution", wanted.contribution())):
+        assert torch.equal(load_cell(tmp_path / "out", "a", name).values, result.values)
+
+
 def test_everything_asked_is_accounted_for(run, pictures):
     model = Counted().eval()
     black_box = BlackBox(model)
@@ -370,7 +385,8 @@ REFUSED = [
     (
         {"methods": ("rise", "gradient", "guided_ig"), "black_box": ASKED},
         "gradient, guided_ig must differentiate a torch.nn.Module that answers logits, but this model can only be "
-        "queried; methods that only query are freemcg, zeroth_order, geex, rise, occlusion, kernel_shap, lime",
+        "queried; methods that only query are freemcg, freemcg_contribution, zeroth_order, geex, rise, occlusion, "
+        "kernel_shap, lime",
     ),
     ({"methods": ("expected_gradients",)}, "expected_gradients needs the setting 'references'; see ExpectedGradients"),
     (
@@ -379,7 +395,7 @@ REFUSED = [
     ),
     ({"target": 5, "black_box": BlackBox(Linear().eval(), num_classes=2)}, "there is no class 5; classes are 0..1"),
     ({"images": {"a": torch.zeros(1, 4, 4)}}, "images are 4x4 but the denoiser "),
-    ({"methods": ()}, "name at least one method; known are freemcg, gradient, input_x_gradient, smooth_grad,"),
+    ({"methods": ()}, "name at least one method; known are freemcg, freemcg_contribution, gradient, input_x_gradient,"),
 ]
 
 

@@ -136,6 +136,43 @@ def test_a_damaged_picture_is_drawn_again_and_nothing_is_asked(make_explainer, t
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("name", ["contribution.png", "contribution.safetensors"])
+@pytest.mark.parametrize("damage", ["halved", "removed", "folder", "never written"])
+def test_a_contribution_costs_nothing_and_is_written_where_it_is_missing(make_explainer, tmp_path, name, damage):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "out"
+    first = make_explainer()
+    run_job(first, images, out, task="attribution", contribution=damage != "never written")
+    assert first.black_box.queries == 9
+    path, before = out / "a" / name, written(out)
+    if damage == "never written":
+        assert not path.exists()
+    else:
+        content = path.read_bytes()
+        path.unlink()
+        if damage == "folder":
+            path.mkdir()
+        elif damage == "halved":
+            path.write_bytes(content[: len(content) // 2])
+    again = make_explainer()
+    run_job(again, images, out, task="attribution", contribution=True)
+    assert again.black_box.queries == AGAIN
+    assert written(out) == before
+    wanted = Attribution.load(out / "a" / "result.safetensors").contribution()
+    found = Attribution.load(out / "a" / "contribution.safetensors")
+    for field in ("values", "standard_error", "baseline"):
+        assert torch.equal(getattr(found, field), getattr(wanted, field))
+    assert (out / "a" / "contribution.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_contribution_of_another_picture_is_left_beside_a_result(make_explainer, tmp_path):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png")), tmp_path / "out"
+    run_job(make_explainer(), images, out, task="attribution", contribution=True)
+    (images / "b.png").write_bytes((images / "a.png").read_bytes())
+    run_job(make_explainer(), images, out, task="attribution")
+    assert (out / "a" / "contribution.safetensors").exists()
+    assert not list((out / "b").glob("contribution.*"))
+
+
 def test_a_file_in_the_place_of_a_folder_of_results_is_set_aside(make_explainer, tmp_path, capsys):
     images, out = tiny.make_pictures(tmp_path / "pics", ("deep/a.png",)), tmp_path / "out"
     out.mkdir()

@@ -126,6 +126,19 @@ def test_an_attribution_says_what_it_explains_and_what_it_cost():
     assert "for 2" in words(plot_attribution(make_attribution(record={"class_names": None})))
 
 
+def test_a_contribution_is_drawn_as_a_map_and_says_so():
+    result = make_attribution(projected_gradient=torch.ones(1, 4, 6), projected_error=torch.full((1, 4, 6), 0.1))
+    added = result.contribution(0.5)
+    figure = added.plot()
+    _, overlay, certain = panels(figure)
+    np.testing.assert_allclose(shown(overlay), result.image[0] - 0.5, atol=1e-6)
+    assert overlay.images[-1].get_clim() == (-0.5, 0.5)
+    assert "for owl: red, adds to it" in words(figure)
+    assert "for owl: red, lighter helps" in words(plot_attribution(result))
+    assert [axes.get_ylabel() for axes in figure.axes if not axes.images] == ["log odds"]
+    np.testing.assert_array_equal(certain.images[-1].get_alpha(), overlay.images[-1].get_alpha())  # ten errors each
+
+
 def test_an_attribution_without_signal_can_be_drawn(tmp_path):
     nothing = torch.zeros(1, 4, 6)
     figure = plot_attribution(make_attribution(values=nothing, standard_error=nothing, status="no_signal"))
