@@ -129,6 +129,13 @@ def a_map() -> Figure:
     return FreeMCG(box, bundle.denoiser).explain(bundle.images[6]).plot()
 
 
+def a_contribution() -> Figure:
+    """The contribution that follows from the same attribution."""
+    bundle = load_bundle()
+    box = BlackBox(bundle.classifier, class_names=bundle.class_names)
+    return FreeMCG(box, bundle.denoiser).explain(bundle.images[6]).contribution().plot()
+
+
 def a_counterfactual() -> Figure:
     """One counterfactual as `plot` draws it."""
     bundle = load_bundle()
@@ -202,6 +209,7 @@ PICTURES = {
     "how-it-works": plane,
     "particles": digit,
     "map": a_map,
+    "contribution": a_contribution,
     "counterfactual": a_counterfactual,
     "error-bars": error_bars,
     "blind-spot": blind_spot,
