@@ -34,7 +34,7 @@ STEPS = 50
 GRADIENTS = f"Integrated Gradients, {STEPS} gradients"
 
 
-def _ours(data: Models, image: Tensor, target: int, seed: int) -> dict[str, Tensor]:
+def _ours(data: Models, image: Tensor, target: int, seed: int, estimate: str) -> dict[str, Tensor]:
     """Maps and contributions at one and two noise levels, from the same answers."""
     ask, found = BlackBox(data.classifier, batch_size=PARTICLES), {}
     fresh = [
@@ -46,8 +46,8 @@ def _ours(data: Models, image: Tensor, target: int, seed: int) -> dict[str, Tens
         ensembles, name = [copy.copy(each) for each in fresh[:levels]], " and ".join(map(str, NOISE[:levels]))
         for queries in QUERIES:
             for each in ensembles:
-                each.ask(ask, queries // levels - each.queries, "control_variate")
-            maps = [each.gradient(log_odds, target, "control_variate").gradient for each in ensembles]
+                each.ask(ask, queries // levels - each.queries, estimate)
+            maps = [each.gradient(log_odds, target, estimate).gradient for each in ensembles]
             projected = [each.projected_gradient(log_odds, target).gradient for each in ensembles]
             found[f"map, noise {name}, {queries} queries"] = torch.stack(maps).mean(dim=0)
             found[f"contribution, noise {name}, {queries} queries"] = torch.stack(projected).mean(dim=0) * difference
@@ -59,6 +59,7 @@ def run(
     data: str = "digits",
     images: int = 20,
     seeds: str = "0,1",
+    estimate: str = "control_variate",
     split: str = "test",
     mnist: Path = MNIST,
     models: Path = MODELS,
@@ -73,7 +74,7 @@ def run(
         path = baselines.create("integrated_gradients", loaded.classifier, steps=STEPS)
         gradients = path.attribute(image[None], target)[0]
         for seed in chosen:
-            maps = _ours(loaded, image, int(target), seed)
+            maps = _ours(loaded, image, int(target), seed, estimate)
             for queries in QUERIES:
                 rise = baselines.create("rise", asked, queries=queries + 1, seed=seed)
                 maps[f"RISE, {queries} queries"] = rise.attribute(image[None], int(target))[0]
@@ -84,7 +85,7 @@ def run(
     clusters = torch.arange(images).repeat_interleave(len(chosen))
     scores = {name: torch.tensor(areas, dtype=torch.double) for name, areas in found.items()}
     difference = {name: areas[:, 0] - areas[:, 1] for name, areas in scores.items()}
-    print(f"{data}, {split}: {images} images, seeds {seeds}; {time.monotonic() - began:.0f} s\n")
+    print(f"{data}, {split}: {images} images, seeds {seeds}, {estimate}; {time.monotonic() - began:.0f} s\n")
     print("| method | insertion | deletion | insertion - deletion | minus RISE | minus Integrated Gradients |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, areas in scores.items():
