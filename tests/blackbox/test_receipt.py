@@ -170,7 +170,15 @@ def test_another_answer_makes_another_result(denoiser, image, tmp_path):
     result, receipt = made(noisy(denoiser), "attribution", image, tmp_path)
     last = receipt.questions[-1].answers
     last[0] = last[0] + torch.tensor([1e-3, 0, 0])
-    assert differences(result, replay(result, receipt, denoiser)) == ["values", "standard_error", "error_parts"]
+    fields = ["values", "standard_error", "error_parts", "projected_gradient", "projected_error"]
+    assert differences(result, replay(result, receipt, denoiser)) == fields
+
+
+def test_what_an_older_result_does_not_hold_is_no_difference(denoiser, image):
+    result = make(Linear().eval(), denoiser).explain(image)
+    older = replace(result, projected_gradient=None, projected_error=None)
+    assert differences(older, result) == []
+    assert differences(result, older) == ["projected_gradient", "projected_error"]
 
 
 def test_what_the_receipt_does_not_hold_is_said_in_one_sentence(denoiser, gaussian_network, image, tmp_path):
