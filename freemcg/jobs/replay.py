@@ -96,7 +96,7 @@ def replay_folder(
 
 def _same(name: str, result: Explanation, again: Explanation) -> bool:
     one, other = getattr(result, name), getattr(again, name)
-    if isinstance(one, Tensor):
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
         return torch.equal(one, other)
     if name == "record":
         return {**one, "versions": None} == {**other, "versions": None}
