@@ -176,7 +176,8 @@ class QueryCache:
     def _connect(self) -> None:
         for part in _parts(self.path):
             if part.is_dir():
-                set_aside(part, "is a folder where a file of the cache belongs")
+                with naming(part):
+                    set_aside(part, "is a folder where a file of the cache belongs")
         try:
             self._connection = sqlite3.connect(
                 self.path, timeout=LONGEST_WAIT, isolation_level=None, check_same_thread=False
