@@ -18,7 +18,7 @@ class Changing:
     identity = "changing"
 
     def __init__(self, at=10**9, by=0.05, noise=0.0):
-        self.inner, self.at, self.by, self.noise = Linear(), at, by, noise
+        self.inner, self.at, self.by, self.noise = Linear().eval(), at, by, noise
         self.asked, self.answered = [], []
         self.generator = torch.Generator().manual_seed(1)
 
