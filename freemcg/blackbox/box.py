@@ -109,6 +109,7 @@ class BlackBox(Counted):
         self.on_answer: Callable[[], None] | None = None
         self._receipt: Receipt | None = None
         self._read_as: Callable[[Tensor], Tensor] | None = None
+        self._networks = networks(predict)  # once, since the walk through the user's code is slow
         self._source = source(predict)  # read now, since its file may be edited while this process runs
 
     @property
@@ -250,7 +251,7 @@ class BlackBox(Counted):
         remaining = self.remaining
         if remaining is not None and len(missing) > remaining:
             raise QueryBudgetExceeded(len(missing), remaining, self.budget or 0)
-        for called, network in networks(self.predict):
+        for called, network in self._networks:
             refuse_training(network, called)
         for start in range(0, len(missing), self.batch_size):
             self._ask(images, missing[start : start + self.batch_size], name, keys, found)

@@ -14,6 +14,8 @@ from torch import nn
 from freemcg.messages.origin import is_the_users
 
 SWITCHES = {"eval", "train"}
+LONGEST = 1000
+"""A longer list or mapping holds data, and no networks."""
 
 
 def networks(model: Any) -> list[tuple[str, nn.Module]]:
@@ -34,7 +36,7 @@ def networks(model: Any) -> list[tuple[str, nn.Module]]:
 
 
 def _may_use(value: Any) -> bool:
-    if isinstance(value, type):
+    if isinstance(value, type) or (isinstance(value, list | tuple | Mapping) and len(value) > LONGEST):
         return False
     return isinstance(value, nn.Module | FunctionType | MethodType | partial | list | tuple | Mapping) or _is_of_a_user(
         type(value)

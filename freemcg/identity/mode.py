@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -15,6 +16,9 @@ from freemcg.messages.errors import InvalidValue
 FLAGS = ("training", "train")
 """The arguments of operations such as dropout and batch normalisation that say the mode."""
 SCRIPTED = ("aten::dropout", "aten::feature_dropout", "aten::alpha_dropout", "aten::batch_norm", "aten::rrelu")
+
+
+_READ = WeakKeyDictionary[nn.Module, bool]()
 
 
 def refuse_training(network: nn.Module, called: str, written: str | None = None) -> None:
@@ -55,10 +59,21 @@ def _is_exported(part: nn.Module) -> bool:
 
 
 def _keeps_training(part: nn.Module) -> bool:
-    """Whether the program of a traced, scripted or exported network holds an operation in training mode."""
+    """Whether the program of a traced, scripted or exported network holds an operation in training mode.
+
+    The program of a network does not change. It is read once, since this is slow.
+    """
+    if not isinstance(part, GraphModule | torch.jit.ScriptModule):
+        return False
+    if part not in _READ:
+        _READ[part] = _program_trains(part)
+    return _READ[part]
+
+
+def _program_trains(part: nn.Module) -> bool:
     if isinstance(part, GraphModule):
         return any(value is True for node in part.graph.nodes for value in _flags(node))
-    if isinstance(part, torch.jit.ScriptModule) and hasattr(part, "inlined_graph"):
+    if hasattr(part, "inlined_graph"):
         graph: Any = part.inlined_graph  # held, since its nodes are gone with it
         return any(_trains(node) for kind in SCRIPTED for node in graph.findAllNodes(kind))
     return False

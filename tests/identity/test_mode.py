@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from freemcg import BlackBox
+from freemcg.blackbox import box
+from freemcg.identity import mode
 from freemcg.identity.mode import refuse_training
 from freemcg.messages.errors import InvalidValue
 
@@ -152,3 +154,20 @@ def test_what_holds_itself_ends():
     held = Held(nn.Sequential(nn.Flatten()).eval())
     held.itself = [held]
     assert BlackBox(held)(IMAGES).shape == (1, 4)
+
+
+def test_the_walk_through_the_users_code_is_done_once(monkeypatch):
+    net = nn.Linear(4, 2).eval()
+    black_box = BlackBox(lambda images: net(images.flatten(1)))
+    monkeypatch.setattr(box, "networks", lambda model: pytest.fail("the walk is slow"))
+    black_box(torch.rand(1, 1, 2, 2))
+    net.train()
+    with pytest.raises(InvalidValue, match="is in training mode"):
+        black_box(torch.rand(1, 1, 2, 2))
+
+
+def test_a_program_is_read_once(monkeypatch):
+    traced = torch.jit.trace(nn.Linear(4, 2).eval(), torch.rand(1, 4))
+    refuse_training(traced, "model")
+    monkeypatch.setattr(mode, "_program_trains", lambda part: pytest.fail("reading a program is slow"))
+    refuse_training(traced, "model")
