@@ -53,10 +53,14 @@ def _convert_guided_diffusion(
         bool | None,
         typer.Option(
             "--new-attention-order/--old-attention-order",
-            help="Whether the model was trained with --use_new_attention_order True.  [default: old]",
+            help="Whether the model was trained with --use_new_attention_order True.  "
+            "[default: old; new if the layout is that of the released 64-pixel model]",
         ),
     ] = None,
-    noise_schedule: Annotated[str | None, typer.Option(help="linear or cosine.  [default: linear]")] = None,
+    noise_schedule: Annotated[
+        str | None,
+        typer.Option(help="linear or cosine.  [default: linear; cosine if the layout is that of the 64-pixel model]"),
+    ] = None,
     diffusion_steps: Annotated[int, typer.Option(help="Length of the noise schedule.")] = 1000,
     image_size: Annotated[
         int | None,
@@ -72,7 +76,8 @@ def _convert_guided_diffusion(
     A wrong option is not noticed: the model then denoises badly.
     """
     from freemcg.diffusion.guided_diffusion import convert
-    from freemcg.files.checkpoint import digest_of, load_checkpoint
+    from freemcg.files.checkpoint import load_checkpoint
+    from freemcg.files.digest import digest_of
     from freemcg.files.tensors import safetensors_errors
     from freemcg.files.whole import folder_written_whole
 

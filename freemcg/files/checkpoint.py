@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +41,3 @@ def _unpickled(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes torch raise errors of many classes
         raise InvalidValue(f"{path} is damaged, or holds more than tensors; {ADVICE}") from error
-
-
-def digest_of(path: Path) -> str:
-    """A digest of a file's bytes."""
-    digest = hashlib.blake2b(digest_size=8)
-    with path.open("rb") as stream:
-        while piece := stream.read(2**24):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Set
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from freemcg.blackbox.receipt import Receipt
+from freemcg.files.digest import digest_of
 from freemcg.files.images import list_images
 from freemcg.files.whole import naming, set_aside
 from freemcg.messages.errors import InvalidValue
@@ -100,11 +100,6 @@ class Item:
         """The record beside the result."""
         record = json.loads((self.folder / RECORD).read_text())
         return record if isinstance(record, dict) else {}
-
-
-def digest_of(path: Path) -> str:
-    """A digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _folder_of(path: Path, own: Set[str]) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from freemcg.explainer import FreeMCG
+from freemcg.files.digest import digest_of
 from freemcg.files.images import is_whole, read_for, write_image
 from freemcg.files.whole import write_text
 from freemcg.jobs.items import (
@@ -19,7 +20,6 @@ from freemcg.jobs.items import (
     RECORD,
     RESULT,
     Item,
-    digest_of,
 )
 from freemcg.jobs.plan import Task, most_queries
 from freemcg.jobs.rows import row_of
