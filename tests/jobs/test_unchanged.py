@@ -248,7 +248,7 @@ def test_what_a_library_holds_has_no_source():
     assert source(namespace["predict"]) == ""
 
 
-def test_an_edited_file_is_refused_before_the_first_query(denoiser, tmp_path):
+def test_an_edited_file_is_refused_before_the_first_query(denoiser, tmp_path, monkeypatch):
     place = tiny.make_place(tmp_path, ("a.png",))
 
     def run():
@@ -263,7 +263,7 @@ def test_an_edited_file_is_refused_before_the_first_query(denoiser, tmp_path):
     assert tiny.asked(place) == [EACH]
     (place / "mine.py").write_text(tiny.MODEL)
     (place / "neighbour.py").write_text(tiny.NEIGHBOUR.replace("-3, 3", "3, -3"))
-    sys.modules.pop("neighbour", None)
+    monkeypatch.delitem(sys.modules, "neighbour")  # put back after the test
     with pytest.raises(InvalidValue, match=r"^a\.png was asked again, and the model answers otherwise"):
         run()
     assert tiny.asked(place) == [EACH + 4]
