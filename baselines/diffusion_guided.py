@@ -60,19 +60,21 @@ class DiffusionGuided(CounterfactualMethod):
 
     def _search(self, image: Tensor, target: int) -> Candidates:
         denoiser, search = self.denoiser, self.search
-        guidance, signal = search.guidance * guidance_factors(search.particles, search.spread).to(image), False
+        origin, signal = denoiser.encode(image[None])[0], False
+        guidance = search.guidance * guidance_factors(search.particles, search.spread).to(image)
 
         def push(now: Particles) -> Tensor:
             nonlocal signal
-            _, values, slopes = counted_gradient(self.black_box, self.objective, now.images, target)
+            _, values, slopes = counted_gradient(self.black_box, self.objective, denoiser.decode(now.points), target)
             signal = signal or bool(slopes.any())
             sizes = (guidance * (values < search.stop)).reshape(-1, 1, 1, 1)
             uphill = scaled_like(denoiser.pull_back(now.noisy, now.t, slopes), now.noise, 1.0)
-            return pull_to(image, now, search.proximity) + sizes * uphill
+            return pull_to(origin, now, search.proximity) + sizes * uphill
 
-        paths = list(guided_reverse(denoiser, image, search, push, seed=self.seed))
+        paths = list(guided_reverse(denoiser, origin, search, push, seed=self.seed))
         paths[-1] = polish(denoiser, paths[-1], search.polish, seed=self.seed)
-        return Candidates(paths[-1], torch.stack(paths), no_signal=not signal)
+        found, path = denoiser.decode(paths[-1]), torch.stack(paths)
+        return Candidates(found, path, no_signal=not signal, decode=denoiser.decode)
 
     @property
     def _checks(self) -> int:

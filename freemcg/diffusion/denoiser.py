@@ -1,7 +1,9 @@
 """A pretrained diffusion model seen as the map `(x_t, t) -> E[x_0 | x_t]`.
 
-Images are in [0, 1]. Noisy images `x_t = sqrt(abar_t) (2 x - 1) + sqrt(1 - abar_t) eps` are in the model's own range.
-The schedule `abar_t` is read from the scheduler.
+Images are in [0, 1]. A point of the model's space stands for an image: for a model on pixels it is the image itself,
+and for a latent model it is the latent (`freemcg.diffusion.space`). Noisy points are in the model's own range: `x_t =
+sqrt(abar_t) (2 x - 1) + sqrt(1 - abar_t) eps` of an image `x`, and `sqrt(abar_t) z + sqrt(1 - abar_t) eps` of a latent
+`z`. The schedule `abar_t` is read from the scheduler.
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ from freemcg.diffusion.kinds.choose import prediction_for
 from freemcg.diffusion.kinds.gaussian import Function, GaussianNoise
 from freemcg.diffusion.kinds.prediction import Prediction
 from freemcg.diffusion.network import Network, read_config
-from freemcg.diffusion.pretrained import first_line, load_pipeline
+from freemcg.diffusion.pretrained import load_pipeline
+from freemcg.diffusion.sizes import check_declared, try_size
+from freemcg.diffusion.space import Latents, Pixels, Space
 from freemcg.identity.mode import refuse_training
 from freemcg.messages.arguments import real, whole
 from freemcg.messages.errors import InvalidType, InvalidValue
 
 
 class Denoiser:
-    """A pixel-space diffusion model as a denoiser.
+    """A diffusion model on pixels or latents as a denoiser.
 
     Args:
         unet: called with noisy images and a time, as a `diffusers.UNet2DModel` is (`freemcg.diffusion.network`).
@@ -39,11 +43,13 @@ class Denoiser:
         guidance_scale: `w` of the guidance `eps_null + w (eps_c - eps_null)`. With 1, the null class is not needed.
             With any other, each image costs two passes.
         null_class: the number of the class that stands for images of any class, if the network was trained with one.
-        batch_size: the noisy images in one call. It changes memory, not results.
+        autoencoder: for a latent model, the `diffusers.AutoencoderKL` or `VQModel` whose latents it denoises.
+        batch_size: the noisy points in one call. It changes memory, not results.
         name: the name that a result records.
 
     Attributes:
-        channels, image_size: the channels and the size that the network was made for; `None` if it does not say.
+        space: how images become points, and points images.
+        channels, image_size: those of the images that the model was made for; `None` if it does not say.
         timesteps: the length `T` of the schedule.
         condition: the class that the network is told, as a `Condition`, or `None`.
 
@@ -61,6 +67,7 @@ class Denoiser:
         condition: int | None = None,
         guidance_scale: float = 1.0,
         null_class: int | None = None,
+        autoencoder: nn.Module | None = None,
         batch_size: int = 64,
         name: str | None = None,
     ) -> None:
@@ -73,6 +80,10 @@ class Denoiser:
         self.alphas_cumprod = self.prediction.alphas_cumprod
         self.timesteps = len(self.alphas_cumprod)
         self.channels, self.image_size = self.prediction.network.channels, self.prediction.network.image_size
+        self.space: Space = Pixels()
+        if autoencoder is not None:
+            self.space = Latents(autoencoder)
+            self.channels, self.image_size = self.space.images_of(self.channels, self.image_size)
         self.name = str(name or type(unet).__name__)
         self._tried: set[tuple[int, ...]] = set()
 
@@ -88,7 +99,7 @@ class Denoiser:
         null_class: int | None = None,
         batch_size: int = 64,
     ) -> Denoiser:
-        """Load a pipeline on pixels that `save_pretrained` wrote (`DDPMPipeline`, `DDIMPipeline`, ...).
+        """Load a pipeline that `save_pretrained` wrote (`DDPMPipeline`, `LDMPipeline`, ...).
 
         Args:
             path_or_hub_id: a folder with `model_index.json`, or the name of a repository on the Hugging Face hub.
@@ -98,21 +109,23 @@ class Denoiser:
 
         Raises:
             FileNotFoundError: the folder is no pipeline, or lacks a file of weights.
-            ValueError: the pipeline is latent, could not be loaded, or holds another network's weights. Its network
-                needs a text, or is told no class or a wrong one.
+            ValueError: the pipeline is of an unknown kind, could not be loaded, or holds another network's weights.
+                Its network needs a text, or is told no class or a wrong one.
         """
-        unet, scheduler = load_pipeline(str(path_or_hub_id))
-        unet = unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        if dtype is not None:
-            unet = unet.to(dtype=dtype)
-        if device is not None:
-            unet = unet.to(device)
+        parts = load_pipeline(str(path_or_hub_id))
+        for network in (each for each in (parts.network, parts.autoencoder) if each is not None):
+            network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+            if dtype is not None:
+                network.to(dtype=dtype)
+            if device is not None:
+                network.to(device)
         return cls(
-            unet,
-            scheduler,
+            parts.network,
+            parts.scheduler,
             condition=condition,
             guidance_scale=guidance_scale,
             null_class=null_class,
+            autoencoder=parts.autoencoder,
             batch_size=batch_size,
             name=str(path_or_hub_id),
         )
@@ -147,8 +160,12 @@ class Denoiser:
 
     @cached_property
     def identity(self) -> str:
-        """The identity that a result records: the network's, what it predicts, its schedule, and its condition."""
-        return self.prediction.identity
+        """The identity that a result records.
+
+        It is the network's, what that predicts, its schedule and its condition, and for a latent model the
+        autoencoder's.
+        """
+        return ":".join(each for each in (self.prediction.identity, self.space.identity) if each)
 
     @property
     def device(self) -> torch.device:
@@ -161,56 +178,22 @@ class Denoiser:
         return self.prediction.network.dtype
 
     def check_size(self, images: Tensor) -> None:
-        """Refuse images `(N, C, H, W)` that the network does not take, and a network that cannot be used as it is.
+        """Refuse images `(N, C, H, W)` that the model does not take, and a model that cannot be used as it is.
 
-        Each new size costs one pass of one image through the network.
+        Each new size costs one pass of one image through the model.
 
         Raises:
-            ValueError: the network was made for other channels or another size, or fails at this size. Its answer may
+            ValueError: the model was made for other channels or another size, or fails at this size. Its answer may
                 also be wrong for a denoiser, or a part of it may be in training mode.
         """
         refuse_training(self.unet, "denoiser", "denoiser.unet")
-        if self.channels is not None and images.shape[1] != self.channels:
-            raise InvalidValue(
-                f"images have {images.shape[1]} channels but the denoiser {self.name} makes {self.channels}"
-            )
-        if self.image_size is not None and tuple(images.shape[2:]) != self.image_size:
-            made = f"{self.image_size[0]}x{self.image_size[1]}"
-            raise InvalidValue(
-                f"images are {images.shape[2]}x{images.shape[3]} but the denoiser {self.name} makes {made}; "
-                f"resize them to {made}"
-            )
+        check_declared(images, self.name, self.channels, self.image_size)
         if images.shape[1:] not in self._tried:
-            self._try(images[:1])
+            try_size(images[:1].to(self.device), self.name, self.image_size, self._restored)
             self._tried.add(tuple(images.shape[1:]))
 
-    def _try(self, image: Tensor) -> None:
-        """Denoise one image, so that a network that fails on it shows this before the first query."""
-        try:
-            self.denoise(image.to(self.device), self.timesteps // 2)
-        except (RuntimeError, ValueError) as error:
-            raise InvalidValue(
-                f"the denoiser {self.name} fails on images of {image.shape[2]}x{image.shape[3]} "
-                f"({first_line(error)}){self._sizes_that_fit(image)}"
-            ) from error
-
-    def _sizes_that_fit(self, image: Tensor) -> str:
-        """The end of a refusal: the nearest sizes that suit a network that halves its input several times."""
-        for multiple in (2**halvings for halvings in range(1, 9)):
-            below = [max(side // multiple, 1) * multiple for side in image.shape[2:]]
-            above = [side + multiple for side in below]
-            if self._takes(image, below) and self._takes(image, above):
-                sizes = " or ".join(f"{height}x{width}" for height, width in (below, above))
-                whose = "resize them to" if self.image_size is None else "sample_size in its configuration must be"
-                return f"; {whose} a multiple of {multiple}, such as {sizes}"
-        return ""
-
-    def _takes(self, image: Tensor, size: list[int]) -> bool:
-        try:
-            self.denoise(image.new_zeros(1, image.shape[1], *size, device=self.device), self.timesteps // 2)
-        except (RuntimeError, ValueError):
-            return False
-        return True
+    def _restored(self, image: Tensor) -> Tensor:
+        return self.decode(self.denoise(self.encode(image), self.timesteps // 2))
 
     def sigma(self, t: int) -> float:
         """Noise-to-signal ratio `sqrt((1 - abar_t) / abar_t)` at timestep `t`, for images in [-1, 1]."""
@@ -237,25 +220,40 @@ class Denoiser:
             raise InvalidValue(f"a noise level is a fraction of the schedule in (0, 1], got {fraction}")
         return min(self.timesteps - 1, max(1, round(fraction * self.timesteps)))
 
-    def add_noise(self, images: Tensor, t: int, noise: Tensor) -> Tensor:
-        """`x_t` of images `(N, C, H, W)` in [0, 1] with `noise` of unit variance, in the model's range."""
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """The points of images `(N, C, H, W)` in [0, 1]: the images themselves, or their latents."""
+        return self.space.encode(images, self.batch_size)
+
+    @torch.no_grad()
+    def decode(self, points: Tensor) -> Tensor:
+        """The images `(N, C, H, W)` in [0, 1] of points. Of latents, each costs one pass of the decoder."""
+        return self.space.decode(points, self.batch_size)
+
+    def add_noise(self, points: Tensor, t: int, noise: Tensor) -> Tensor:
+        """`x_t` of points with `noise` of unit variance, in the model's range. All three have the same shape."""
         abar = self.alphas_cumprod[t].item()
-        return math.sqrt(abar) * (2 * images - 1) + math.sqrt(1 - abar) * noise
+        return math.sqrt(abar) * self.space.to_model(points) + math.sqrt(1 - abar) * noise
 
     def denoise(self, x_t: Tensor, t: int) -> Tensor:
-        """`E[x_0 | x_t]` (Tweedie's formula) of noisy images `(N, C, H, W)`, as images clipped to [0, 1]."""
+        """`E[x_0 | x_t]` (Tweedie's formula) of noisy points, as points. Images are clipped to [0, 1]."""
         return self.separate(x_t, t)[0]
 
     def differentiable(self, t: int) -> Callable[[Tensor], Tensor]:
-        """The differentiable function `x_t -> E[x_0 | x_t]` at timestep `t`, from `(N, C, H, W)` to images.
+        """The differentiable function from `x_t` to the images of `E[x_0 | x_t]` at timestep `t`.
 
-        Unlike `denoise` it does not clip to [0, 1], since that would stop gradients.
+        Unlike `denoise` it does not clip points to [0, 1], since that would stop gradients.
         """
-        return lambda x_t: torch.cat([self._predict_clean(part, t) for part in x_t.split(self.batch_size)]) / 2 + 0.5
+        return lambda x_t: torch.cat(
+            [
+                self.space.decode(self.space.from_model(self._predict_clean(part, t)), self.batch_size)
+                for part in x_t.split(self.batch_size)
+            ]
+        )
 
     @torch.no_grad()
     def separate(self, x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        """Noisy images `(N, C, H, W)` as images clipped to [0, 1], and the noise that the network sees in them.
+        """Noisy points `(N, C, H, W)` denoised, as `denoise` does, and the noise that the network sees in them.
 
         The noise is the network's own, from before the clipping. So `add_noise` of the two gives `x_t` only where
         nothing was clipped. The next step of a reverse diffusion thus forgets what left the range of an image.
@@ -266,12 +264,12 @@ class Denoiser:
         abar = self.alphas_cumprod[t].item()
         clean = torch.cat([self._predict_clean(part, t) for part in x_t.split(self.batch_size)])
         noise = (x_t - math.sqrt(abar) * clean) / math.sqrt(1 - abar)
-        return (clean / 2 + 0.5).clamp(0, 1), noise
+        return self.space.within(self.space.from_model(clean)), noise
 
     def pull_back(self, x_t: Tensor, t: int, slopes: Tensor) -> Tensor:
         """The gradient with respect to `x_t`, from `slopes` `(N, C, H, W)` with respect to the denoised images.
 
-        It is the vector-Jacobian product through the denoiser, before clipping. For the exact denoiser of the data it
+        It is the vector-Jacobian product through `differentiable`. For the exact denoiser of the pixels of the data it
         is `2 sqrt(abar) / (1 - abar) Cov[image | x_t] slopes`. Each image costs a forward and a backward pass.
         """
         parts = []

@@ -1,4 +1,4 @@
-"""Read the network and the scheduler of a pretrained diffusion pipeline, from a folder or from the Hugging Face hub.
+"""Read the parts of a pretrained diffusion pipeline, from a folder or from the Hugging Face hub.
 
 A fault of a folder is refused in one sentence before its first use. Faults are a wrong `model_index.json`, weights that
 do not fit the network, and files that `diffusers` cannot read.
@@ -8,40 +8,68 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from freemcg.diffusion.weights import VARIANT, first_line, read, read_mapping, read_network, variants_in
 from freemcg.messages.errors import InvalidValue
 
 INDEX = "model_index.json"
-UNUSABLE = ("vae", "vqvae", "movq", "text_encoder", "image_encoder")  # parts of latent pipelines, or those of a text
-USABLE = "take a pipeline on pixels, such as DDPMPipeline, ScoreSdeVePipeline or ConsistencyModelPipeline"
-VARIANT = "fp16"  # the variant that repositories on the hub offer
-_WEIGHTS = re.compile(
-    r"diffusion_pytorch_model(-\d{5}-of-\d{5})?(\.(?P<variant>[^.]+?))?(-\d{5}-of-\d{5})?\.(safetensors|bin)"
-)
+USABLE = "take a DDPMPipeline, ScoreSdeVePipeline, ConsistencyModelPipeline or LDMPipeline"
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder")  # they look at images that were made
+AUTOENCODERS = ("AutoencoderKL", "VQModel")
 
 
-def load_pipeline(source: str) -> tuple[Any, Any]:
-    """The network and the scheduler of a pipeline on pixels. `source` is a folder, or a name on the hub.
+@dataclass(frozen=True)
+class Layout:
+    """The parts that make up one kind of pipeline, beside the scheduler, by their names in `model_index.json`."""
 
-    If it holds only a variant of the weights (`*.fp16.safetensors`), that variant is read.
+    network: str
+    autoencoder: str | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of all parts."""
+        return tuple(each for each in (self.network, self.autoencoder, "scheduler") if each is not None)
+
+
+LAYOUTS = (Layout("unet"), Layout("unet", "vqvae"))
+"""The kinds that can be denoisers: models on pixels, and latent models."""
+OTHERS = {part for layout in LAYOUTS for part in layout.parts} | {"vae", "movq", "text_encoder"}
+"""Parts that a denoiser cannot do without, if its pipeline has them."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a pipeline. Models on pixels have no autoencoder."""
+
+    network: Any
+    scheduler: Any
+    autoencoder: Any = None
+
+
+def load_pipeline(source: str) -> Parts:
+    """The parts of a pipeline. `source` is a folder, or a name on the hub.
+
+    If a part holds only a variant of the weights (`*.fp16.safetensors`), that variant is read.
 
     Raises:
         FileNotFoundError: the folder is no pipeline, or lacks a file of weights.
-        ValueError: the pipeline is latent, needs a text, is unknown or damaged, or cannot be reached.
+        ValueError: the pipeline needs a text, is unknown or damaged, or cannot be reached.
     """
     import diffusers  # noqa: PLC0415  (takes seconds to import)
 
-    folder = _folder(source)
-    index = _index(source, folder / INDEX)
-    unet_class = _class_of(folder / INDEX, index["unet"], diffusers.ModelMixin)
+    folder, autoencoder = _folder(source), None
+    index, layout = _index(source, folder / INDEX)
+    network_class = _class_of(folder / INDEX, index[layout.network], diffusers.ModelMixin)
     scheduler_class = _class_of(folder / INDEX, index["scheduler"], diffusers.SchedulerMixin)
-    scheduler = _read(source, part_of(folder, "scheduler"), "scheduler_config.json", scheduler_class.from_pretrained)
-    return _network(source, part_of(folder, "unet"), unet_class), scheduler
+    if layout.autoencoder is not None:
+        autoencoder_class = _autoencoder_class(source, folder / INDEX, index[layout.autoencoder])
+        autoencoder = read_network(source, part_of(folder, layout.autoencoder), autoencoder_class)
+    scheduler = read(source, part_of(folder, "scheduler"), "scheduler_config.json", scheduler_class.from_pretrained)
+    return Parts(read_network(source, part_of(folder, layout.network), network_class), scheduler, autoencoder)
 
 
 def _folder(source: str) -> Path:
@@ -52,9 +80,9 @@ def _folder(source: str) -> Path:
     from huggingface_hub import hf_hub_download  # noqa: PLC0415
 
     index = _reached(source, lambda: hf_hub_download(source, INDEX))
-    _index(source, index)
+    _, layout = _index(source, index)
     folder = _reached(source, lambda: DiffusionPipeline.download(source))
-    if not _variants(part_of(folder, "unet")):
+    if not variants_in(part_of(folder, layout.network)):
         folder = _reached(source, lambda: DiffusionPipeline.download(source, variant=VARIANT))
     return folder
 
@@ -74,21 +102,14 @@ def part_of(folder: Path, part: str) -> Path:
     return folder / part if (folder / part).is_dir() else folder
 
 
-def _index(source: str, path: Path) -> dict[str, Any]:
-    """The contents of a `model_index.json`, after a check that its pipeline can be a denoiser."""
+def _index(source: str, path: Path) -> tuple[dict[str, Any], Layout]:
+    """The contents of a `model_index.json`, and the layout of its pipeline, which can be a denoiser."""
     import diffusers  # noqa: PLC0415
 
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} holds no {INDEX}; a denoiser is a folder made by save_pretrained")
-    index = _mapping(path)
-    named = {part: value for part, value in index.items() if value is not None and value != [None, None]}
+    index = read_mapping(path)
     named_class = index.get("_class_name")
-    for part in UNUSABLE:
-        if part in named:
-            raise InvalidValue(f"the pipeline {source!r} is a {named_class!s:.60} with a {part}; {USABLE}")
-    for part in ("unet", "scheduler"):
-        if part not in named:
-            raise InvalidValue(f"{path} names no {part}; {USABLE}")
     pipeline = _member(diffusers, named_class)
     if not _is_kind(pipeline, diffusers.DiffusionPipeline):
         raise InvalidValue(
@@ -97,18 +118,25 @@ def _index(source: str, path: Path) -> dict[str, Any]:
         )
     arguments = list(inspect.signature(pipeline.__init__).parameters.values())[1:]
     needed = [each.name for each in arguments if each.default is each.empty and each.kind is not each.VAR_KEYWORD]
-    if not set(needed) <= {"unet", "scheduler"}:
+    layout = next((each for each in LAYOUTS if {*needed} - {*UNUSED} <= {*each.parts}), None)
+    if layout is None:
         raise InvalidValue(f"the pipeline {source!r} is a {named_class}, made of {', '.join(needed)}; {USABLE}")
-    return index
+    named = {part for part, value in index.items() if value is not None and value != [None, None]}
+    for part in sorted(OTHERS & named - {*layout.parts}):
+        raise InvalidValue(f"the pipeline {source!r} is a {named_class} with a {part}; {USABLE}")
+    for part in layout.parts:
+        if part not in named:
+            raise InvalidValue(f"{path} names no {part}; {USABLE}")
+    return index, layout
 
 
-def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InvalidValue(f"{path} is not JSON: {first_line(error)}") from error
-    if not isinstance(found, dict):
-        raise InvalidValue(f"{path} must hold a JSON object, got {found!r:.60}; save the pipeline again")
+def _autoencoder_class(source: str, path: Path, named: Any) -> Any:
+    import diffusers  # noqa: PLC0415
+
+    found = _class_of(path, named, diffusers.ModelMixin)
+    if found.__name__ not in AUTOENCODERS:
+        known = " or ".join(AUTOENCODERS)
+        raise InvalidValue(f"the autoencoder of {source!r} is a {found.__name__}; take a pipeline with an {known}")
     return found
 
 
@@ -133,81 +161,3 @@ def _member(module: Any, name: Any) -> Any:
 
 def _is_kind(found: Any, kind: type) -> bool:
     return isinstance(found, type) and issubclass(found, kind)
-
-
-def _network(source: str, folder: Path, unet_class: Any) -> Any:
-    variants = _variants(folder)
-    if not variants:
-        raise FileNotFoundError(f"{folder} holds no weights (diffusion_pytorch_model.safetensors)")
-    if "" not in variants and len(variants) > 1:
-        several = ", ".join(sorted(variants))
-        raise InvalidValue(f"{folder} holds several variants of the weights ({several}); keep the files of only one")
-    unet, report = _read(
-        source,
-        folder,
-        "config.json",
-        unet_class.from_pretrained,
-        variant=None if "" in variants else variants.pop(),
-        output_loading_info=True,
-        low_cpu_mem_usage=False,  # else diffusers itself raises an error for a shape that does not fit
-        ignore_mismatched_sizes=True,
-    )
-    _refuse_unfit(folder, report)
-    for name, weight in unet.state_dict().items():
-        if not weight.isfinite().all():
-            raise InvalidValue(f"the weight {name} in {folder} holds NaN or infinity; save the pipeline again")
-    return unet
-
-
-def _variants(folder: Path) -> set[str]:
-    """The variants of the weights that a folder holds. The empty name stands for the plain weights."""
-    matches = [_WEIGHTS.fullmatch(path.name) for path in folder.iterdir()]
-    return {match["variant"] or "" for match in matches if match}
-
-
-def _read(source: str, folder: Path, config: str, load: Callable[..., Any], **options: Any) -> Any:
-    """The object that `load` makes from `folder`. The JSON file `config` in it is checked first."""
-    if (folder / config).is_file():
-        _mapping(folder / config)
-    try:
-        with _quietly():
-            return load(str(folder), **options)
-    except Exception as error:  # a damaged file makes diffusers raise errors of many classes
-        raise InvalidValue(f"the denoiser {source!r} cannot be read from {folder}: {first_line(error)}") from error
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Within the block, diffusers prints no warnings. They would list the name of every weight."""
-    from diffusers.utils import logging  # noqa: PLC0415
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-
-
-def _refuse_unfit(folder: Path, report: dict[str, Any]) -> None:
-    """Refuse weights if some are missing, unknown to the network, or of another shape."""
-    missing, unexpected = report["missing_keys"], report["unexpected_keys"]
-    shapes = [f"{name} {tuple(found)} for {tuple(wanted)}" for name, found, wanted in report["mismatched_keys"]]
-    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-    unfit = ", ".join(f"{kind} {_some(names)}" for kind, names in kinds.items() if names)
-    if unfit:
-        raise InvalidValue(
-            f"the weights in {folder} are not those of the network in its config.json ({unfit}); "
-            "save the network again with save_pretrained, out of any wrapper"
-        )
-
-
-def _some(names: Iterable[str], most: int = 3) -> str:
-    listed = sorted(names)
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its class if there is no message."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

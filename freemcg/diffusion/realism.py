@@ -17,14 +17,15 @@ def denoising_error(denoiser: Denoiser, images: Tensor, *, seed: int = 0) -> Ten
 
     Every image gets the same 4 noise levels and the same 8 draws of noise at each, so two images can be compared. The
     error is near 0 if the denoiser restores an image exactly, and 1 if it learns nothing from `x_t`. An image costs 32
-    denoisings and no query.
+    denoisings and no query. A latent model is asked about the image's latent, so what that lacks does not count.
     """
     total = torch.zeros(len(images), device=images.device)
+    points = denoiser.encode(images)
     for level in NOISE_LEVELS:
         t = denoiser.timestep(level)
-        noise = particle_noise(seed, "realism", t, DRAWS, tuple(images.shape[1:])).to(images)
-        for index, image in enumerate(images):
-            x_t = denoiser.add_noise(image, t, noise)
+        noise = particle_noise(seed, "realism", t, DRAWS, tuple(points.shape[1:])).to(points)
+        for index, point in enumerate(points):
+            x_t = denoiser.add_noise(point, t, noise)
             missed = noise - denoiser.separate(x_t, t)[1]
             total[index] += missed.square().mean()
     return total / len(NOISE_LEVELS)

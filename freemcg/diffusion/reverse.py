@@ -12,9 +12,8 @@ from torch import Tensor
 
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.diffusion.noise import particle_noise
+from freemcg.diffusion.space import Space
 from freemcg.messages.errors import InvalidValue
-
-HUBER_WIDTH = 5 / 255
 
 
 @dataclass(frozen=True)
@@ -25,15 +24,17 @@ class Particles:
         step: the number of the step, from 0.
         t: the timestep of the step.
         noisy: the particles, `(N, C, H, W)` in the model's range.
-        images: the particles denoised, `(N, C, H, W)` in [0, 1].
+        points: the particles denoised, `(N, C, H, W)`: images in [0, 1], or latents.
         noise: the noise in them, in the model's range.
+        space: that of the points.
     """
 
     step: int
     t: int
     noisy: Tensor
-    images: Tensor
+    points: Tensor
     noise: Tensor
+    space: Space
 
 
 class ReverseSettings(Protocol):
@@ -51,13 +52,15 @@ class ReverseSettings(Protocol):
 
 def guided_reverse(
     denoiser: Denoiser,
-    image: Tensor,
+    point: Tensor,
     search: ReverseSettings,
     push: Callable[[Particles], Tensor],
     *,
     seed: int,
 ) -> Iterator[Tensor]:
-    """The denoised particles of each step, `(N, C, H, W)` in [0, 1], starting at noisy copies of `image` `(C, H, W)`.
+    """The denoised particles of each step, `(N, C, H, W)` points, starting at noisy copies of `point` `(C, H, W)`.
+
+    A point is an image in [0, 1], or a latent; no image is decoded.
 
     Args:
         push: gives the guidance from one step to the next, `(N, C, H, W)` in the model's range. It is called at every
@@ -66,22 +69,23 @@ def guided_reverse(
     The cost is `particles * steps` denoisings, and that of `push`.
     """
     schedule = reverse_schedule(denoiser, search.strength, search.steps)
-    start = particle_noise(seed, "start", 0, search.particles, tuple(image.shape)).to(image)
-    noisy = denoiser.add_noise(image, schedule[0], start)
+    start = particle_noise(seed, "start", 0, search.particles, tuple(point.shape)).to(point)
+    noisy = denoiser.add_noise(point, schedule[0], start)
     for step, t in enumerate(schedule):
-        images, noise = denoiser.separate(noisy, t)
-        yield images
+        points, noise = denoiser.separate(noisy, t)
+        yield points
         if step + 1 < len(schedule):
-            guidance, t_next = push(Particles(step, t, noisy, images, noise)), schedule[step + 1]
-            noisy = reverse_step(denoiser, images, noise, guidance, t, t_next, eta=search.eta, seed=seed, step=step)
+            guidance, t_next = push(Particles(step, t, noisy, points, noise, denoiser.space)), schedule[step + 1]
+            noisy = reverse_step(denoiser, points, noise, guidance, t, t_next, eta=search.eta, seed=seed, step=step)
 
 
-def pull_to(image: Tensor, now: Particles, size: float) -> Tensor:
+def pull_to(point: Tensor, now: Particles, size: float) -> Tensor:
     """The pull back to the input: the gradient of the Huber distance, `size` times as large as the noise.
 
     The Huber distance is an L1 distance that is smooth within 5 of 255 grey levels, so rounding cannot flip its sign.
+    For latents the same width is taken in the model's range.
     """
-    return -scaled_like(((now.images - image) / HUBER_WIDTH).clamp(-1, 1), now.noise, size)
+    return -scaled_like(((now.points - point) / now.space.small).clamp(-1, 1), now.noise, size)
 
 
 def reverse_schedule(denoiser: Denoiser, strength: float, steps: int) -> list[int]:
@@ -114,7 +118,7 @@ def scaled_like(direction: Tensor, noise: Tensor, size: float) -> Tensor:
 
 def reverse_step(
     denoiser: Denoiser,
-    images: Tensor,
+    points: Tensor,
     noise: Tensor,
     push: Tensor,
     t: int,
@@ -127,7 +131,7 @@ def reverse_step(
     """The step from `t` to `t_next`: `sqrt(abar') x0 + c1 z + c2 eps + sqrt(abar abar') push` (DDIM, Song et al. 2021).
 
     Args:
-        images: the particles denoised at `t`, `(N, C, H, W)` in [0, 1].
+        points: the particles denoised at `t`, `(N, C, H, W)`.
         noise: the noise in them, `eps`.
         push: guidance, in the model's range.
         eta: the share of fresh noise: `c1 = eta sqrt((1 - abar/abar') (1 - abar') / (1 - abar))`,
@@ -137,6 +141,6 @@ def reverse_step(
     abar, abar_next = denoiser.alphas_cumprod[t].item(), denoiser.alphas_cumprod[t_next].item()
     c1 = eta * math.sqrt((1 - abar / abar_next) * (1 - abar_next) / (1 - abar))
     c2 = math.sqrt(1 - abar_next - c1**2)
-    fresh = particle_noise(seed, "reverse", step, len(images), tuple(images.shape[1:])).to(images)
+    fresh = particle_noise(seed, "reverse", step, len(points), tuple(points.shape[1:])).to(points)
     mixed = (c1 * fresh + c2 * noise) / math.sqrt(1 - abar_next)
-    return denoiser.add_noise(images, t_next, mixed) + math.sqrt(abar * abar_next) * push
+    return denoiser.add_noise(points, t_next, mixed) + math.sqrt(abar * abar_next) * push

@@ -19,6 +19,7 @@ from freemcg.ensemble.label_widening import label_widening
 from freemcg.ensemble.per_particle import per_particle
 from freemcg.ensemble.principal_axes import PrincipalAxes, principal_axes
 from freemcg.ensemble.projected_gradient import projected_gradient
+from freemcg.ensemble.pushforward import Pushforward
 from freemcg.ensemble.regression import regression
 from freemcg.ensemble.sigma_points import LinearModel, linear_model, sigma_points
 
@@ -27,6 +28,7 @@ __all__ = [
     "Estimate",
     "LinearModel",
     "PrincipalAxes",
+    "Pushforward",
     "anomalies",
     "control_variate",
     "cross_covariance",

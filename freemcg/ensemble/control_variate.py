@@ -15,7 +15,7 @@ from torch import Tensor
 from freemcg.ensemble.estimate import ErrorParts, Estimate
 
 
-def control_variate(particles: Tensor, predicted: Tensor, values: Tensor) -> Estimate:
+def control_variate(particles: Tensor, predicted: Tensor, values: Tensor, *, paid: Tensor | None = None) -> Estimate:
     """`g = Cov_M(x, f_lin) + a Cov_K(x, y - f_lin)`, an estimate of the population's `Cov(x, y)`.
 
     With `a = 1` it is unbiased for any linear model. But a correction that is no larger than its own noise does harm.
@@ -26,6 +26,9 @@ def control_variate(particles: Tensor, predicted: Tensor, values: Tensor) -> Est
         particles: all particles, `(M, D)`, drawn independently. The first `K` were queried.
         predicted: `f_lin` of each particle, `(M,)`, from other answers than `values`.
         values: `y` of the first `K` particles, `(K,)`.
+        paid: the first `K` particles as they were queried, `(K, D)`, if `particles` holds a linear model of them; see
+            `Pushforward`. What that model misses is taken to be uncorrelated with `f_lin`: for the axes not asked along
+            it is, and for the curvature of the map to second order. No error bar counts it.
 
     Returns:
         The estimate in units of `score * x`. Its standard error is that of the two means over particles, with their
@@ -35,13 +38,14 @@ def control_variate(particles: Tensor, predicted: Tensor, values: Tensor) -> Est
         The error is infinite for `K < 3`.
     """
     drawn, asked = len(particles), len(values)
+    paid = particles[:asked] if paid is None else paid
     deviations = particles - particles.mean(dim=0)
     guess = predicted - predicted.mean()
     linear = guess @ deviations / (drawn - 1)
     if asked < 3:
         return Estimate(linear, torch.full_like(linear, float("inf")))
     missed = values - predicted[:asked]
-    terms = (missed - missed.mean())[:, None] * (particles[:asked] - particles[:asked].mean(dim=0))
+    terms = (missed - missed.mean())[:, None] * (paid - paid.mean(dim=0))
     correction = terms.sum(dim=0) / (asked - 1)
 
     # The variances of the two means and their covariance, pixel by pixel, from what each particle adds to them.

@@ -1,12 +1,16 @@
 """The one estimator behind both tasks: the gradient of an objective on the manifold around an image, from queries.
 
 image -> noisy copies -> denoised particles (free) -> query points -> black box (paid) -> gradient and its error
+
+All but the query points stays in the denoiser's space, where a point stands for an image. A search follows the gradient
+in that space. A map is the gradient in pixels.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -20,18 +24,14 @@ from freemcg.ensemble import (
     Estimate,
     LinearModel,
     PrincipalAxes,
-    control_variate,
-    cross_covariance,
+    Pushforward,
     linear_model,
-    per_particle,
     principal_axes,
-    projected_gradient,
-    regression,
     sigma_points,
 )
+from freemcg.gradient.columns import ON_AXES, Columns
 from freemcg.gradient.objective import Objective, gradient_in_scores
 
-ON_AXES = {"control_variate": 2 / 3, "sigma_points": 1.0}  # share of the queries that goes to sigma points
 LEAST_ON_AXES = 3
 SIGNAL_FLOOR = 1e-6
 
@@ -40,13 +40,13 @@ Ask = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class ManifoldGradient:
-    """A gradient estimated around an image.
+    """A gradient estimated around a point of the denoiser's space.
 
     Attributes:
-        gradient: `(C, H, W)`.
-        standard_error: `(C, H, W)`, infinite if the estimate cannot tell it.
+        gradient: the shape of the point, or `(C, H, W)` in pixels.
+        standard_error: the same shape, infinite if the estimate cannot tell it.
         values: the objective at each query point, `(K,)`.
-        model: a linear model of the objective in the flattened image, if sigma points were queried.
+        model: a linear model of the objective in the flattened point, if sigma points were queried.
         parts: the parts of the squared error, if the estimate can forecast it.
     """
 
@@ -63,24 +63,26 @@ class ManifoldGradient:
 
 
 class Ensemble:
-    """Particles around an image at one noise level, and the black box's answers about them.
+    """Particles around a point at one noise level, and the black box's answers about them.
 
     Args:
-        denoiser: makes the particles.
-        image: `(C, H, W)` in [0, 1].
+        denoiser: makes the particles, and decodes those that are queried.
+        point: stands for the image: `denoiser.encode(image[None])[0]`. For a denoiser of pixels it is the image.
         t: the timestep of the noise level.
         particles: `M`, the number of particles. Drawing them costs no query.
         seed, step: determine the noise of the particles.
 
     Attributes:
-        particles: `(M, D)` in [0, 1].
+        particles: `(M, D)`, flattened points.
         queries: the images queried so far.
     """
 
-    def __init__(self, denoiser: Denoiser, image: Tensor, t: int, *, particles: int, seed: int, step: int = 0) -> None:
-        self.denoiser, self.image, self.t, self.seed, self.step = denoiser, image, t, seed, step
+    def __init__(self, denoiser: Denoiser, point: Tensor, t: int, *, particles: int, seed: int, step: int = 0) -> None:
+        self.denoiser, self.point, self.t, self.seed, self.step = denoiser, point, t, seed, step
         self.particles = self._draw(0, particles)
         self._points = self.particles.new_zeros(0, self.particles.shape[1])
+        self._image_shape = denoiser.space.image_shape(tuple(point.shape))
+        self._seen_on_axes = self._seen_particles = point.new_zeros(0, math.prod(self._image_shape))
         self._on_axes: Tensor | None = None
         self._on_particles: Tensor | None = None
         self._centre_guessed = False
@@ -126,41 +128,21 @@ class Ensemble:
         """The gradient of `objective` for class `target`, from the answers so far. This costs no query.
 
         Returns:
-            The gradient times the local covariance, in `objective * pixel`, for `control_variate`, `sigma_points`,
+            The gradient times the local covariance, in `objective * point`, for `control_variate`, `sigma_points`,
             `cross_covariance` and `per_particle` (the mean of the reference program's terms). For `regression` it is
-            the gradient projected on the particles' span, in `objective / pixel`.
+            the gradient projected on the particles' span, in `objective / point`.
         """
-        on_axes = self._values(self._on_axes, objective, target)
-        on_particles = self._values(self._on_particles, objective, target)
-        asked, model = self.particles[: len(on_particles)], None
-        if len(on_axes):
-            model = linear_model(self.axes, self._points, on_axes)
-        unit_weight = self.particles.new_ones(1)
-        if estimate in ON_AXES and model is not None:
-            if estimate == "control_variate":
-                answer = control_variate(self.particles, model(self.particles), on_particles)
-            else:
-                answer = _without_error(self.axes.covariance_times(model.slope))
-        elif len(on_particles) < 2:
-            answer = _without_error(torch.zeros_like(self.particles[0]))
-        elif estimate == "per_particle":
-            assert self._on_particles is not None
-            weights = gradient_in_scores(objective, self._on_particles, target)
-            terms = per_particle(asked, self._on_particles, weights)
-            jackknife = len(terms) / (len(terms) - 2) if len(terms) > 2 else float("inf")
-            answer = Estimate(terms.mean(dim=0), jackknife * terms.std(dim=0) / len(terms) ** 0.5)
-        elif estimate == "regression":
-            answer = regression(asked, on_particles[:, None], unit_weight)
-        else:
-            answer = cross_covariance(asked, on_particles[:, None], unit_weight)
-        shape = self.image.shape
-        return ManifoldGradient(
-            answer.gradient.reshape(shape),
-            answer.standard_error.reshape(shape),
-            torch.cat([on_axes, on_particles]),
-            model,
-            answer.parts,
-        )
+        return self._estimated(self._columns(objective, target), objective, target, estimate, self.point.shape)
+
+    def map(self, objective: Objective, target: int, estimate: str) -> ManifoldGradient:
+        """The same gradient in pixels, `(C, H, W)`, in `objective * pixel` or `objective / pixel`.
+
+        Its columns are images: the queried particles as they were decoded. No other particle is decoded. Where the
+        estimate needs them, they follow a linear model of the decoder through the sigma points, `Pushforward`. So a map
+        costs no decoding beside those of its query points.
+        """
+        columns = self._pixel_columns(objective, target)
+        return self._estimated(columns, objective, target, estimate, self._image_shape)
 
     def projected_gradient(self, objective: Objective, target: int) -> Estimate:
         """The gradient projected on the manifold, `(C, H, W)` in `objective / pixel`. This costs no query.
@@ -168,27 +150,57 @@ class Ensemble:
         It comes from the same answers, whatever they were asked for: along the axes asked about, or, if there is none,
         on the span of the particles asked about.
         """
-        on_axes = self._values(self._on_axes, objective, target)
-        on_particles = self._values(self._on_particles, objective, target)
-        asked, along = self.particles[: len(on_particles)], len(on_axes) - 1
-        if along > 0:
-            axes = PrincipalAxes(self.axes.mean, self.axes.directions[:along], self.axes.variances[:along])
-            answer = projected_gradient(axes, linear_model(axes, self._points, on_axes), asked, on_particles)
-        elif len(on_particles) < 2:
-            answer = _without_error(torch.zeros_like(self.particles[0]))
-        else:
-            answer = regression(asked, on_particles[:, None], self.particles.new_ones(1))
-        shape = self.image.shape
+        answer, shape = self._pixel_columns(objective, target).projected_gradient(), self._image_shape
         return Estimate(answer.gradient.reshape(shape), answer.standard_error.reshape(shape))
+
+    def _estimated(
+        self, columns: Columns, objective: Objective, target: int, estimate: str, shape: tuple[int, ...]
+    ) -> ManifoldGradient:
+        if estimate == "per_particle" and self._on_particles is not None and len(columns.values) > 1:
+            weights = gradient_in_scores(objective, self._on_particles, target)
+            answer = columns.per_particle(self._on_particles, weights)
+        else:
+            answer = columns.gradient(estimate)
+        return ManifoldGradient(
+            answer.gradient.reshape(shape),
+            answer.standard_error.reshape(shape),
+            torch.cat([self._values(self._on_axes, objective, target), columns.values]),
+            columns.model,
+            answer.parts,
+        )
+
+    def _columns(self, objective: Objective, target: int) -> Columns:
+        """The particles as points."""
+        on_axes = self._values(self._on_axes, objective, target)
+        values = self._values(self._on_particles, objective, target)
+        paid = self.particles[: len(values)]
+        if not len(on_axes):
+            return Columns(self.particles, paid, values)
+        model = linear_model(self.axes, self._points, on_axes)
+        return Columns(self.particles, paid, values, model, model(self.particles), self.axes, len(on_axes) - 1)
+
+    def _pixel_columns(self, objective: Objective, target: int) -> Columns:
+        """The particles as images: decoded if they were queried, and else as `Pushforward` says."""
+        columns = self._columns(objective, target)
+        if self.denoiser.space.of_pixels:
+            return columns
+        paid, empty = self._seen_particles, self.particles.new_zeros(1, math.prod(self._image_shape))
+        if columns.model is None:
+            return replace(columns, particles=empty, paid=paid)
+        decoder = Pushforward.through(self.axes, self._points, self._seen_on_axes)
+        return replace(
+            columns, particles=decoder(self.particles), paid=paid, model=decoder.carry(columns.model), axes=decoder.axes
+        )
 
     def _ask_on_axes(self, ask: Ask, have: int, wanted: int) -> None:
         """Query sigma points. If the budget ends before the last, the axes with an answer come first from then on.
 
         If the centre has no answer, the mean of the answers around it takes its place.
         """
-        points = sigma_points(self.axes, wanted)[have:].clamp(0, 1)
+        points = self.denoiser.space.within(sigma_points(self.axes, wanted)[have:])
+        images = self._images(points)
         try:
-            answers = ask(self._images(points))
+            answers = ask(images)
         except QueryBudgetExceeded as error:
             answered = sorted(error.answered)
             if answered:
@@ -200,33 +212,37 @@ class Ensemble:
                 order = _first(on_axes, after=max(have - 1, 0), of=len(self.axes.variances))
                 axes = self.axes
                 self.axes = PrincipalAxes(axes.mean, axes.directions[order], axes.variances[order])
-                self._keep_on_axes(points[answered], answers)
+                self._keep_on_axes(points[answered], images[answered], answers)
             raise
-        self._keep_on_axes(points, answers)
+        self._keep_on_axes(points, images, answers)
 
-    def _keep_on_axes(self, points: Tensor, answers: Tensor) -> None:
+    def _keep_on_axes(self, points: Tensor, images: Tensor, answers: Tensor) -> None:
         self._points, self._on_axes = torch.cat([self._points, points]), _joined(self._on_axes, answers)
+        self._seen_on_axes = torch.cat([self._seen_on_axes, images.flatten(1)])
 
     def _ask_on_particles(self, ask: Ask, first: int, stop: int) -> None:
         """Query particles. If the budget ends before the last, those with an answer come first from then on."""
+        images = self._images(self.particles[first:stop])
         try:
-            answers = ask(self._images(self.particles[first:stop]))
+            answers = ask(images)
         except QueryBudgetExceeded as error:
             answered = sorted(error.answered)
             if answered:
                 answers = torch.stack([error.answered[index] for index in answered])
                 order = _first([first + index for index in answered], after=first, of=len(self.particles))
                 self.particles, self._on_particles = self.particles[order], _joined(self._on_particles, answers)
+                self._seen_particles = torch.cat([self._seen_particles, images[answered].flatten(1)])
             raise
         self._on_particles = _joined(self._on_particles, answers)
+        self._seen_particles = torch.cat([self._seen_particles, images.flatten(1)])
 
     def _draw(self, first: int, count: int) -> Tensor:
-        return draw_particles(
-            self.denoiser, self.image, self.t, count, seed=self.seed, step=self.step, first=first
+        return _draw_points(
+            self.denoiser, self.point, self.t, count, seed=self.seed, step=self.step, first=first
         ).flatten(1)
 
     def _images(self, points: Tensor) -> Tensor:
-        return points.reshape(-1, *self.image.shape)
+        return self.denoiser.decode(points.reshape(-1, *self.point.shape))
 
     def _values(self, answers: Tensor | None, objective: Objective, target: int) -> Tensor:
         return self.particles.new_zeros(0) if answers is None else objective(answers, target).to(self.particles)
@@ -245,12 +261,13 @@ def draw_particles(
 
     They are in [0, 1]. Drawing them costs no query.
     """
-    noise = particle_noise(seed, "particles", step, count, tuple(image.shape), first=first).to(image)
-    return denoiser.denoise(denoiser.add_noise(image, t, noise), t)
+    point = denoiser.encode(image[None])[0]
+    return denoiser.decode(_draw_points(denoiser, point, t, count, seed=seed, step=step, first=first))
 
 
-def _without_error(gradient: Tensor) -> Estimate:
-    return Estimate(gradient, torch.full_like(gradient, float("inf")))
+def _draw_points(denoiser: Denoiser, point: Tensor, t: int, count: int, *, seed: int, step: int, first: int) -> Tensor:
+    noise = particle_noise(seed, "particles", step, count, tuple(point.shape), first=first).to(point)
+    return denoiser.denoise(denoiser.add_noise(point, t, noise), t)
 
 
 def _first(chosen: list[int], *, after: int, of: int) -> list[int]:

@@ -18,16 +18,18 @@ from freemcg.settings import Settings
 class Ensembles:
     """The particles of one image at each level of `settings.noise`, and the answers about them.
 
+    The image is given by the `point` that stands for it; see `freemcg.gradient.estimator.Ensemble`.
+
     Drawing particles costs no query. Nor does any computation from the answers, so the particles serve every class,
     every pair of classes and every objective.
     """
 
-    def __init__(self, denoiser: Denoiser, image: Tensor, settings: Settings) -> None:
+    def __init__(self, denoiser: Denoiser, point: Tensor, settings: Settings) -> None:
         self.estimate = settings.estimate
         self.ensembles = [
             Ensemble(
                 denoiser,
-                image,
+                point,
                 denoiser.timestep(level),
                 particles=settings.particles,
                 seed=settings.seed,
@@ -60,9 +62,9 @@ class Ensembles:
         for ensemble in self.ensembles:
             ensemble.grow(2 * len(ensemble.particles))
 
-    def gradient(self, objective: Objective, target: int) -> ManifoldGradient:
-        """The mean gradient over the queried levels, whose errors are independent. This costs no query."""
-        found = [ensemble.gradient(objective, target, self.estimate) for ensemble in self._asked]
+    def map(self, objective: Objective, target: int) -> ManifoldGradient:
+        """The mean gradient in pixels over the queried levels, whose errors are independent. This costs no query."""
+        found = [ensemble.map(objective, target, self.estimate) for ensemble in self._asked]
         return ManifoldGradient(
             *_mean(found),
             torch.cat([each.values for each in found]),

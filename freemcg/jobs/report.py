@@ -73,6 +73,19 @@ def say_disagreement(items: Sequence[Item]) -> None:
         )
 
 
+def say_what_is_lost(items: Sequence[Item]) -> None:
+    """Say for how many images the loss of a latent model's autoencoder alone changes the decision."""
+    noted = [json.loads((item.folder / RECORD).read_text())["record"].get("autoencoder", {}) for item in items]
+    lost = [each["l1"] for each in noted if each.get("changes_decision")]
+    if lost:
+        say(
+            f"autoencoder: {len(lost)} of {len(noted)}; the decision changes as soon as the denoiser's autoencoder has "
+            f"encoded and decoded the image (mean change of a pixel up to {max(lost):.2g}), so what is explained is "
+            "another decision. Take a denoiser on pixels, or one with an autoencoder for such images",
+            err=True,
+        )
+
+
 def say_what_is_left(items: Sequence[Item], explained: int, unreadable: int) -> None:
     """Say how many pictures were left out, and how far the budget reached if it ended before the last image."""
     say_left_out(unreadable, len(items))

@@ -21,7 +21,7 @@ from freemcg.jobs.items import Item, list_items
 from freemcg.jobs.made_with import check_made_with, digest_of_settings, job_settings, write_made_with
 from freemcg.jobs.one import draw_missing, explain
 from freemcg.jobs.plan import Task
-from freemcg.jobs.report import report, rows_of, say_disagreement, say_what_is_left
+from freemcg.jobs.report import report, rows_of, say_disagreement, say_what_is_left, say_what_is_lost
 from freemcg.jobs.start import Start
 from freemcg.jobs.unchanged import check_unchanged, oldest_answer
 from freemcg.jobs.unreadable import check_some_are_left
@@ -113,5 +113,6 @@ def run_job(
     if start.speaks:
         report(rows, out, task, start.spending, spent)
         say_disagreement(explained)
+        say_what_is_lost(explained)
         say_what_is_left(items, len(explained), len(unreadable))
     return rows

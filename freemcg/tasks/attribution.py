@@ -22,6 +22,7 @@ from freemcg.gradient.objective import Objective, between, named, objective_of
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Attribution, Status
 from freemcg.settings import Settings
+from freemcg.tasks.restored import Seen, look
 
 FIRST_BATCH = 32
 BATCH = 16
@@ -38,15 +39,18 @@ def attribute_image(
     the black box may change, the image is queried once more at the end, and four times if the answer differs: see
     `freemcg.blackbox.repeats`. With `settings.tolerance` the result is the last map of `stream_attributions`.
 
+    Of a latent model, one of the others goes to the image as the autoencoder restores it, unless the black box answers
+    numbers, which decide nothing. It costs one pass of the encoder, and one decoding a query but the image's own.
+
     Raises:
         QueryBudgetExceeded: not even one query is left.
     """
     if settings.tolerance is not None:
         return deque(stream_attributions(black_box, denoiser, image, target, settings), maxlen=1).pop()
-    question = _Question.about(black_box, image, target)
+    question = _Question.about(black_box, denoiser, image, target)
     objective = objective_of(named(settings.objective), black_box.scores)
-    ensembles = Ensembles(denoiser, image, settings)
-    ended_early = _ask(ensembles, black_box, settings.queries - 1, black_box)
+    ensembles = Ensembles(denoiser, question.seen.point, settings)
+    ended_early = _ask(ensembles, black_box, settings.queries - question.seen.queries, black_box)
     return question.answered(ensembles, objective, ended_early=ended_early, repeats=question.again(black_box))
 
 
@@ -67,12 +71,13 @@ def stream_attributions(
     """
     assert settings.tolerance is not None
     tolerance = settings.tolerance
-    question = _Question.about(black_box, image, target)
+    question = _Question.about(black_box, denoiser, image, target)
     objective = objective_of(named(settings.objective), black_box.scores)
-    ensembles, batch, left = Ensembles(denoiser, image, settings), FIRST_BATCH, settings.queries - 1
+    ensembles, batch = Ensembles(denoiser, question.seen.point, settings), FIRST_BATCH
+    most = left = settings.queries - question.seen.queries
     while True:
         ended_early = _ask(ensembles, black_box, min(batch, left), black_box)
-        left, batch = settings.queries - 1 - ensembles.queries, BATCH * len(settings.noise)
+        left, batch = most - ensembles.queries, BATCH * len(settings.noise)
         result = question.answered(ensembles, objective, ended_early=False)
         while _starved(result, tolerance) and ensembles.particles < MOST_GROWTH * settings.particles:
             ensembles.grow()
@@ -93,9 +98,9 @@ def contrast_maps(
 
     All maps come from the same `settings.queries` queries, since an answer holds every class.
     """
-    question = _Question.about(black_box, image, None)
-    ensembles = Ensembles(denoiser, image, settings)
-    ended_early, again = _ask(ensembles, black_box, settings.queries - 1, black_box), question.again(black_box)
+    question = _Question.about(black_box, denoiser, image, None)
+    ensembles, most = Ensembles(denoiser, question.seen.point, settings), settings.queries - question.seen.queries
+    ended_early, again = _ask(ensembles, black_box, most, black_box), question.again(black_box)
     return {
         (first, second): replace(question, target=first).answered(
             ensembles, between(second), ended_early=ended_early, repeats=again
@@ -120,9 +125,9 @@ def difference_map(
     Raises:
         ValueError: the two answer different numbers of classes.
     """
-    question, before = _Question.about(black_box, image, target), other.queries
+    question, before = _Question.about(black_box, denoiser, image, target), other.queries
     theirs = other(image[None])
-    classes, objective = len(question.log_probabilities), objective_of(named(settings.objective), black_box.scores)
+    classes, objective = len(question.seen.log_probabilities), objective_of(named(settings.objective), black_box.scores)
     if theirs.shape[1] != classes:
         raise InvalidValue(
             f"the models must answer the same classes; one answers {classes}, the other {theirs.shape[1]}"
@@ -139,12 +144,14 @@ def difference_map(
         return objective(answers[:, :classes], target) - objective(answers[:, classes:], target)
 
     question = replace(question, labels=question.labels and other.scores == "label")
-    ensembles = Ensembles(denoiser, image, settings)
-    ended_early = _ask(ensembles, both, settings.queries - 1, black_box, other)
+    ensembles = Ensembles(denoiser, question.seen.point, settings)
+    ended_early = _ask(ensembles, both, settings.queries - question.seen.queries, black_box, other)
     result = question.answered(ensembles, difference, ended_early=ended_early, repeats=question.again(black_box))
     again = ask_again(other, image, theirs[0], since=before)
     noted = max(result.record, again.noted, key=lambda each: each.get("disagreement", 0.0))
-    return replace(result, record=noted, status=Status.MODEL_CHANGED if again.changed else result.status)
+    return replace(
+        result, record={**question.seen.noted, **noted}, status=Status.MODEL_CHANGED if again.changed else result.status
+    )
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,7 @@ class _Question:
     """The image, the class to explain, and the black box's answer for the image itself."""
 
     image: Tensor
-    log_probabilities: Tensor
+    seen: Seen
     target: int
     decision: int
     began: float
@@ -160,25 +167,26 @@ class _Question:
     labels: bool
 
     @classmethod
-    def about(cls, black_box: BlackBox, image: Tensor, target: int | str | None) -> _Question:
+    def about(cls, black_box: BlackBox, denoiser: Denoiser, image: Tensor, target: int | str | None) -> _Question:
         began, before = time.monotonic(), black_box.queries
-        log_probabilities = black_box(image[None])[0]
+        seen = look(black_box, denoiser, image, ask_restored=black_box.scores != VALUE)
+        log_probabilities = seen.log_probabilities
         decision = int(log_probabilities.argmax())
         if black_box.scores == VALUE:
             if target is None and len(log_probabilities) > 1:
                 raise InvalidValue(f"the model answers {len(log_probabilities)} numbers; say which one as target")
             decision = 0 if target is None else black_box.class_index(target)  # values have no decision
         explained = decision if target is None else black_box.class_index(target)
-        return cls(image, log_probabilities, explained, decision, began, before, black_box.scores == "label")
+        return cls(image, seen, explained, decision, began, before, black_box.scores == "label")
 
     def again(self, black_box: BlackBox) -> Repeats:
-        return ask_again(black_box, self.image, self.log_probabilities, since=self.queries_before)
+        return ask_again(black_box, self.image, self.seen.log_probabilities, since=self.queries_before)
 
     def answered(
         self, ensembles: Ensembles, objective: Objective, *, ended_early: bool, repeats: Repeats | None = None
     ) -> Attribution:
         """The map from the answers so far. Its errors are wider if they are bare labels: see `label_widening`."""
-        local = ensembles.gradient(objective, self.target)
+        local = ensembles.map(objective, self.target)
         projected = ensembles.projected_gradient(objective, self.target)
         parts, errors = local.parts, [local.standard_error, projected.standard_error]
         if self.labels:
@@ -190,13 +198,13 @@ class _Question:
             values=local.gradient,
             standard_error=errors[0],
             image=self.image,
-            log_probabilities=self.log_probabilities,
+            log_probabilities=self.seen.log_probabilities,
             target=self.target,
             decision=self.decision,
             status=Status.MODEL_CHANGED if repeats is not None and repeats.changed else status,
-            queries=1 + ensembles.queries + (0 if repeats is None else repeats.queries),
+            queries=self.seen.queries + ensembles.queries + (0 if repeats is None else repeats.queries),
             seconds=time.monotonic() - self.began,
-            record={} if repeats is None else repeats.noted,
+            record={**self.seen.noted, **({} if repeats is None else repeats.noted)},
             error_parts=None if parts is None else asdict(parts),
             projected_gradient=projected.gradient,
             projected_error=errors[1],

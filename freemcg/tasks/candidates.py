@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -13,11 +14,12 @@ class Candidates:
 
     Attributes:
         images: `(N, C, H, W)` in [0, 1].
-        paths: the images at each step of the search, `(steps, N, C, H, W)` in [0, 1].
+        paths: the images at each step of the search, `(steps, N, C, H, W)`, or what `decode` makes images of.
         likely: whether the search's model of the objective predicts the target for each image, `(N,)` bool. It is
             `None` if the search has no such model.
         exhausted: whether the budget ended before the search did.
         no_signal: whether the black box gave the same answer everywhere.
+        decode: makes the images of a path. For a latent model each costs one pass of the decoder.
     """
 
     images: Tensor
@@ -25,3 +27,9 @@ class Candidates:
     likely: Tensor | None = None
     exhausted: bool = False
     no_signal: bool = False
+    decode: Callable[[Tensor], Tensor] | None = None
+
+    def path(self, index: int) -> Tensor:
+        """The images at each step of one candidate, `(steps, C, H, W)` in [0, 1]."""
+        path = self.paths[:, index]
+        return path if self.decode is None else self.decode(path)

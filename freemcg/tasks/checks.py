@@ -19,14 +19,14 @@ COPIES_NOISE = 0.4
 
 @dataclass(frozen=True)
 class Checked:
-    """A candidate as it was queried, its path, and the answer.
+    """A candidate as it was queried, its number among the candidates if it is one, and the answer.
 
     `chance` is the probability of the target. If copies are wanted, it is the mean over the image and its
     copies. It is `None` if too few queries are left for them.
     """
 
     image: Tensor
-    path: Tensor
+    index: int | None
     log_probabilities: Tensor
     status: Status
     chance: float | None = None
@@ -66,7 +66,7 @@ class Checker:
             index = int(left[preference[left].argmax()])
             left = left[left != index]
             try:
-                answer, cost = self._ask(rounded[index], found.paths[:, index], affordable - spent)
+                answer, cost = self._ask(rounded[index], index, affordable - spent)
             except QueryBudgetExceeded:
                 ended = True
                 break
@@ -84,11 +84,11 @@ class Checker:
         status = Status.BUDGET_EXHAUSTED if found.exhausted or ended else unheard
         return [replace(best, status=status)]
 
-    def _ask(self, image: Tensor, path: Tensor, affordable: int) -> tuple[Checked, int]:
+    def _ask(self, image: Tensor, index: int, affordable: int) -> tuple[Checked, int]:
         """Query a candidate, and copies of it if it is decided as the target. Return it with its cost in queries."""
         log_probabilities = self.black_box(image[None])[0]
         own = log_probabilities[self.target].exp().item()
-        answer = Checked(image, path, log_probabilities, Status.COMPLETE, own)
+        answer = Checked(image, index, log_probabilities, Status.COMPLETE, own)
         if answer.decision != self.target or not self.copies:
             return answer, 1
         cost = 1 + self.copies

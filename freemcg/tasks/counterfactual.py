@@ -20,6 +20,7 @@ from freemcg.settings import PaperSearch, Settings, SharedSearch
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.checks import Checked, Checker
 from freemcg.tasks.paper_search import paper_search
+from freemcg.tasks.restored import look
 from freemcg.tasks.shared_search import shared_search
 
 SEARCHES: dict[type, Callable[..., Candidates]] = {SharedSearch: shared_search, PaperSearch: paper_search}
@@ -40,7 +41,9 @@ def find_counterfactual(
         QueryBudgetExceeded: not even one query is left.
     """
     settings = _with_runner_up_paid(settings, black_box, target)
-    return _find(black_box, denoiser, image, target, settings, n=1, checks=settings.search.checks)[0]
+    settings, ask_restored = _with_restored_paid(settings, denoiser)
+    checks = settings.search.checks
+    return _find(black_box, denoiser, image, target, settings, n=1, checks=checks, ask_restored=ask_restored)[0]
 
 
 def find_diverse_counterfactuals(
@@ -51,12 +54,13 @@ def find_diverse_counterfactuals(
     It costs at most `search.queries + 2 n (1 + search.copies)` queries.
     """
     settings = _with_runner_up_paid(settings, black_box, target)
+    settings, ask_restored = _with_restored_paid(settings, denoiser)
     assert isinstance(settings.search, SharedSearch)
     search = SharedSearch(**{**dict(settings.search), "particles": PARTICLES_EACH * n})
     settings = settings.model_copy(update={"search": search})
     checks = search.queries - 1 - search.gradients * search.queries_per_gradient
     checks += CHECKS_EACH * n * (1 + search.copies)
-    return _find(black_box, denoiser, image, target, settings, n=n, checks=checks)
+    return _find(black_box, denoiser, image, target, settings, n=n, checks=checks, ask_restored=ask_restored)
 
 
 def _with_runner_up_paid(settings: Settings, black_box: BlackBox, target: int | str | None) -> Settings:
@@ -73,6 +77,20 @@ def _with_runner_up_paid(settings: Settings, black_box: BlackBox, target: int | 
     return settings.model_copy(update={"search": left})
 
 
+def _with_restored_paid(settings: Settings, denoiser: Denoiser) -> tuple[Settings, bool]:
+    """The settings, with one query left for the image as the autoencoder restores it, and whether it is there.
+
+    It is not for a model on pixels, nor if the search has no query to spare. The paper's search never has.
+    """
+    search = settings.search
+    if denoiser.space.of_pixels or not isinstance(search, SharedSearch):
+        return settings, False
+    try:
+        return settings.model_copy(update={"search": search.without(1)}), True
+    except ValueError:
+        return settings, False
+
+
 def _find(
     black_box: BlackBox,
     denoiser: Denoiser,
@@ -82,6 +100,7 @@ def _find(
     *,
     n: int,
     checks: int,
+    ask_restored: bool,
 ) -> list[Counterfactual]:
     search, objective = settings.search, named(settings.objective)
     run = SEARCHES[type(search)]
@@ -96,6 +115,7 @@ def _find(
         confidence=search.confidence,
         copies=search.copies,
         strength=search.strength,
+        ask_restored=ask_restored,
         seed=settings.seed,
     )
 
@@ -112,6 +132,7 @@ def search_counterfactuals(
     confidence: float,
     copies: int = 0,
     strength: float = 0.6,
+    ask_restored: bool = False,
     seed: int,
 ) -> list[Counterfactual]:
     """Query the image, search, and query the candidates found. Every counterfactual method shares these steps.
@@ -138,12 +159,14 @@ def search_counterfactuals(
         confidence: the probability of the target that is enough.
         copies: the copies of each candidate that is decided as the target.
         strength: the noise level of the particles that tell the runner-up of a bare label.
+        ask_restored: whether a latent model's image is also queried as its autoencoder restores it, with the image;
+            see `freemcg.tasks.restored`.
         seed: the seed of the noise that measures realism, and of the copies.
 
-    The cost is one query for the image, 32 if a runner-up must be looked for, and that of the search. Each candidate
-    queried costs one, and `copies` more if it is decided as the target. If the black box may change, the image is
-    queried once more at the end, and four times if the answer differs. The `queries` and `seconds` of each result are
-    those of all results together.
+    The cost is one query for the image, one more with `ask_restored`, 32 if a runner-up must be looked for, and that of
+    the search. Each candidate queried costs one, and `copies` more if it is decided as the target. If the black box may
+    change, the image is queried once more at the end, and four times if the answer differs. The `queries` and `seconds`
+    of each result are those of all results together.
 
     Raises:
         QueryBudgetExceeded: not even one query is left.
@@ -151,7 +174,8 @@ def search_counterfactuals(
     began, sent, before = time.monotonic(), black_box.queries, black_box.known
     if target is not None:
         target = black_box.class_index(target)
-    original = black_box(image[None])[0]
+    seen, found = look(black_box, denoiser, image, ask_restored=ask_restored), None
+    original = seen.log_probabilities
     decision, status = int(original.argmax()), None
     if target is None:
         wanted, status = _runner_up(black_box, denoiser, image, original, strength, seed)
@@ -162,13 +186,13 @@ def search_counterfactuals(
     elif black_box.remaining == 0 and status is None:
         status = Status.BUDGET_EXHAUSTED
     if status is not None:
-        answers = [Checked(image, image[None], original, status)]
+        answers = [Checked(image, None, original, status)]
     else:
         with black_box.reserving(checks):
             found = search(wanted)
         checker = Checker(black_box, denoiser, wanted, confidence=confidence, copies=copies, seed=seed)
         answers = checker.check(found, image, n=n, most=checks)
-        answers = answers or [Checked(image, image[None], original, Status.BUDGET_EXHAUSTED)]
+        answers = answers or [Checked(image, None, original, Status.BUDGET_EXHAUSTED)]
     again = ask_again(black_box, image, original, since=sent)
     errors = denoising_error(denoiser, torch.stack([image, *(answer.image for answer in answers)]), seed=seed)
     queries, seconds = black_box.known - before, time.monotonic() - began
@@ -176,7 +200,7 @@ def search_counterfactuals(
         Counterfactual(
             image=answer.image,
             original=image,
-            path=answer.path,
+            path=image[None] if found is None or answer.index is None else found.path(answer.index),
             log_probabilities=answer.log_probabilities,
             original_log_probabilities=original,
             target=wanted,
@@ -188,7 +212,7 @@ def search_counterfactuals(
             status=Status.MODEL_CHANGED if again.changed else answer.status,
             queries=queries,
             seconds=seconds,
-            record=again.noted,
+            record={**seen.noted, **again.noted},
         )
         for answer, error in zip(answers, errors[1:], strict=True)
     ]

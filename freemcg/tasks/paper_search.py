@@ -40,21 +40,22 @@ def paper_search(
     It costs `particles * (steps - 1)` queries (9,900 with the paper's numbers) and `particles * steps` denoisings. If
     the budget ends during the search, the remaining steps have no guidance but the pull to the input.
     """
-    exhausted = False
+    exhausted, origin = False, denoiser.encode(image[None])[0]
 
     def push(now: Particles) -> Tensor:
         nonlocal exhausted
-        pull = -scaled_like((now.images - image).sign(), now.noise, search.proximity)
+        pull = -scaled_like((now.points - origin).sign(), now.noise, search.proximity)
         if exhausted:
             return pull
         try:
-            log_probabilities = black_box(now.images)
+            log_probabilities = black_box(denoiser.decode(now.points))
         except QueryBudgetExceeded:
             exhausted = True
             return pull
         weights = gradient_in_scores(objective, log_probabilities, target)
-        terms = per_particle(now.images.flatten(1), log_probabilities, weights).reshape(now.images.shape)
+        terms = per_particle(now.points.flatten(1), log_probabilities, weights).reshape(now.points.shape)
         return pull + scaled_like(terms, now.noise, search.guidance)
 
-    path = [images.mean(dim=0) for images in guided_reverse(denoiser, image, search, push, seed=seed)]
-    return Candidates(path[-1][None], torch.stack(path)[:, None], exhausted=exhausted)
+    path = [points.mean(dim=0) for points in guided_reverse(denoiser, origin, search, push, seed=seed)]
+    found = denoiser.decode(path[-1][None])
+    return Candidates(found, torch.stack(path)[:, None], exhausted=exhausted, decode=denoiser.decode)

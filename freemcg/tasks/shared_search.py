@@ -37,18 +37,21 @@ def shared_search(
 
     It costs `gradients * queries_per_gradient` queries, and these denoisings:
     `particles * steps + drawn * gradients + 4 * (particles + 1)`.
-    Here `drawn` is `unpaid`, or the number of particles queried for a gradient if that is larger.
+    Here `drawn` is `unpaid`, or the number of particles queried for a gradient if that is larger. Of a latent model,
+    the points queried and the `particles + 1` candidates are decoded, and later the path of the answer.
     """
-    guide = SharedGradient(black_box, denoiser, image, target, objective, search, seed)
-    steps = guided_reverse(denoiser, image, search, guide, seed=seed)
-    paths = [torch.cat([images, images.mean(dim=0, keepdim=True)]) for images in steps]
+    origin = denoiser.encode(image[None])[0]
+    guide = SharedGradient(black_box, denoiser, origin, target, objective, search, seed)
+    steps = guided_reverse(denoiser, origin, search, guide, seed=seed)
+    paths = [torch.cat([points, points.mean(dim=0, keepdim=True)]) for points in steps]
     found = paths[-1] = polish(denoiser, paths[-1], search.polish, seed=seed)
     return Candidates(
-        found,
+        denoiser.decode(found),
         torch.stack(paths),
         guide.likely(found),
         exhausted=guide.exhausted,
         no_signal=not (guide.signal or guide.exhausted),
+        decode=denoiser.decode,
     )
 
 
@@ -66,6 +69,9 @@ class SharedGradient:
     Some particles are guided harder than others, from `guidance / spread` to `guidance * spread`. The guidance that is
     just enough for one image is too little for another, and to try several costs no query.
 
+    Args:
+        origin: the point that stands for the input.
+
     Attributes:
         exhausted: whether the budget ended before the search did.
         signal: whether the black box ever answered differently for different points.
@@ -74,7 +80,7 @@ class SharedGradient:
 
     black_box: BlackBox
     denoiser: Denoiser
-    image: Tensor
+    origin: Tensor
     target: int
     objective: Objective
     search: SharedSearch
@@ -86,31 +92,31 @@ class SharedGradient:
     def __post_init__(self) -> None:
         """Set how hard each particle is guided."""
         factors = guidance_factors(self.search.particles, self.search.spread)
-        self.guidance = self.search.guidance * factors.to(self.image)
+        self.guidance = self.search.guidance * factors.to(self.origin)
 
     def __call__(self, now: Particles) -> Tensor:
         """The guidance of one step: towards the target, and back to the input."""
-        push = pull_to(self.image, now, self.search.proximity)
+        push = pull_to(self.origin, now, self.search.proximity)
         if now.step % self.search.refresh == 0 and not self.exhausted:
             self._estimate(now)
         if self.local is None or not self.local.has_signal:
             return push
         sizes = self.guidance
         if self.local.model is not None:
-            sizes = sizes * (self.local.model(now.images.flatten(1)) < self.search.stop)
+            sizes = sizes * (self.local.model(now.points.flatten(1)) < self.search.stop)
         return push + sizes.reshape(-1, 1, 1, 1) * scaled_like(self.local.gradient[None], now.noise, 1.0)
 
-    def likely(self, images: Tensor) -> Tensor:
-        """Whether each of `images` is predicted to be decided as the target, `(N,)`; true if nothing predicts it."""
+    def likely(self, points: Tensor) -> Tensor:
+        """Whether each of `points` is predicted to be decided as the target, `(N,)`; true if nothing predicts it."""
         if self.local is None or self.local.model is None:
-            return torch.ones(len(images), dtype=torch.bool)
-        return (self.local.model(images.flatten(1)) > 0).cpu()
+            return torch.ones(len(points), dtype=torch.bool)
+        return (self.local.model(points.flatten(1)) > 0).cpu()
 
     def _estimate(self, now: Particles) -> None:
         """Query, and replace the gradient. If the budget ends meanwhile, it is replaced only if there was none."""
         search, step = self.search, now.step + 1
         ensemble = Ensemble(
-            self.denoiser, now.images.mean(dim=0), now.t, particles=search.unpaid, seed=self.seed, step=step
+            self.denoiser, now.points.mean(dim=0), now.t, particles=search.unpaid, seed=self.seed, step=step
         )
         try:
             ensemble.ask(self.black_box, search.queries_per_gradient, search.estimate)
@@ -126,9 +132,9 @@ def guidance_factors(count: int, factor: float) -> Tensor:
     return torch.logspace(-1, 1, count, base=factor) if count > 1 else torch.ones(count)
 
 
-def polish(denoiser: Denoiser, images: Tensor, level: float, *, seed: int) -> Tensor:
-    """Replace each image by the mean of 4 denoised copies with little noise. This removes what is off the manifold."""
+def polish(denoiser: Denoiser, points: Tensor, level: float, *, seed: int) -> Tensor:
+    """Replace each point by the mean of 4 denoised copies with little noise. This removes what is off the manifold."""
     t = denoiser.timestep(level)
-    noise = particle_noise(seed, "polish", 0, POLISH_DRAWS, tuple(images.shape[1:])).to(images)
-    copies = torch.cat([denoiser.add_noise(image, t, noise) for image in images])
+    noise = particle_noise(seed, "polish", 0, POLISH_DRAWS, tuple(points.shape[1:])).to(points)
+    copies = torch.cat([denoiser.add_noise(point, t, noise) for point in points])
     return reduce(denoiser.denoise(copies, t), "(n draws) c h w -> n c h w", "mean", draws=POLISH_DRAWS)

@@ -28,7 +28,10 @@ def load_start(folder: Path) -> Denoiser:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder} to start from")
-    unet, scheduler = load_pipeline(str(folder))
+    parts = load_pipeline(str(folder))
+    unet, scheduler = parts.network, parts.scheduler
+    if parts.autoencoder is not None:
+        raise InvalidValue(f"the denoiser {folder} works on latents; start from one on pixels")
     if not isinstance(unet, UNet2DModel):
         raise InvalidValue(f"the network of {folder} is a {type(unet).__name__}; a UNet2DModel is trained here")
     if unet.config.num_class_embeds:

@@ -7,10 +7,12 @@ import pytest
 import tiny
 import torch
 from kinds import DISCRETE, PIPELINES, save_pipeline
+from latents import LATENT, save_latent_pipeline
 from unets import tiny_unet
 
 from freemcg import Attribution, Counterfactual
 from freemcg.__main__ import main
+from freemcg.identity.network import identity
 
 SCHEDULER = diffusers.DDPMScheduler(num_train_timesteps=20)
 
@@ -43,6 +45,50 @@ def test_a_pipeline_of_each_kind_explains_and_is_replayed(kind, task, place, cap
     assert found.abs().max() > 0
     assert main(["replay", "out"]) == 0
     assert "equal to the last digit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", ["attribute", "counterfactual"])
+@pytest.mark.parametrize("kind", LATENT)
+def test_a_latent_pipeline_of_each_kind_explains_and_is_replayed(kind, task, place, capsys):
+    pipeline = save_latent_pipeline(kind, "prior")
+    assert run(task, "out") == 0
+    result = (Attribution if task == "attribute" else Counterfactual).load(place / "out" / "a" / "result.safetensors")
+    autoencoder = identity(pipeline.components.get("vqvae") or pipeline.components["vae"])
+    assert f":{autoencoder}:0.18215:0" in result.record["denoiser_identity"]
+    assert result.record["autoencoder"]["l1"] > 0.05
+    assert sum(tiny.asked(place)) == result.queries
+    found = result.values if task == "attribute" else result.image - result.original
+    assert found.shape == (1, 8, 8)
+    assert found.isfinite().all()
+    assert found.abs().max() > 0
+    assert main(["replay", "out"]) == 0
+    assert "equal to the last digit" in capsys.readouterr().out
+    save_latent_pipeline(kind, "prior", scaling_factor=0.2)
+    assert run(task, "out") == 2
+    assert "out holds results made with another denoiser" in capsys.readouterr().err
+
+
+STEADY = """
+
+def steady(images):
+    return brighter_right(images) / 1000 + torch.tensor([5.0, 0, 0])
+"""
+
+
+@pytest.mark.parametrize(("predict", "changes"), [("brighter_right", True), ("steady", False)])
+def test_a_loss_that_changes_the_decision_is_said(predict, changes, place, capsys):
+    save_latent_pipeline(LATENT[0], "prior")
+    (place / "mine.py").write_text(tiny.MODEL + STEADY)
+    given = ["--model", f"mine.py:{predict}", "--denoiser", "prior", "--config", "tiny.yaml", "--out", "out"]
+    assert main(["attribute", "pics", *given]) == 0
+    noted = Attribution.load(place / "out" / "a" / "result.safetensors").record["autoencoder"]
+    assert noted["changes_decision"] is changes
+    said = (
+        "autoencoder: 1 of 1; the decision changes as soon as the denoiser's autoencoder has encoded and decoded the "
+        f"image (mean change of a pixel up to {noted['l1']:.2g}), so what is explained is another decision. Take a "
+        "denoiser on pixels, or one with an autoencoder for such images\n"
+    )
+    assert (said in capsys.readouterr().err) is changes
 
 
 @pytest.mark.parametrize("task", ["attribute", "counterfactual"])

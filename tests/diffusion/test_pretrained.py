@@ -11,13 +11,14 @@ import diffusers
 import huggingface_hub
 import pytest
 import torch
+from latents import LATENT, save_latent_pipeline
 from safetensors.torch import load_file, save_file
 from unets import tiny_unet
 
 from freemcg import Denoiser
 from freemcg.messages.errors import InvalidValue
 
-USABLE = "take a pipeline on pixels, such as DDPMPipeline, ScoreSdeVePipeline or ConsistencyModelPipeline"
+USABLE = "take a DDPMPipeline, ScoreSdeVePipeline, ConsistencyModelPipeline or LDMPipeline"
 PLAIN = "diffusion_pytorch_model.safetensors"
 
 
@@ -51,15 +52,41 @@ def test_a_folder_may_be_loaded_as_another_kind_of_float(folder):
     assert denoiser.denoise(torch.zeros(1, 1, 8, 8), 40).dtype == torch.float32
 
 
-def test_a_latent_pipeline_is_refused(tmp_path):
-    autoencoder = diffusers.VQModel(
-        in_channels=1, out_channels=1, block_out_channels=(4,), norm_num_groups=2, latent_channels=1
+@pytest.mark.parametrize("kind", LATENT)
+@pytest.mark.parametrize("config", [{}, {"scaling_factor": 0.7}])
+def test_a_latent_pipeline_comes_back(kind, config, tmp_path, rng):
+    """The steps are those of `LDMPipeline`: its scheduler's clean latent, divided by the scale, and decoded."""
+    pipeline = save_latent_pipeline(kind, tmp_path, **config)
+    denoiser = Denoiser.from_pretrained(tmp_path, batch_size=2)
+    assert (denoiser.channels, denoiser.image_size) == (1, (8, 8))
+    assert not denoiser.space.autoencoder.training
+    assert not any(parameter.requires_grad for parameter in denoiser.space.autoencoder.parameters())
+    scheduler, autoencoder = diffusers.DDIMScheduler(clip_sample=False), pipeline.vqvae
+    scheduler.set_timesteps(1000)
+    x_t = torch.randn(3, 2, 4, 4, generator=rng)
+    with torch.no_grad():
+        clean = scheduler.step(pipeline.unet(x_t, 400).sample, 400, x_t).pred_original_sample
+        expected = autoencoder.decode(clean / config.get("scaling_factor", 0.18215)).sample / 2 + 0.5
+        images = torch.rand(3, 1, 8, 8, generator=rng)
+        encoded = autoencoder.encode(2 * images - 1)
+    mean = encoded.latents if "VQModel" in kind else encoded.latent_dist.mean
+    torch.testing.assert_close(denoiser.denoise(x_t, 400), clean, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(denoiser.decode(clean), expected.clamp(0, 1), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(denoiser.encode(images), mean * config.get("scaling_factor", 0.18215))
+
+
+def test_an_autoencoder_of_another_class_is_refused(tmp_path):
+    save_latent_pipeline(LATENT[0], tmp_path)
+    change(tmp_path / "model_index.json", vqvae=["diffusers", "AutoencoderTiny"])
+    refused(
+        tmp_path,
+        f"the autoencoder of {str(tmp_path)!r} is a AutoencoderTiny; take a pipeline with an AutoencoderKL or VQModel",
     )
-    pipeline = diffusers.LDMPipeline(autoencoder, tiny_unet(), diffusers.DDIMScheduler())
-    pipeline.save_pretrained(tmp_path)
-    message = f"the pipeline {str(tmp_path)!r} is a LDMPipeline with a vqvae; {USABLE}"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        Denoiser.from_pretrained(tmp_path)
+
+
+def test_a_pipeline_with_a_part_too_many_is_refused(folder):
+    change(folder / "model_index.json", vae=["diffusers", "AutoencoderKL"])
+    refused(folder, f"the pipeline {str(folder)!r} is a DDPMPipeline with a vae; {USABLE}")
 
 
 def test_a_folder_that_is_no_pipeline_is_refused(tmp_path):
@@ -70,7 +97,7 @@ def test_a_folder_that_is_no_pipeline_is_refused(tmp_path):
 
 def test_a_pipeline_without_unet_is_refused(tmp_path):
     index = tmp_path / "model_index.json"
-    index.write_text(json.dumps({"_class_name": "DiTPipeline", "transformer": ["diffusers", "Transformer2DModel"]}))
+    index.write_text(json.dumps({"_class_name": "DDPMPipeline", "scheduler": ["diffusers", "DDPMScheduler"]}))
     message = f"{index} names no unet; {USABLE}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Denoiser.from_pretrained(tmp_path)

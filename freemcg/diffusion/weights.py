@@ -1,0 +1,114 @@
+"""Read the weights of a part of a pipeline. Weights that do not fit the network are refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from freemcg.messages.errors import InvalidValue
+
+VARIANT = "fp16"  # the variant that repositories on the hub offer
+_WEIGHTS = re.compile(
+    r"diffusion_pytorch_model(-\d{5}-of-\d{5})?(\.(?P<variant>[^.]+?))?(-\d{5}-of-\d{5})?\.(safetensors|bin)"
+)
+
+
+def read_network(source: str, folder: Path, network_class: Any) -> Any:
+    """The network of a class of diffusers that `folder` holds, a part of the pipeline `source`.
+
+    If the folder holds only a variant of the weights (`*.fp16.safetensors`), that variant is read.
+
+    Raises:
+        FileNotFoundError: there are no weights.
+        ValueError: they are damaged, those of another network, or no numbers.
+    """
+    variants = variants_in(folder)
+    if not variants:
+        raise FileNotFoundError(f"{folder} holds no weights (diffusion_pytorch_model.safetensors)")
+    if "" not in variants and len(variants) > 1:
+        several = ", ".join(sorted(variants))
+        raise InvalidValue(f"{folder} holds several variants of the weights ({several}); keep the files of only one")
+    network, report = read(
+        source,
+        folder,
+        "config.json",
+        network_class.from_pretrained,
+        variant=None if "" in variants else variants.pop(),
+        output_loading_info=True,
+        low_cpu_mem_usage=False,  # else diffusers itself raises an error for a shape that does not fit
+        ignore_mismatched_sizes=True,
+    )
+    _refuse_unfit(folder, report)
+    for name, weight in network.state_dict().items():
+        if not weight.isfinite().all():
+            raise InvalidValue(f"the weight {name} in {folder} holds NaN or infinity; save the pipeline again")
+    return network
+
+
+def variants_in(folder: Path) -> set[str]:
+    """The variants of the weights that a folder holds. The empty name stands for the plain weights."""
+    matches = [_WEIGHTS.fullmatch(path.name) for path in folder.iterdir()]
+    return {match["variant"] or "" for match in matches if match}
+
+
+def read(source: str, folder: Path, config: str, load: Callable[..., Any], **options: Any) -> Any:
+    """The object that `load` makes from `folder`. The JSON file `config` in it is checked first."""
+    if (folder / config).is_file():
+        read_mapping(folder / config)
+    try:
+        with _quietly():
+            return load(str(folder), **options)
+    except Exception as error:  # a damaged file makes diffusers raise errors of many classes
+        raise InvalidValue(f"the denoiser {source!r} cannot be read from {folder}: {first_line(error)}") from error
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Within the block, diffusers prints no warnings. They would list the name of every weight."""
+    from diffusers.utils import logging  # noqa: PLC0415
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _refuse_unfit(folder: Path, report: dict[str, Any]) -> None:
+    """Refuse weights if some are missing, unknown to the network, or of another shape."""
+    missing, unexpected = report["missing_keys"], report["unexpected_keys"]
+    shapes = [f"{name} {tuple(found)} for {tuple(wanted)}" for name, found, wanted in report["mismatched_keys"]]
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    unfit = ", ".join(f"{kind} {_some(names)}" for kind, names in kinds.items() if names)
+    if unfit:
+        raise InvalidValue(
+            f"the weights in {folder} are not those of the network in its config.json ({unfit}); "
+            "save the network again with save_pretrained, out of any wrapper"
+        )
+
+
+def _some(names: Iterable[str], most: int = 3) -> str:
+    listed = sorted(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The JSON object in a file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(f"{path} is not JSON: {first_line(error)}") from error
+    if not isinstance(found, dict):
+        raise InvalidValue(f"{path} must hold a JSON object, got {found!r:.60}; save the pipeline again")
+    return found
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its class if there is no message."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
