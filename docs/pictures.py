@@ -18,7 +18,7 @@ from freemcg import BlackBox, FreeMCG, load_bundle
 from freemcg.diffusion.noise import particle_noise
 from freemcg.ensemble import cross_covariance, principal_axes, sigma_points
 from freemcg.gradient.estimator import draw_particles
-from freemcg.show.figures import significant
+from freemcg.show.significant import significant
 
 OUT = Path(__file__).parent / "pictures"
 SIGMA = 0.45

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from freemcg.commands import attribute, cache, compare, counterfactual, demo, plan, probe, replay
+from freemcg.commands import attribute, cache, compare, counterfactual, demo, plan, probe, replay, report
 from freemcg.commands.convert import convert
 from freemcg.commands.help import examples, listed
 from freemcg.commands.options import taking_options
@@ -53,6 +53,7 @@ for verb, module in (
     (cache.cache, cache),
     (compare.compare, compare),
     (replay.replay, replay),
+    (report.report, report),
 ):
     app.command(epilog=examples(*module.EXAMPLES))(taking_options(verb))
 app.add_typer(train, name="train")

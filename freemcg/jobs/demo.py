@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from freemcg.blackbox import BlackBox
 from freemcg.diffusion.noise import generator_for
 from freemcg.explainer import FreeMCG
 from freemcg.files.images import write_image
+from freemcg.jobs.page import try_to_write_page
 from freemcg.messages.errors import InvalidValue
 from freemcg.messages.terminal import say
 from freemcg.models.bundle import Bundle, load_bundle
@@ -24,7 +26,7 @@ def run_demo(out: Path, *, images: int = 4, seed: int = 0) -> list[dict[str, Any
     """Explain the decisions on held-out digits, change each digit until the decision is another, and ask the judge.
 
     The folder `out` gets `demo.png` with all digits on one sheet, and the digits in `inputs`. Each digit has a folder
-    with its counterfactual, two figures and two results.
+    with its counterfactual, two figures and two results. `report.html` shows them all in a browser.
 
     Args:
         images: the number of digits, 1..10, each of another class.
@@ -50,6 +52,8 @@ def run_demo(out: Path, *, images: int = 4, seed: int = 0) -> list[dict[str, Any
         image, name = bundle.images[index], bundle.class_names[int(bundle.labels[index])]
         say(f"explaining a {name} ({len(rows) + 1} of {len(chosen)})", err=True)
         attribution, counterfactual = explainer.explain(image), explainer.counterfactual(image)
+        judged = _decide(bundle.judge, counterfactual.image)
+        counterfactual = replace(counterfactual, record={**counterfactual.record, "judge": judged})
         pairs.append((attribution, counterfactual))
         folder = out / f"digit-{name}"
         attribution.save(folder / "attribution.safetensors")
@@ -64,13 +68,14 @@ def run_demo(out: Path, *, images: int = 4, seed: int = 0) -> list[dict[str, Any
                 "decision": bundle.class_names[counterfactual.original_decision],
                 "target": bundle.class_names[counterfactual.target],
                 "flipped": counterfactual.flipped,
-                "judge agrees": _decide(bundle.judge, counterfactual.image) == counterfactual.target,
+                "judge agrees": judged == counterfactual.target,
                 "L1": counterfactual.l1,
                 "queries": attribution.queries + counterfactual.queries,
                 "seconds": round(attribution.seconds + counterfactual.seconds, 1),
             }
         )
     write_figure(plot_grid(pairs), out / "demo.png")
+    try_to_write_page(out)
     print_table(rows)
     say(*_explanation(out, rows[0]).splitlines())
     return rows

@@ -23,7 +23,15 @@ CONTRIBUTION, CONTRIBUTION_FIGURE = "contribution.safetensors", "contribution.pn
 NOTED = {"image", "status", "picture", "unfinished"}
 OWN_NAMES = {
     *(RESULT, RECEIPT, RECORD, FIGURE, CHANGED, CONTRIBUTION, CONTRIBUTION_FIGURE, "settings.json", "summary.csv"),
-    *("grid.png", "comparison.csv", "answers.sqlite", "answers.sqlite-wal", "answers.sqlite-shm"),
+    *(
+        "grid.png",
+        "comparison.csv",
+        "report.html",
+        "report_files",
+        "answers.sqlite",
+        "answers.sqlite-wal",
+        "answers.sqlite-shm",
+    ),
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from freemcg.blackbox.scores import VALUE
 from freemcg.results import Attribution, Counterfactual, Explanation
-from freemcg.show.figures import class_name
+from freemcg.show.names import class_name
 
 
 def row_of(result: Explanation) -> dict[str, Any]:

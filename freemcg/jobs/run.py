@@ -20,6 +20,7 @@ from freemcg.jobs.announce import announce as announce_job
 from freemcg.jobs.items import Item, list_items
 from freemcg.jobs.made_with import check_made_with, digest_of_settings, job_settings, write_made_with
 from freemcg.jobs.one import draw_missing, explain
+from freemcg.jobs.page import try_to_write_page
 from freemcg.jobs.plan import Task
 from freemcg.jobs.report import report, rows_of, say_disagreement, say_what_is_left, say_what_is_lost
 from freemcg.jobs.start import Start
@@ -37,7 +38,7 @@ def run_job(
     contribution: bool = False,
     price_per_1000: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Explain every image that is not done yet. The main process prints a table and writes `summary.csv`.
+    """Explain every image that is not done yet. The main process prints and writes a table and a page.
 
     Args:
         images: a picture, or a folder that is searched for pictures with its subfolders.
@@ -115,4 +116,5 @@ def run_job(
         say_disagreement(explained)
         say_what_is_lost(explained)
         say_what_is_left(items, len(explained), len(unreadable))
+        try_to_write_page(out)
     return rows

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,8 @@ from torch import Tensor
 from freemcg.blackbox.scores import VALUE
 from freemcg.files.whole import written_whole
 from freemcg.messages.errors import InvalidValue
+from freemcg.show.names import class_name
+from freemcg.show.significant import FALSE_RATE, significant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 Attribution = Any  # the classes of freemcg.results, whose plot() imports this file
 Counterfactual = Any
 SIGNED = "RdBu_r"
-FALSE_RATE = 0.05
 FADED = 0.12
 PATH_STEPS = 7
 
@@ -133,27 +133,9 @@ def write_figure(figure: Figure, path: Path) -> None:
         figure.savefig(partial, format="png", dpi=120)
 
 
-def class_name(record: Mapping[str, Any], index: int) -> str:
-    """The name of a class in the record of a result; its index if the classes have no names."""
-    names = record.get("class_names")
-    return str(index) if names is None else str(names[index])
-
-
 def _named(result: Attribution, index: int) -> str:
     """The name of a class, escaped: matplotlib would set text between dollars as a formula."""
     return class_name(result.record, index).replace("$", r"\$")
-
-
-def significant(result: Attribution) -> Tensor:
-    """Where the attribution, summed over channels as it is drawn, differs from zero: bool `(H, W)`.
-
-    It is `Attribution.significant` of that sum. The standard errors of the channels are added. That is right if their
-    errors agree, and cautious if not.
-    """
-    error = result.standard_error.sum(dim=0, keepdim=True)
-    summed = replace(result, values=result.values.sum(dim=0, keepdim=True), standard_error=error)
-    places: Tensor = summed.significant(FALSE_RATE)[0]
-    return places
 
 
 def _decided(result: Counterfactual, log_probabilities: Tensor, decision: int) -> str:

@@ -53,13 +53,15 @@ def written(out):
     return {path: path.stat().st_mtime_ns for path in out.rglob("result.safetensors")}
 
 
-@pytest.mark.parametrize("name", ["...png", "..png", "summary.csv.png", "settings.json.png", "answers.sqlite.png"])
+@pytest.mark.parametrize(
+    "name", ["...png", "..png", "summary.csv.png", "settings.json.png", "answers.sqlite.png", "report_files.png"]
+)
 def test_a_result_lies_below_the_folder_of_results_and_under_no_name_of_the_job(make_explainer, tmp_path, name):
     images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "results" / "out"
     (images / "a.png").rename(images / name)
     run_job(make_explainer(), images, out, task="attribution")
     assert [path.parent for path in tmp_path.rglob("result.safetensors")] == [out / name]
-    assert sorted(path.name for path in out.iterdir()) == sorted([name, "settings.json", "summary.csv"])
+    assert sorted(path.name for path in out.iterdir()) == sorted([name, "report.html", "settings.json", "summary.csv"])
 
 
 @pytest.mark.parametrize("name", ["mine.sqlite", "mine.sqlite-wal", "mine.sqlite-shm"])

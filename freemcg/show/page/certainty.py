@@ -1,0 +1,106 @@
+"""The section *How sure this is, and what it cost*: figures, each with what it means."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from freemcg.ensemble import ErrorParts
+from freemcg.messages.errors import InvalidValue
+from freemcg.show.names import class_name
+from freemcg.show.page.words import counted, duration, number, percent
+
+Attribution = Any
+Counterfactual = Any
+GOALS = (0.8, 0.9, 0.95)
+STATUS = {
+    "complete": ("complete", "everything was asked that was to be asked"),
+    "no_signal": ("no signal", "every question got the same answer; raise the noise, then the queries"),
+    "budget_exhausted": ("budget ended", "what was learnt by then is shown"),
+    "not_flipped": ("not flipped", "no candidate was decided as wanted; the best one is shown"),
+    "already_target": ("already so", "the picture was decided as wanted before"),
+    "model_changed": ("model changed", "asked again about the same picture, it gave another answer; do not trust this"),
+}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure, its name, and what it means in one line."""
+
+    name: str
+    value: str
+    note: str
+
+
+def tiles(attribution: Attribution | None, counterfactual: Counterfactual | None, marked: int | None) -> list[Tile]:
+    """What was asked, what it took, and how far to trust it.
+
+    Args:
+        marked: the significant pixels of the map.
+    """
+    both = [(name, each) for name, each in (("map", attribution), ("counterfactual", counterfactual)) if each]
+    found = [_sum(both)]
+    found.append(
+        Tile(
+            "Took",
+            duration(sum(each.seconds for _, each in both)),
+            ", ".join(f"{name} {duration(each.seconds)}" for name, each in both),
+        )
+    )
+    if attribution is not None:
+        pixels = attribution.values[0].numel()
+        finite = bool(attribution.standard_error.isfinite().all())
+        reliability = f"{attribution.reliability:.2f}" if finite else "unknown"
+        found.append(Tile("The map's reliability", reliability, "share of the map that is not error; 1 is the most"))
+        note = "of all that are marked, at most 5 % are false on average"
+        found.append(Tile("Significant pixels", f"{marked:,} of {pixels:,}", note))
+    if counterfactual is not None:
+        found.append(Tile("Size of the change", percent(counterfactual.l1), "of full brightness, mean over pixels"))
+        found.append(Tile("Realism", number(counterfactual.realism), "at most 1: as realistic as the input"))
+        if (judge := counterfactual.record.get("judge")) is not None:
+            agrees = judge == counterfactual.target
+            name = class_name(counterfactual.record, judge)
+            note = f"a second network, never asked by the search, sees {name}"
+            found.append(Tile("Independent judge", "agrees" if agrees else "disagrees", note))
+    alike = len({each.status for _, each in both}) == 1
+    for name, each in both[:1] if alike else both:
+        found.append(Tile("Status" if alike else f"Status of the {name}", *STATUS[str(each.status)]))
+    return found
+
+
+def _sum(both: list[tuple[str, Any]]) -> Tile:
+    total = sum(each.queries for _, each in both)
+    return Tile(
+        "Asked",
+        f"{total:,} queries",
+        ", ".join(f"{each.queries:,} for the {name}" for name, each in both),
+    )
+
+
+def error_shares(attribution: Attribution) -> tuple[float, float] | None:
+    """The shares of the squared error that too few particles and too few queries make; `None` if they are unknown."""
+    if attribution.error_parts is None:
+        return None
+    parts = ErrorParts(**attribution.error_parts)
+    total, sampling = parts.error(parts.asked), parts.sampling
+    return None if not math.isfinite(total) or total <= 0 else (sampling / total, 1 - sampling / total)
+
+
+def forecasts(attribution: Attribution) -> list[str]:
+    """What a more reliable map would cost, one sentence for each goal that this map does not reach."""
+    told = []
+    for goal in GOALS:
+        if attribution.reliability >= goal:
+            continue
+        try:
+            queries = attribution.queries_for(goal)
+        except InvalidValue:
+            return ["This map gives no forecast. Ask more queries, then it does."]
+        if queries == math.inf:
+            told.append(f"Reliability {goal}: no number of queries is enough; more particles are, at no query.")
+            break
+        told.append(
+            f"Reliability {goal}: {counted(int(queries), 'query')} for the map, instead of {attribution.queries:,}."
+        )
+    return told or ["The map is as reliable as one asks for: 0.95 or more."]
