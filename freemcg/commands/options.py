@@ -38,6 +38,15 @@ ConditionNumber = Annotated[
         show_default=False,
     ),
 ]
+PromptText = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt",
+        help="The text that a diffusion model with a text encoder is told, such as 'a photo of a face'.  [default: the "
+        "empty text]",
+        show_default=False,
+    ),
+]
 Target = Annotated[
     str | None,
     typer.Option(
@@ -143,12 +152,13 @@ class Prior:
 
     denoiser: DenoiserName = "digits"
     condition: ConditionNumber = None
+    prompt: PromptText = None
 
     def load(self, device: Any = "cpu") -> Denoiser:
         """The denoiser."""
         from freemcg.models.load import load_denoiser
 
-        return load_denoiser(self.denoiser, condition=self.condition, device=device)
+        return load_denoiser(self.denoiser, condition=self.condition, prompt=self.prompt, device=device)
 
 
 @dataclass(frozen=True)

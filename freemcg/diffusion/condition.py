@@ -1,14 +1,17 @@
-"""The class that a class-conditional network is told. It is fixed for a whole explanation."""
+"""What a conditional network is told beside the noisy image. It is fixed for a whole explanation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from freemcg.messages.arguments import real, whole
 from freemcg.messages.errors import InvalidValue
+
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,21 @@ class Condition:
 
     def answer(self, ask: Callable[[int], Tensor]) -> Tensor:
         """The guided answer, from the answers of the network to one class and the other."""
-        if self.guidance_scale == 1:
-            return ask(self.condition)
-        assert self.null_class is not None
-        null = ask(self.null_class)
-        return null + self.guidance_scale * (ask(self.condition) - null)
+        return guided(ask, self.condition, self.null_class, self.guidance_scale)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a result records, which are also the arguments that load the same denoiser."""
+        return asdict(self)
+
+
+def guided(ask: Callable[[Told], Tensor], told: Told, null: Told | None, weight: float) -> Tensor:
+    """`eps_null + w (eps_told - eps_null)`, or the answer to `told` alone if the weight is 1."""
+    if weight == 1:
+        return ask(told)
+    assert null is not None
+    without = ask(null)
+    return without + weight * (ask(told) - without)
 
 
 def condition_for(

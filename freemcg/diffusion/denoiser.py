@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from freemcg.diffusion.condition import Condition, condition_for
+from freemcg.diffusion.condition import Condition
 from freemcg.diffusion.kinds.choose import prediction_for
 from freemcg.diffusion.kinds.gaussian import Function, GaussianNoise
 from freemcg.diffusion.kinds.prediction import Prediction
-from freemcg.diffusion.network import Network, read_config
+from freemcg.diffusion.network import Network, condition_of
 from freemcg.diffusion.pretrained import load_pipeline
+from freemcg.diffusion.prompt import Prompt
 from freemcg.diffusion.sizes import check_declared, try_size
 from freemcg.diffusion.space import Latents, Pixels, Space
 from freemcg.identity.mode import refuse_training
@@ -43,6 +44,7 @@ class Denoiser:
         guidance_scale: `w` of the guidance `eps_null + w (eps_c - eps_null)`. With 1, the null class is not needed.
             With any other, each image costs two passes.
         null_class: the number of the class that stands for images of any class, if the network was trained with one.
+        text: for a network that takes a text, what it is told, in the place of a class.
         autoencoder: for a latent model, the `diffusers.AutoencoderKL` or `VQModel` whose latents it denoises.
         batch_size: the noisy points in one call. It changes memory, not results.
         name: the name that a result records.
@@ -51,7 +53,7 @@ class Denoiser:
         space: how images become points, and points images.
         channels, image_size: those of the images that the model was made for; `None` if it does not say.
         timesteps: the length `T` of the schedule.
-        condition: the class that the network is told, as a `Condition`, or `None`.
+        condition: the class or the text that the network is told, or `None`.
 
     Raises:
         TypeError: the scheduler has no `alphas_cumprod` and is of an unknown class.
@@ -67,13 +69,13 @@ class Denoiser:
         condition: int | None = None,
         guidance_scale: float = 1.0,
         null_class: int | None = None,
+        text: Prompt | None = None,
         autoencoder: nn.Module | None = None,
         batch_size: int = 64,
         name: str | None = None,
     ) -> None:
         batch_size = whole("batch_size", batch_size, 1)
-        classes = read_config(unet, "num_class_embeds", None) or None
-        self.condition: Condition | None = condition_for(classes, condition, guidance_scale, null_class)
+        self.condition: Condition | Prompt | None = condition_of(unet, condition, guidance_scale, null_class, text)
         self.prediction: Prediction = prediction_for(Network(unet, self.condition), scheduler)
         self.unet = unet
         self.batch_size = batch_size
@@ -97,34 +99,33 @@ class Denoiser:
         condition: int | None = None,
         guidance_scale: float = 1.0,
         null_class: int | None = None,
+        prompt: str | None = None,
         batch_size: int = 64,
     ) -> Denoiser:
-        """Load a pipeline that `save_pretrained` wrote (`DDPMPipeline`, `LDMPipeline`, ...).
+        """Load a pipeline that `save_pretrained` wrote (`DDPMPipeline`, `StableDiffusionPipeline`, ...).
 
         Args:
             path_or_hub_id: a folder with `model_index.json`, or the name of a repository on the Hugging Face hub.
                 If it holds only a variant of the weights (`*.fp16.safetensors`), that variant is read.
             dtype: the dtype in which the network computes. `None` means float32, whatever the files hold.
             condition, guidance_scale, null_class: for a network with classes, as `Denoiser` takes them.
+            prompt: for a network that takes a text. `None` is the empty text, from which guidance leads away.
 
         Raises:
             FileNotFoundError: the folder is no pipeline, or lacks a file of weights.
             ValueError: the pipeline is of an unknown kind, could not be loaded, or holds another network's weights.
-                Its network needs a text, or is told no class or a wrong one.
+                Its network is told a text or a class that it does not take, or none.
         """
-        parts = load_pipeline(str(path_or_hub_id))
-        for network in (each for each in (parts.network, parts.autoencoder) if each is not None):
-            network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-            if dtype is not None:
-                network.to(dtype=dtype)
-            if device is not None:
-                network.to(device)
+        parts = load_pipeline(str(path_or_hub_id)).on(device, dtype)
+        if parts.text is None and prompt is not None:
+            raise InvalidValue(f"the denoiser {path_or_hub_id} takes no text; leave out prompt={prompt!r:.60}")
         return cls(
             parts.network,
             parts.scheduler,
             condition=condition,
-            guidance_scale=guidance_scale,
+            guidance_scale=guidance_scale if parts.text is None else 1.0,
             null_class=null_class,
+            text=None if parts.text is None else parts.text.read(prompt, guidance_scale),
             autoencoder=parts.autoencoder,
             batch_size=batch_size,
             name=str(path_or_hub_id),

@@ -7,34 +7,48 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from freemcg.diffusion.condition import Condition
+from freemcg.diffusion.condition import Condition, condition_for
+from freemcg.diffusion.prompt import Prompt
 from freemcg.messages.errors import InvalidValue
+
+NEEDS = ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim")
+"""What a network may need besides the image, and cannot be told here."""
 
 
 class Network:
-    """A network that takes noisy images and a time, and perhaps a class.
+    """A network that takes noisy images or latents and a time, and perhaps a class or a text.
 
     Args:
-        module: called as `module(x, time)`, or as `module(x, time, class_labels=...)` with a condition. It returns a
+        module: called as `module(x, time)`, with `class_labels` or `encoder_hidden_states` if there is a condition. A
+            transformer with classes (DiT) is called as `module(x, timestep=..., class_labels=...)`. It returns a
             tensor, or an object with `.sample` as `diffusers.UNet2DModel` does. If its output has twice the channels of
             its input (a learned variance), the second half is dropped.
-        condition: the class that it is told.
+        condition: the class or the text that it is told.
 
     Attributes:
         channels, image_size: the channels and the size that the network was made for; `None` if it does not say.
 
     Raises:
-        ValueError: the network needs a text or a number besides the image, or its `sample_size` is no size.
+        ValueError: the network needs something besides the image that it is not told, or its `sample_size` is no size.
     """
 
-    def __init__(self, module: nn.Module, condition: Condition | None = None) -> None:
-        if read_config(module, "class_embed_type", None):
+    def __init__(self, module: nn.Module, condition: Condition | Prompt | None = None) -> None:
+        for key in NEEDS:
+            if read_config(module, key, None):
+                raise InvalidValue(
+                    f"the network needs more than a class or a text besides the image ({key}); take a diffusion model "
+                    "with num_class_embeds, one with a CLIPTextModel, or an unconditional one"
+                )
+        width = read_config(module, "cross_attention_dim", None)
+        if width and not isinstance(condition, Prompt):
             raise InvalidValue(
-                "the network needs more than a class besides the image; take a diffusion model with num_class_embeds, "
-                "or an unconditional one"
+                "the network needs a text besides the image; load its pipeline whole, with Denoiser.from_pretrained"
             )
-        if read_config(module, "cross_attention_dim", None):
-            raise InvalidValue("the network needs a text or another condition; take an unconditional diffusion model")
+        if isinstance(condition, Prompt) and width != condition.told.shape[-1]:
+            raise InvalidValue(
+                f"the text encoder answers {condition.told.shape[-1]} numbers a token, but the network takes {width}; "
+                "take both from the same pipeline"
+            )
         self.module, self.condition = module, condition
         self.channels: int | None = read_config(module, "in_channels", None)
         self.image_size = _image_size(read_config(module, "sample_size", None))
@@ -61,10 +75,15 @@ class Network:
         times = torch.full((len(noisy),), time, device=self.device)
         if self.condition is None:
             return self._checked(self.module(noisy, times), x)
-        return self.condition.answer(lambda label: self._checked(self._told(noisy, times, label), x))
+        return self.condition.answer(lambda told: self._checked(self._told(noisy, times, told), x))
 
-    def _told(self, noisy: Tensor, times: Tensor, label: int) -> Any:
-        labels = torch.full((len(noisy),), label, device=self.device)
+    def _told(self, noisy: Tensor, times: Tensor, told: int | Tensor) -> Any:
+        if isinstance(told, Tensor):
+            text = told.to(noisy.device, noisy.dtype).expand(len(noisy), -1, -1)
+            return self.module(noisy, times, encoder_hidden_states=text)
+        labels = torch.full((len(noisy),), told, device=self.device)
+        if read_config(self.module, "num_embeds_ada_norm", None):
+            return self.module(noisy, timestep=times, class_labels=labels)
         return self.module(noisy, times, class_labels=labels)
 
     def _checked(self, answer: Any, x: Tensor) -> Tensor:
@@ -74,6 +93,25 @@ class Network:
         if predicted.shape != x.shape:
             raise InvalidValue(f"the denoiser answered {tuple(predicted.shape)} for noisy images {tuple(x.shape)}")
         return predicted.to(x.device, x.dtype)
+
+
+def condition_of(
+    module: nn.Module, condition: int | None, guidance_scale: float, null_class: int | None, text: Prompt | None
+) -> Condition | Prompt | None:
+    """What a network is told: the text, or the class as `condition_for` says it.
+
+    A transformer with classes (DiT) has one more than its configuration says, which is its null class.
+
+    Raises:
+        ValueError: there is a text and a class, or see `condition_for`.
+    """
+    classes, beside = read_config(module, "num_class_embeds", None), read_config(module, "num_embeds_ada_norm", None)
+    if beside:
+        classes, null_class = beside + 1, beside if null_class is None else null_class
+    if text is None:
+        return condition_for(classes or None, condition, guidance_scale, null_class)
+    condition_for(None, condition, guidance_scale, null_class)
+    return text
 
 
 def read_config(model: Any, key: str, default: Any) -> Any:

@@ -13,13 +13,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from freemcg.diffusion.weights import VARIANT, first_line, read, read_mapping, read_network, variants_in
-from freemcg.messages.errors import InvalidValue
+import torch
+
+from freemcg.diffusion.prompt import TextEncoder
+from freemcg.diffusion.weights import (
+    VARIANT,
+    first_line,
+    quietly,
+    read,
+    read_encoder,
+    read_mapping,
+    read_network,
+    variants_in,
+)
+from freemcg.messages.errors import InvalidValue, require
 
 INDEX = "model_index.json"
-USABLE = "take a DDPMPipeline, ScoreSdeVePipeline, ConsistencyModelPipeline or LDMPipeline"
+USABLE = (
+    "take a DDPMPipeline, ScoreSdeVePipeline, ConsistencyModelPipeline, LDMPipeline, StableDiffusionPipeline or "
+    "DiTPipeline"
+)
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")  # they look at images that were made
 AUTOENCODERS = ("AutoencoderKL", "VQModel")
+TEXT_ENCODERS, TOKENIZERS = ("CLIPTextModel",), ("CLIPTokenizer", "CLIPTokenizerFast")
 
 
 @dataclass(frozen=True)
@@ -28,26 +44,44 @@ class Layout:
 
     network: str
     autoencoder: str | None = None
+    takes_text: bool = False
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The names of all parts."""
-        return tuple(each for each in (self.network, self.autoencoder, "scheduler") if each is not None)
+        beside = ("text_encoder", "tokenizer") if self.takes_text else ()
+        return tuple(each for each in (self.network, self.autoencoder, *beside, "scheduler") if each is not None)
 
 
-LAYOUTS = (Layout("unet"), Layout("unet", "vqvae"))
-"""The kinds that can be denoisers: models on pixels, and latent models."""
-OTHERS = {part for layout in LAYOUTS for part in layout.parts} | {"vae", "movq", "text_encoder"}
+LAYOUTS = (
+    Layout("unet"),
+    Layout("unet", "vqvae"),
+    Layout("unet", "vae", takes_text=True),
+    Layout("transformer", "vae"),
+)
+"""The kinds that can be denoisers: on pixels, LDM, Stable Diffusion, DiT."""
+OTHERS = {part for layout in LAYOUTS for part in layout.parts} | {"movq"}
 """Parts that a denoiser cannot do without, if its pipeline has them."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a pipeline. Models on pixels have no autoencoder."""
+    """The parts of a pipeline. Models on pixels have no autoencoder, and most models take no text."""
 
     network: Any
     scheduler: Any
     autoencoder: Any = None
+    text: TextEncoder | None = None
+
+    def on(self, device: str | torch.device | None, dtype: torch.dtype | None) -> Parts:
+        """The same parts, ready for use, with the network and the autoencoder on a device and in a dtype."""
+        for part in (each for each in (self.network, self.autoencoder) if each is not None):
+            part.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+            if dtype is not None:
+                part.to(dtype=dtype)
+            if device is not None:
+                part.to(device)
+        return self
 
 
 def load_pipeline(source: str) -> Parts:
@@ -57,19 +91,23 @@ def load_pipeline(source: str) -> Parts:
 
     Raises:
         FileNotFoundError: the folder is no pipeline, or lacks a file of weights.
-        ValueError: the pipeline needs a text, is unknown or damaged, or cannot be reached.
+        ModuleNotFoundError: the pipeline takes a text, and transformers is not installed.
+        ValueError: the pipeline is of an unknown kind or damaged, or cannot be reached.
     """
     import diffusers  # noqa: PLC0415  (takes seconds to import)
 
-    folder, autoencoder = _folder(source), None
+    folder, autoencoder, text = _folder(source), None, None
     index, layout = _index(source, folder / INDEX)
     network_class = _class_of(folder / INDEX, index[layout.network], diffusers.ModelMixin)
     scheduler_class = _class_of(folder / INDEX, index["scheduler"], diffusers.SchedulerMixin)
     if layout.autoencoder is not None:
         autoencoder_class = _autoencoder_class(source, folder / INDEX, index[layout.autoencoder])
         autoencoder = read_network(source, part_of(folder, layout.autoencoder), autoencoder_class)
+    if layout.takes_text:
+        text = _text_encoder(source, folder, index)
     scheduler = read(source, part_of(folder, "scheduler"), "scheduler_config.json", scheduler_class.from_pretrained)
-    return Parts(read_network(source, part_of(folder, layout.network), network_class), scheduler, autoencoder)
+    network = read_network(source, part_of(folder, layout.network), network_class)
+    return Parts(network, scheduler, autoencoder, text)
 
 
 def _folder(source: str) -> Path:
@@ -110,8 +148,10 @@ def _index(source: str, path: Path) -> tuple[dict[str, Any], Layout]:
         raise FileNotFoundError(f"{path.parent} holds no {INDEX}; a denoiser is a folder made by save_pretrained")
     index = read_mapping(path)
     named_class = index.get("_class_name")
-    pipeline = _member(diffusers, named_class)
-    if not _is_kind(pipeline, diffusers.DiffusionPipeline):
+    base = diffusers.DiffusionPipeline
+    with quietly():
+        pipeline = _member(diffusers, named_class)
+    if not _is_kind(pipeline, base):
         raise InvalidValue(
             f"{path} names the pipeline class {named_class!r:.60}, which is none of diffusers {diffusers.__version__}; "
             "if its network works on pixels and takes no text, write DDPMPipeline"
@@ -138,6 +178,22 @@ def _autoencoder_class(source: str, path: Path, named: Any) -> Any:
         known = " or ".join(AUTOENCODERS)
         raise InvalidValue(f"the autoencoder of {source!r} is a {found.__name__}; take a pipeline with an {known}")
     return found
+
+
+def _text_encoder(source: str, folder: Path, index: dict[str, Any]) -> TextEncoder:
+    transformers = require("transformers", "diffusion models that take a text need", "huggingface")
+    found = []
+    for part, known in (("text_encoder", TEXT_ENCODERS), ("tokenizer", TOKENIZERS)):
+        named = index[part]
+        if not isinstance(named, list) or named[:1] != ["transformers"] or named[1:] not in [[each] for each in known]:
+            raise InvalidValue(
+                f"{folder / INDEX} names {json.dumps(named):.80} as its {part}, but must name "
+                f'["transformers", "{known[0]}"]; take a pipeline with that'
+            )
+        found.append(getattr(transformers, named[1]))
+    network = read_encoder(source, part_of(folder, "text_encoder"), found[0])
+    tokenizer = read(source, part_of(folder, "tokenizer"), "tokenizer_config.json", found[1].from_pretrained)
+    return TextEncoder(network, tokenizer)
 
 
 def _class_of(path: Path, named: Any, kind: type) -> Any:

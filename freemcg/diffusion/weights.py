@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from freemcg.messages.errors import InvalidValue
 
 VARIANT = "fp16"  # the variant that repositories on the hub offer
 _WEIGHTS = re.compile(
-    r"diffusion_pytorch_model(-\d{5}-of-\d{5})?(\.(?P<variant>[^.]+?))?(-\d{5}-of-\d{5})?\.(safetensors|bin)"
+    r"(diffusion_pytorch_model|pytorch_model|model)(-\d{5}-of-\d{5})?(\.(?P<variant>[^.]+?))?(-\d{5}-of-\d{5})?\.(safetensors|bin)"
 )
 
 
@@ -26,27 +29,59 @@ def read_network(source: str, folder: Path, network_class: Any) -> Any:
         FileNotFoundError: there are no weights.
         ValueError: they are damaged, those of another network, or no numbers.
     """
-    variants = variants_in(folder)
-    if not variants:
-        raise FileNotFoundError(f"{folder} holds no weights (diffusion_pytorch_model.safetensors)")
-    if "" not in variants and len(variants) > 1:
-        several = ", ".join(sorted(variants))
-        raise InvalidValue(f"{folder} holds several variants of the weights ({several}); keep the files of only one")
     network, report = read(
         source,
         folder,
         "config.json",
         network_class.from_pretrained,
-        variant=None if "" in variants else variants.pop(),
+        variant=_variant(folder, "diffusion_pytorch_model.safetensors"),
         output_loading_info=True,
         low_cpu_mem_usage=False,  # else diffusers itself raises an error for a shape that does not fit
         ignore_mismatched_sizes=True,
     )
     _refuse_unfit(folder, report)
+    return _finite(folder, network)
+
+
+def read_encoder(source: str, folder: Path, encoder_class: Any) -> Any:
+    """The text encoder of a class of transformers that `folder` holds, a part of the pipeline `source`, in float32.
+
+    Weights that it does not use are left out, since old files hold some.
+
+    Raises:
+        FileNotFoundError: there are no weights.
+        ValueError: they are damaged, those of another network, or no numbers.
+    """
+    network, report = read(
+        source,
+        folder,
+        "config.json",
+        encoder_class.from_pretrained,
+        variant=_variant(folder, "model.safetensors"),
+        output_loading_info=True,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+    )
+    _refuse_unfit(folder, {**report, "unexpected_keys": ()})
+    return _finite(folder, network.eval().requires_grad_(False))
+
+
+def _finite(folder: Path, network: Any) -> Any:
     for name, weight in network.state_dict().items():
         if not weight.isfinite().all():
             raise InvalidValue(f"the weight {name} in {folder} holds NaN or infinity; save the pipeline again")
     return network
+
+
+def _variant(folder: Path, usual: str) -> str | None:
+    """The variant of the weights to read from a folder. `None` stands for the plain weights, in the `usual` file."""
+    variants = variants_in(folder)
+    if not variants:
+        raise FileNotFoundError(f"{folder} holds no weights ({usual})")
+    if "" not in variants and len(variants) > 1:
+        several = ", ".join(sorted(variants))
+        raise InvalidValue(f"{folder} holds several variants of the weights ({several}); keep the files of only one")
+    return None if "" in variants else variants.pop()
 
 
 def variants_in(folder: Path) -> set[str]:
@@ -60,23 +95,31 @@ def read(source: str, folder: Path, config: str, load: Callable[..., Any], **opt
     if (folder / config).is_file():
         read_mapping(folder / config)
     try:
-        with _quietly():
+        with quietly():
             return load(str(folder), **options)
     except Exception as error:  # a damaged file makes diffusers raise errors of many classes
         raise InvalidValue(f"the denoiser {source!r} cannot be read from {folder}: {first_line(error)}") from error
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Within the block, diffusers prints no warnings. They would list the name of every weight."""
+def quietly() -> Iterator[None]:
+    """Within the block, neither diffusers nor transformers prints warnings or bars over the weights."""
     from diffusers.utils import logging  # noqa: PLC0415
 
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
+    theirs = sys.modules.get("transformers.utils.logging")  # diffusers imports it, if it is there
+    before = [(each, each.get_verbosity()) for each in (logging, theirs) if each is not None]
+    bar = theirs is not None and theirs.is_progress_bar_enabled()
+    for each, _ in before:
+        each.set_verbosity_error()
+    if theirs is not None and bar:
+        theirs.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(before)
+        for each, verbosity in before:
+            each.set_verbosity(verbosity)
+        if theirs is not None and bar:
+            theirs.enable_progress_bar()
 
 
 def _refuse_unfit(folder: Path, report: dict[str, Any]) -> None:

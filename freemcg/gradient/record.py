@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from freemcg.blackbox import BlackBox
@@ -13,7 +12,7 @@ from freemcg.version import versions
 def made_by(black_box: BlackBox, denoiser: Denoiser, settings: dict[str, Any]) -> dict[str, Any]:
     """The record of a result: settings, the identities of both models, the names of the classes, versions.
 
-    It holds a condition only if the denoiser has one, so the record of a denoiser without classes stays as it was.
+    It holds a condition, a class or a text, only if the denoiser has one.
     """
     record = {
         "settings": settings,
@@ -24,4 +23,4 @@ def made_by(black_box: BlackBox, denoiser: Denoiser, settings: dict[str, Any]) -
         "denoiser_identity": denoiser.identity,
         "versions": versions(),
     }
-    return record if denoiser.condition is None else {**record, "condition": asdict(denoiser.condition)}
+    return record if denoiser.condition is None else {**record, "condition": denoiser.condition.record}

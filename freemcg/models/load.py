@@ -135,15 +135,16 @@ def load_denoiser(
     condition: int | None = None,
     guidance_scale: float = 1.0,
     null_class: int | None = None,
+    prompt: str | None = None,
 ) -> Denoiser:
     """Load a diffusion model: bundled (see `BUNDLES`), a folder made by `save_pretrained`, or a repository on the hub.
 
     Args:
-        condition, guidance_scale, null_class: for a network with classes, as `Denoiser` takes them.
+        condition, guidance_scale, null_class, prompt: what the network is told, as `Denoiser.from_pretrained` takes it.
 
     Raises:
         FileNotFoundError: `name` can only be a folder and there is none, or the folder lacks weights.
-        ValueError: the model cannot be loaded, is not one of pixels, or is told no class or a wrong one.
+        ValueError: the model cannot be loaded, is of an unknown kind, or is told no class or a wrong one.
     """
     source = str(bundle_folder(name) / "denoiser") if name in BUNDLES else name
     path = Path(source)
@@ -152,7 +153,12 @@ def load_denoiser(
     if not path.exists() and (name.count("/") > 1 or name.startswith((".", "/", "~"))):
         raise FileNotFoundError(f"there is no folder {name}; name another, or a bundled denoiser: {', '.join(BUNDLES)}")
     denoiser = Denoiser.from_pretrained(
-        source, device=device, condition=condition, guidance_scale=guidance_scale, null_class=null_class
+        source,
+        device=device,
+        condition=condition,
+        guidance_scale=guidance_scale,
+        null_class=null_class,
+        prompt=prompt,
     )
     denoiser.name = name
     return denoiser

@@ -68,6 +68,28 @@ def test_a_latent_pipeline_of_each_kind_explains_and_is_replayed(kind, task, pla
     assert "out holds results made with another denoiser" in capsys.readouterr().err
 
 
+def test_a_text_is_named_recorded_and_replayed(place, capsys):
+    save_latent_pipeline("Stable Diffusion", "prior")
+    assert run("attribute", "out", "--prompt", "a cat") == 0
+    assert "Loading" not in capsys.readouterr().err
+    result = Attribution.load(place / "out" / "a" / "result.safetensors")
+    assert result.record["condition"] == {"prompt": "a cat", "guidance_scale": 1.0}
+    assert ":text 'a cat', " in result.record["denoiser_identity"]
+    assert main(["replay", "out"]) == 0
+    assert "equal to the last digit" in capsys.readouterr().out
+    assert run("attribute", "out") == 2
+    assert "out holds results made with another denoiser" in capsys.readouterr().err
+    assert main(["plan", "pics", "--model", "mine.py:brighter_right", "--config", "tiny.yaml"]) == 0
+    assert f"queries: at most {result.queries}, in " in capsys.readouterr().out
+
+
+def test_a_text_for_a_model_that_takes_none_is_refused_before_the_first_query(place, capsys):
+    save_latent_pipeline("DiT", "prior")
+    assert run("counterfactual", "out", "--prompt", "a cat") == 2
+    assert "the denoiser prior takes no text; leave out prompt='a cat'" in capsys.readouterr().err
+    assert tiny.asked(place) == []
+
+
 STEADY = """
 
 def steady(images):

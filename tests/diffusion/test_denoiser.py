@@ -228,14 +228,14 @@ def test_a_noise_level_out_of_range_is_refused(level, message, gaussian):
             {"class_embed_type": "timestep"},
             {},
             ValueError,
-            "the network needs more than a class besides the image; take a diffusion model with num_class_embeds, "
-            "or an unconditional one",
+            "the network needs more than a class or a text besides the image (class_embed_type); take a diffusion "
+            "model with num_class_embeds, one with a CLIPTextModel, or an unconditional one",
         ),
         (
             {"cross_attention_dim": 768},
             {},
             ValueError,
-            "the network needs a text or another condition; take an unconditional diffusion model",
+            "the network needs a text besides the image; load its pipeline whole, with Denoiser.from_pretrained",
         ),
         ({}, {"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
     ],

@@ -11,14 +11,18 @@ import diffusers
 import huggingface_hub
 import pytest
 import torch
-from latents import LATENT, save_latent_pipeline
+from latents import CLASSES, LATENT, save_latent_pipeline
 from safetensors.torch import load_file, save_file
 from unets import tiny_unet
 
 from freemcg import Denoiser
 from freemcg.messages.errors import InvalidValue
 
-USABLE = "take a DDPMPipeline, ScoreSdeVePipeline, ConsistencyModelPipeline or LDMPipeline"
+USABLE = (
+    "take a DDPMPipeline, ScoreSdeVePipeline, ConsistencyModelPipeline, LDMPipeline, StableDiffusionPipeline or "
+    "DiTPipeline"
+)
+NAMES = (("vqvae", "vae"), ("unet", "transformer"))
 PLAIN = "diffusion_pytorch_model.safetensors"
 
 
@@ -55,17 +59,25 @@ def test_a_folder_may_be_loaded_as_another_kind_of_float(folder):
 @pytest.mark.parametrize("kind", LATENT)
 @pytest.mark.parametrize("config", [{}, {"scaling_factor": 0.7}])
 def test_a_latent_pipeline_comes_back(kind, config, tmp_path, rng):
-    """The steps are those of `LDMPipeline`: its scheduler's clean latent, divided by the scale, and decoded."""
+    """The steps are those of the pipeline: its scheduler's clean latent, divided by the scale, and decoded."""
     pipeline = save_latent_pipeline(kind, tmp_path, **config)
     denoiser = Denoiser.from_pretrained(tmp_path, batch_size=2)
     assert (denoiser.channels, denoiser.image_size) == (1, (8, 8))
     assert not denoiser.space.autoencoder.training
     assert not any(parameter.requires_grad for parameter in denoiser.space.autoencoder.parameters())
-    scheduler, autoencoder = diffusers.DDIMScheduler(clip_sample=False), pipeline.vqvae
+    parts = pipeline.components
+    autoencoder, network = (next(parts[each] for each in names if each in parts) for names in NAMES)
+    scheduler, times = diffusers.DDIMScheduler(clip_sample=False), torch.full((3,), 400)
     scheduler.set_timesteps(1000)
     x_t = torch.randn(3, 2, 4, 4, generator=rng)
+    told = {}
+    if kind == "Stable Diffusion":
+        told = {"encoder_hidden_states": pipeline.encode_prompt("", "cpu", 3, False)[0]}
+    if kind == "DiT":
+        told = {"class_labels": torch.full((3,), CLASSES)}
     with torch.no_grad():
-        clean = scheduler.step(pipeline.unet(x_t, 400).sample, 400, x_t).pred_original_sample
+        noise = network(x_t, timestep=times, **told).sample[:, :2]
+        clean = scheduler.step(noise, 400, x_t).pred_original_sample
         expected = autoencoder.decode(clean / config.get("scaling_factor", 0.18215)).sample / 2 + 0.5
         images = torch.rand(3, 1, 8, 8, generator=rng)
         encoded = autoencoder.encode(2 * images - 1)
@@ -296,11 +308,12 @@ def test_an_unknown_pipeline_class_is_named(name, folder):
 
 
 def test_a_pipeline_class_of_other_parts_is_refused(folder):
-    change(folder / "model_index.json", _class_name="DiTPipeline")
-    refused(
-        folder,
-        f"the pipeline {str(folder)!r} is a DiTPipeline, made of transformer, vae, scheduler; {USABLE}",
+    change(folder / "model_index.json", _class_name="StableUnCLIPPipeline")
+    needed = (
+        "prior_tokenizer, prior_text_encoder, prior, prior_scheduler, image_normalizer, image_noising_scheduler, "
+        "tokenizer, text_encoder, unet, scheduler, vae"
     )
+    refused(folder, f"the pipeline {str(folder)!r} is a StableUnCLIPPipeline, made of {needed}; {USABLE}")
 
 
 @pytest.mark.parametrize("part", ["unet", "scheduler"])

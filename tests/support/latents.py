@@ -10,6 +10,7 @@ from __future__ import annotations
 import diffusers
 import torch
 from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from unets import tiny_unet
 
 LARGE = 60.0
@@ -69,18 +70,87 @@ def decoded(z: Tensor, gain: float = 0.5, *, halved: bool = False, codes: int = 
     return (z.repeat_interleave(2, -2).repeat_interleave(2, -1) if halved else z) / gain
 
 
-LATENT = ("LDM with a VQModel", "LDM with an AutoencoderKL")
+LATENT = ("LDM with a VQModel", "LDM with an AutoencoderKL", "Stable Diffusion", "DiT")
 """Pipelines on latents, as `save_latent_pipeline` makes them."""
+CLASSES = 5
+"""Those of the DiT. Its null class comes after them."""
 
 
 def save_latent_pipeline(kind: str, folder, **config) -> diffusers.DiffusionPipeline:
-    """Save a tiny pipeline of 8x8 grey images with random weights, and 4x4 latents. Returns its parts."""
+    """Save a tiny pipeline of 8x8 grey images with random weights, and 4x4 latents of two channels. Returns it."""
     torch.manual_seed(0)
     autoencoder = tiny_autoencoder("VQModel" if "VQModel" in kind else "AutoencoderKL", **config)
-    unet = tiny_unet(sample_size=4, in_channels=2, out_channels=2)
-    pipeline = diffusers.LDMPipeline(autoencoder, unet, diffusers.DDIMScheduler())
+    scheduler = diffusers.DDIMScheduler()
+    if kind == "Stable Diffusion":
+        pipeline = text_pipeline(autoencoder, tiny_text_unet())
+    elif kind == "DiT":
+        pipeline = diffusers.DiTPipeline(tiny_dit(), autoencoder, scheduler, id2label={"0": "cat"})
+    else:
+        pipeline = diffusers.LDMPipeline(
+            autoencoder, tiny_unet(sample_size=4, in_channels=2, out_channels=2), scheduler
+        )
     pipeline.save_pretrained(folder)
     return pipeline
+
+
+def text_pipeline(autoencoder: nn.Module, unet: nn.Module) -> diffusers.StableDiffusionPipeline:
+    """A pipeline that takes a text, with a text encoder of letters that answers 8 numbers a token."""
+    tokenizer = CLIPTokenizer(vocab=letters(), merges=[], model_max_length=9)
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=9,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    parts = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    scheduler = diffusers.DDIMScheduler(clip_sample=False, steps_offset=1)
+    return diffusers.StableDiffusionPipeline(
+        autoencoder, CLIPTextModel(config).eval(), tokenizer, unet.eval(), scheduler, **parts
+    )
+
+
+def tiny_text_unet() -> nn.Module:
+    """A network of 4x4 latents that takes a text, with random weights."""
+    return diffusers.UNet2DConditionModel(
+        sample_size=4,
+        in_channels=2,
+        out_channels=2,
+        layers_per_block=1,
+        block_out_channels=(4, 8),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=8,
+        attention_head_dim=2,
+        norm_num_groups=2,
+    ).eval()
+
+
+def letters() -> dict[str, int]:
+    """The vocabulary of a tokenizer of letters, within words and at their end."""
+    alphabet = [chr(each) for each in range(ord("a"), ord("z") + 1)]
+    names = [*alphabet, *(f"{each}</w>" for each in alphabet), "<|startoftext|>", "<|endoftext|>"]
+    return {name: index for index, name in enumerate(names)}
+
+
+def tiny_dit(**config) -> nn.Module:
+    """A transformer of 4x4 latents with classes and a learned variance, with random weights."""
+    settings = {
+        "num_attention_heads": 2,
+        "attention_head_dim": 4,
+        "in_channels": 2,
+        "out_channels": 4,
+        "num_layers": 1,
+        "sample_size": 4,
+        "patch_size": 2,
+        "num_embeds_ada_norm": CLASSES,
+        "norm_num_groups": 1,
+        **config,
+    }
+    return diffusers.DiTTransformer2DModel(**settings).eval()
 
 
 def tiny_autoencoder(kind: str, **config) -> nn.Module:
