@@ -17,7 +17,7 @@ MOST_ROWS = 12
 LEAST = -12.0
 """The left end of the scale: a trillionth."""
 TICKS = ((0, "certain", "1"), (-3, "", "10⁻³"), (-6, "a millionth", "10⁻⁶"), (-9, "", "10⁻⁹"))
-LAST_TICK = (LEAST, "a trillionth or less", "≤ 10⁻¹²")
+LAST_TICK = (LEAST, "≤ a trillionth", "≤ 10⁻¹²")
 LABEL = "label"
 
 

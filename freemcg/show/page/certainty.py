@@ -8,7 +8,7 @@ from typing import Any
 
 from freemcg.ensemble import ErrorParts
 from freemcg.messages.errors import InvalidValue
-from freemcg.show.names import class_name
+from freemcg.show.names import short_name
 from freemcg.show.page.words import counted, duration, number, percent
 
 Attribution = Any
@@ -60,7 +60,7 @@ def tiles(attribution: Attribution | None, counterfactual: Counterfactual | None
         found.append(Tile("Realism", number(counterfactual.realism), "at most 1: as realistic as the input"))
         if (judge := counterfactual.record.get("judge")) is not None:
             agrees = judge == counterfactual.target
-            name = class_name(counterfactual.record, judge)
+            name = short_name(counterfactual.record, judge)
             note = f"a second network, never asked by the search, sees {name}"
             found.append(Tile("Independent judge", "agrees" if agrees else "disagrees", note))
     alike = len({each.status for _, each in both}) == 1

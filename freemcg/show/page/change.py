@@ -12,7 +12,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from freemcg.blackbox.scores import MULTI_LABEL
-from freemcg.show.names import class_name
+from freemcg.show.names import short_name
 from freemcg.show.page.palette import signed_colours
 from freemcg.show.page.pictures import LOSSLESS, data_address
 from freemcg.show.page.planes import small_plane
@@ -42,6 +42,7 @@ class Change:
         title: the name of the answer: `Counterfactual`, or `Best found` if it is not decided as the target.
         picture: the address of the answer.
         still: the difference, as a picture.
+        top: the change of brightness that the darkest colours stand for, in words; it is the answer's largest.
         frames: addresses of the steps from the input to the answer; empty if there is no way to show.
         numbers: what the script needs.
     """
@@ -55,6 +56,7 @@ class Change:
     title: str
     picture: str
     still: str
+    top: str
     frames: list[str]
     numbers: dict[str, Any]
 
@@ -68,20 +70,22 @@ def change(result: Counterfactual) -> Change:
     if len(path) > 2:
         frames = [data_address(frame, FRAME_SIDE if large else None) for frame in path[1:-1]]
     changes = torch.stack([_reduced((frame - path[0]).mean(dim=0)) for frame in path])
+    top = float(changes[-1].abs().max() or changes.abs().max())
     amounts = [float((frame - path[0]).abs().mean()) for frame in path]
     return Change(
         said=_sentence(result),
         before=_decided(result, before=True),
         after=_decided(result, before=False),
         changed=changed_words(_reduced(difference)),
-        amount=f"{percent(result.l1)} of full brightness",
+        amount=f"{percent(result.l1)} of full brightness" if result.l1 > 0 else "nothing",
         odds=_odds(result),
         title="Counterfactual" if result.flipped else "Best found",
         picture=data_address(result.image),
-        still=data_address(signed_colours(difference, 1.0), None),
+        still=data_address(signed_colours(_reduced(difference), top)),
+        top=percent(top),
         frames=frames,
         numbers={
-            "changes": small_plane(changes),
+            "changes": small_plane(changes / top if top > 0 else changes),
             "changeSize": [changes.shape[2], changes.shape[1]],
             "amounts": [float(f"{amount:.4g}") for amount in amounts],
         },
@@ -144,7 +148,7 @@ def _reduced(difference: Tensor) -> Tensor:
 
 
 def _sentence(result: Counterfactual) -> str:
-    record, target = result.record, class_name(result.record, result.target)
+    record, target = result.record, short_name(result.record, result.target)
     if result.status == "already_target":
         return f"The picture is decided {target} already, so nothing had to be changed."
     if result.status == "no_signal":
@@ -167,7 +171,7 @@ def _decided(result: Counterfactual, *, before: bool) -> str:
     if "value" in record:
         return f"answered {number(record['value before' if before else 'value'], 4)}"
     index = result.original_decision if before else result.decision
-    name = class_name(record, index)
+    name = short_name(record, index)
     if record.get("scores") == "label":
         return f"decided {name}"
     answer = result.original_log_probabilities if before else result.log_probabilities
@@ -187,6 +191,6 @@ def _odds(result: Counterfactual) -> str:
     )
     if not (math.isfinite(first) and math.isfinite(second)):
         return ""
-    names = class_name(record, result.target), class_name(record, result.original_decision)
+    names = short_name(record, result.target), short_name(record, result.original_decision)
     sentence = Markup("The odds of {} against {} went from <b>{}</b> to <b>{}</b>.")
     return sentence.format(*names, odds(first), odds(second))

@@ -67,10 +67,14 @@ class Explained:
 
     @property
     def decided(self) -> str:
-        """The decision as a short name: a class, the labels that are there, or a value."""
+        """The decision as a short name: a class, the label that was to change, or a value."""
+        if self.counterfactual is not None:
+            record = self.counterfactual.record
+            before = record.get("value before")
+            return (
+                number(before, 4) if before is not None else class_name(record, self.counterfactual.original_decision)
+            )
         record = self.record
-        if "value" in record:
-            return number(record["value before"], 4)
         if record.get("scores") == VALUE:
             return number(self.answer[self.decision].item(), 4)
         return class_name(record, self.decision)
@@ -87,6 +91,8 @@ class Explained:
     def answers(self) -> Answers:
         """The answers before and after. After is left out if its classes are others, as for a label to turn on."""
         changed, after, marked = self.counterfactual, None, [self.decision]
+        if self.attribution is not None:
+            marked.append(self.attribution.target)
         if changed is not None and changed.record.get("class_names") == self.record.get("class_names"):
             after = changed.log_probabilities.detach().cpu()
             marked += [changed.decision, changed.target]
@@ -99,10 +105,13 @@ class Explained:
         """The decision as a title, and a sentence about how clear it is."""
         record, answer = self.record, self.answer
         scores = record.get("scores")
-        if "value" in record or scores == VALUE:
+        if scores == VALUE:
             return f"Answered {self.decided}", "The classifier answers a number."
         if scores == "label":
-            return f"Decided {self.decided}", "The classifier answers a label only, so no chances are known."
+            return (
+                f"Decided {class_name(record, self.decision)}",
+                "The classifier answers a label only, so no chances are known.",
+            )
         if scores in MULTI_LABEL and "goal" not in record:
             there = [class_name(record, index) for index in (answer.exp() >= 0.5).nonzero().flatten().tolist()]
             if len(there) > 4:
@@ -113,4 +122,4 @@ class Explained:
         if len(answer) > 1:
             second = int(answer.argsort(descending=True)[1])
             sentence += f" Next comes {class_name(record, second)}: {chance(answer[second].item())}."
-        return f"Decided {self.decided}", sentence
+        return f"Decided {class_name(record, self.decision)}", sentence

@@ -56,7 +56,7 @@ class _Drawn:
     cards: list[Card]
     inside: list[tuple[str, str]]
     files: dict[str, str]
-    full: bool = False
+    held: int = 0
 
 
 def write_gallery(sources: Sequence[Source], out: Path) -> Path | None:
@@ -87,28 +87,25 @@ def write_gallery(sources: Sequence[Source], out: Path) -> Path | None:
 def _draw(source: Source, out: Path, found: _Drawn) -> None:
     name = f"{BESIDE}/{hashlib.sha256(source.name.encode()).hexdigest()[:16]}.js"
     stamp = f"{source.stamp} {_digest_of_page()}"
-    if found.full and (card := _written(out / name, stamp)) is not None:
-        found.cards.append(card)
-        found.files[card.anchor] = name
-        return
-    card, html = drawn(source.read())
-    held = sum(len(each) for _, each in found.inside)
-    found.full = found.full or (held > 0 and held + len(html) > INSIDE)
-    if not found.full:
+    written = _written(out / name, stamp)
+    card, html = drawn(source.read()) if written is None else written
+    if not found.inside or found.held + len(html) <= INSIDE:
+        found.held += len(html)
         found.inside.append((card.anchor, html))
     else:
         (out / BESIDE).mkdir(exist_ok=True)
         part = {"stamp": stamp, "card": asdict(card), "html": html}
-        write_text(out / name, CALL + json.dumps(part) + END)
+        if written is None:
+            write_text(out / name, CALL + json.dumps(part) + END)
         found.files[card.anchor] = name
     found.cards.append(card)
 
 
-def _written(path: Path, stamp: str) -> Card | None:
-    """The card in a file that was written with this stamp."""
+def _written(path: Path, stamp: str) -> tuple[Card, str] | None:
+    """The card and the sections in a file that was written with this stamp."""
     try:
         part = json.loads(path.read_text("utf-8").removeprefix(CALL).removesuffix(END))
-        return Card(**part["card"]) if part["stamp"] == stamp else None
+        return (Card(**part["card"]), part["html"]) if part["stamp"] == stamp else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -161,13 +158,20 @@ def _page(found: _Drawn, thumbnails: dict[int, str]) -> str:
         digest=digest_of_script(),
         beside="file: 'self'" if found.files or thumbnails else "",
         cards=cards,
-        decided=sorted({card.decided for card in cards}),
-        became=sorted({card.became for card in cards if card.became}),
+        decided=_choices([card.decided for card in cards]),
+        became=_choices([card.became for card in cards if card.became]),
+        changed=any(card.became for card in cards),
         limit=LIMIT,
         first=found.inside[0][1],
         others=found.inside[1:],
         gallery={"cards": shown, "files": found.files, "thumbnails": thumbnails, "limit": LIMIT},
     )
+
+
+def _choices(names: Sequence[str]) -> list[str]:
+    """The choices of a filter; none if almost every image has a name of its own, such as a value."""
+    choices = sorted(set(names))
+    return choices if len(choices) <= max(12, len(names) // 2) else []
 
 
 def title(cards: Sequence[Card]) -> str:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from freemcg.blackbox.scores import VALUE
-from freemcg.show.names import class_name
+from freemcg.show.names import short_name
 from freemcg.show.page.palette import signed_colours
 from freemcg.show.page.pictures import data_address
 from freemcg.show.page.planes import bits, plane, top_of
@@ -18,6 +18,7 @@ from freemcg.show.page.words import begun, counted, place, with_error
 from freemcg.show.significant import significant
 
 Attribution = Any
+STILL_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def layer(result: Attribution) -> Layer:
         towards=towards,
         against=against,
         unit=_unit(result),
-        still=data_address(signed_colours(values, top)),
+        still=data_address(signed_colours(values, top), STILL_SIDE),
         spots=_drawn(spots, values, towards, against),
         significant=int(places.sum()),
         numbers={
@@ -91,7 +92,7 @@ def layer(result: Attribution) -> Layer:
 
 def effect_words(result: Attribution) -> tuple[str, str]:
     """What orange means and what blue means: `lighter here speaks for cat` and `lighter here speaks against cat`."""
-    name = class_name(result.record, result.target)
+    name = short_name(result.record, result.target)
     if result.record.get("scores") == VALUE:
         what = "the answer" if len(result.log_probabilities) == 1 else name
         if result.baseline is None:

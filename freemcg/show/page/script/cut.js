@@ -18,7 +18,7 @@ const drawCut = () => {
       marks += `<circle class="${value > 0 ? "up" : "down"}" cx="${x(at + 0.5)}" cy="${y(value)}" r="3"/>`;
   }
   const value = layer.values[row * width + column], half = Z * layer.errors[row * width + column];
-  const ticks = [top, -top].map((tick) =>
+  const ticks = (topShown(false) ? [top, -top] : []).map((tick) =>
     `<line class="grid" x1="${left}" x2="${wide - right}" y1="${y(tick)}" y2="${y(tick)}"/>` +
     `<text x="${left - 6}" y="${+y(tick) + 4}" text-anchor="end">${plus(tick, short(tick))}</text>`);
   place.innerHTML = `<svg height="${tall}" viewBox="0 0 ${wide} ${tall}" aria-hidden="true">` +
