@@ -9,7 +9,7 @@ import typer
 
 from freemcg.messages.terminal import say
 
-EXAMPLES = ("freemcg report freemcg-demo", "freemcg report results")
+EXAMPLES = ("freemcg report freemcg-demo", "freemcg report results", "freemcg report freemcg-compare")
 
 
 def report(
@@ -22,6 +22,8 @@ def report(
 
     It costs no query.
     """
+    from freemcg.comparison.page import TABLE, write_comparison_page
     from freemcg.jobs.page import write_page
 
-    say(f"the page for a browser is {write_page(folder)}")
+    page = write_comparison_page(folder) if (folder / TABLE).is_file() else write_page(folder)
+    say(f"the page for a browser is {page}")

@@ -52,6 +52,11 @@ def cell_path(out: Path, image: str, method: str) -> Path:
     return out / "cells" / image / f"{method}.safetensors"
 
 
+def picture_path(out: Path, image: str) -> Path:
+    """The file of the picture itself, beside its cells."""
+    return out / "cells" / image / "picture.png"
+
+
 def load_cell(out: Path, image: str, method: str) -> Cell | None:
     """The cell that is saved; `None` if there is none yet, or it is damaged."""
     try:

@@ -11,14 +11,13 @@ from torch import Tensor
 
 from freemcg.blackbox import BlackBox
 from freemcg.comparison.cells import Cell
+from freemcg.comparison.page import SHOWN_IMAGES
 from freemcg.comparison.tangents import Tangents
 from freemcg.evaluation.intervals import mean_interval
 from freemcg.messages.terminal import say
 from freemcg.show.figures import plot_comparison, write_figure
 from freemcg.show.tables import print_table
 from manifolds import random_alignment
-
-SHOWN_IMAGES = 8
 
 
 def csv_row(cell: Cell, black_box: BlackBox) -> dict[str, Any]:

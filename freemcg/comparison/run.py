@@ -21,6 +21,7 @@ from freemcg.blackbox.cache import image_key
 from freemcg.blackbox.scores import MULTI_LABEL, VALUE
 from freemcg.comparison.cells import Cell, cell_path, load_cell
 from freemcg.comparison.contestants import Contestant, make_contestants, method_names
+from freemcg.comparison.page import TABLE, keep_pictures, try_to_write_comparison_page
 from freemcg.comparison.report import csv_row, print_report, write_grid
 from freemcg.comparison.tangents import EnsembleTangents, Tangents, VaeTangents
 from freemcg.evaluation.insertion_deletion import insertion_deletion
@@ -34,7 +35,7 @@ from freemcg.messages.terminal import say
 from freemcg.models.architectures import ConvVAE
 from freemcg.show.tables import write_csv
 
-TABLE, GRID = "comparison.csv", "grid.png"
+GRID = "grid.png"
 EXPECTED = (Refusal, OSError)
 
 
@@ -50,7 +51,7 @@ def compare(
     steps: int = 32,
     price_per_1000: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Compare methods, or do the missing part; print a table and write `comparison.csv` and `grid.png`.
+    """Compare methods, or do the missing part; print a table, write `comparison.csv`, `grid.png` and a page.
 
     Every method may cost as much for an image as one attribution of `explainer`, `most_queries(explainer.settings,
     "attribution")`. This counts gradients if the method differentiates the model. All methods explain the same class
@@ -137,8 +138,10 @@ def compare(
     if start.speaks:
         write_csv(rows, out / TABLE)
         write_grid(images, names, cells, black_box, out / GRID)
+        keep_pictures(images, out)
         print_report(list(cells.values()), names, tangents, out / GRID, out / TABLE)
         start.spending.say(spent)
+        try_to_write_comparison_page(out)
     return rows
 
 

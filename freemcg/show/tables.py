@@ -25,10 +25,20 @@ def write_csv(rows: list[dict[str, Any]], path: Path) -> None:
 
     An apostrophe is put before text that a spreadsheet would take for a formula.
     """
-    with written_whole(path) as partial, partial.open("w", newline="") as stream:
+    with written_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows({key: _inert(value) for key, value in row.items()} for row in rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows that `write_csv` wrote, as text, without the apostrophes that it put before formulas."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [{key: _alive(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+
+
+def _alive(text: str) -> str:
+    return text[1:] if text.startswith("'") and text[1:].startswith(LIVE) else text
 
 
 def _cell(value: Any) -> str:

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from explanations import make_attribution, make_counterfactual
+from test_page_methods import MEASURES, METHODS, PICTURES
 
 from freemcg.show.page import gallery
 from freemcg.show.page.explained import Explained
 from freemcg.show.page.gallery import BESIDE, Source, write_gallery
+from freemcg.show.page.methods import write_methods
 from freemcg.show.page.palette import signed_colours
 from freemcg.show.page.words import with_error
 
@@ -91,6 +93,15 @@ def opened(browser):
     assert [url for url in beside if not url.startswith(("data:", "file:"))] == []
     for context in contexts:
         context.close()
+
+
+def check_with_axe(page):
+    """Fail if axe-core finds that anyone is kept from reading or using a page."""
+    if not AXE.is_file():
+        pytest.skip("axe-core was not found; npm install axe-core brings it, or FREEMCG_AXE names its axe.min.js")
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run()")["violations"]
+    assert [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in found] == []
 
 
 def ready(page, number):
@@ -252,11 +263,7 @@ def test_anyone_can_read_and_touch_it(opened, report, viewport, scheme):
         .map(each => [each.className || each.tagName, each.getBoundingClientRect()])
         .filter(([, box]) => box.width < 24 || box.height < 24).map(([name]) => name)"""
     assert page.evaluate(script) == []
-    if not AXE.is_file():
-        pytest.skip("axe-core was not found; npm install axe-core brings it, or FREEMCG_AXE names its axe.min.js")
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run()")["violations"]
-    assert [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in found] == []
+    check_with_axe(page)
 
 
 def test_without_scripts_the_first_image_is_there(opened, report):
@@ -289,3 +296,27 @@ def test_images_beside_the_page_are_read_when_they_are_looked_at(opened, tmp_pat
     page.keyboard.press("]")
     page.wait_for_selector("text=The explanation of image-2.png lies in the folder")
     assert opened.complaints.pop() == "Failed to load resource: net::ERR_FILE_NOT_FOUND"
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    return write_methods(METHODS, MEASURES, PICTURES, 2, tmp_path_factory.mktemp("compared"))
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_a_table_of_methods_is_sorted_by_what_is_pressed(opened, compared, viewport):
+    page = opened(compared, viewport=viewport)
+
+    def names():
+        return [each.inner_text().split("\n")[0] for each in page.locator("tbody th").all()]
+
+    assert names() == ["FreeMCG", "Guided IG", "RISE"]
+    page.get_by_role("button", name="Deletion").click()
+    assert names() == ["Guided IG", "RISE", "FreeMCG"]
+    assert page.get_attribute("thead th >> nth=2", "aria-sort") == "ascending"
+    page.get_by_role("button", name="Alignment").click()
+    assert names() == ["FreeMCG", "RISE", "Guided IG"]
+    page.get_by_role("button", name="Alignment").click()
+    assert names() == ["FreeMCG", "Guided IG", "RISE"]
+    assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+    check_with_axe(page)

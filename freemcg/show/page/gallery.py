@@ -21,7 +21,7 @@ from freemcg.messages.errors import sentence_of
 from freemcg.messages.terminal import say
 from freemcg.show.page.explained import Explained
 from freemcg.show.page.explanation import Card, drawn
-from freemcg.show.page.templates import HERE, digest_of_script, render, script, style
+from freemcg.show.page.templates import HERE, RESULTS, page
 from freemcg.show.page.words import counted, percent
 from freemcg.version import __version__
 
@@ -148,14 +148,11 @@ def _digest_of_page() -> str:
 def _page(found: _Drawn, thumbnails: dict[int, str]) -> str:
     cards = found.cards
     shown = [{key: value for key, value in asdict(card).items() if key != "thumbnails"} for card in cards]
-    return render(
+    return page(
         "results.html",
+        RESULTS,
         title=title(cards),
         lede=lede(cards),
-        version=__version__,
-        style=style(),
-        script=script(),
-        digest=digest_of_script(),
         beside="file: 'self'" if found.files or thumbnails else "",
         cards=cards,
         decided=_choices([card.decided for card in cards]),

@@ -11,10 +11,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from freemcg.show.page.words import begun, counted, number, percent
+from freemcg.version import __version__
 
 HERE = Path(__file__).parent
-STYLES = ("colours", "frame", "gallery", "cards", "controls", "look", "figures", "small", "print")
-SCRIPTS = ("state", "numbers", "colours", "map", "cut", "look", "path", "detail", "gallery", "theme", "keys", "start")
+STYLES = ("colours", "frame", "gallery", "cards", "controls", "look", "figures", "table", "small", "print")
+RESULTS = ("state", "numbers", "colours", "map", "cut", "look", "path", "detail", "gallery", "theme", "keys", "start")
+COMPARISON = ("state", "theme", "table")
+"""The scripts of each kind of page, in the order in which they run."""
 
 
 @cache
@@ -41,13 +44,15 @@ def style() -> str:
     return "\n".join((HERE / "style" / f"{name}.css").read_text("utf-8") for name in STYLES)
 
 
+def page(template: str, scripts: tuple[str, ...], **values: Any) -> str:
+    """A whole page, with the style and these scripts inside it. A browser runs no other script in it."""
+    program = _script(scripts)
+    digest = base64.b64encode(hashlib.sha256(program.encode()).digest()).decode()
+    inside = {"style": style(), "script": program, "digest": f"sha256-{digest}", "version": __version__}
+    return render(template, **inside, **values)
+
+
 @cache
-def script() -> str:
-    """All scripts of the page, as one."""
-    parts = "\n".join((HERE / "script" / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
+def _script(names: tuple[str, ...]) -> str:
+    parts = "\n".join((HERE / "script" / f"{name}.js").read_text("utf-8") for name in names)
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
-
-
-def digest_of_script() -> str:
-    """The digest by which a browser tells this script from any that a name of a file might smuggle in."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script().encode()).digest()).decode()

@@ -1,0 +1,100 @@
+"""The page of a comparison, made from its cells and its table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from freemcg.comparison.cells import load_cell, picture_path
+from freemcg.evaluation.intervals import mean_interval
+from freemcg.files.images import read_image, write_image
+from freemcg.messages.errors import InvalidValue, sentence_of
+from freemcg.messages.terminal import say
+from freemcg.show.page.methods import Measure, Measured, Method, Pictured, write_methods
+from freemcg.show.page.palette import signed_colours
+from freemcg.show.page.pictures import LOSSLESS, data_address
+from freemcg.show.page.planes import top_of
+from freemcg.show.tables import read_csv
+
+SHOWN_IMAGES = 8
+TABLE = "comparison.csv"
+MEASURES = (
+    Measure("Alignment", True, "The share of the map that changes the picture as pictures change; the rest is noise."),
+    Measure("Insertion", True, "The mean certainty while the pixels that the map ranks first are put in."),
+    Measure("Deletion", False, "The mean certainty while the pixels that the map ranks first are taken out."),
+)
+
+
+def keep_pictures(images: Mapping[str, Tensor], out: Path) -> None:
+    """Write the first pictures beside their cells, since cells hold none."""
+    for name, image in list(images.items())[:SHOWN_IMAGES]:
+        write_image(image, picture_path(out, name))
+
+
+def write_comparison_page(out: Path) -> Path:
+    """Write `report.html` of the comparison in a folder. Cells are read one at a time.
+
+    Raises:
+        ValueError: the folder's table holds no row.
+    """
+    rows = read_csv(out / TABLE)
+    if not rows:
+        raise InvalidValue(f"{out / TABLE} holds no row; run the comparison again")
+    images = list(dict.fromkeys(row["image"] for row in rows))
+    shown = images[:SHOWN_IMAGES]
+    targets = {row["image"]: row["target"] for row in rows}
+    methods = [
+        _method(name, [row for row in rows if row["method"] == name], shown, out)
+        for name in dict.fromkeys(row["method"] for row in rows)
+    ]
+    pictures = [Pictured(image, targets[image], _picture(picture_path(out, image))) for image in shown]
+    return write_methods(methods, MEASURES, pictures, len(images), out)
+
+
+def try_to_write_comparison_page(out: Path) -> None:
+    """Write the page at the end of a comparison. If that fails, one line says so, and nothing else is lost."""
+    try:
+        say(f"the page for a browser is {write_comparison_page(out)}")
+    except Exception as error:
+        why, again = sentence_of(error), f"freemcg report {out}"
+        say(f"the page could not be written ({why}); the results are kept, and {again} tries again", err=True)
+
+
+def _method(name: str, rows: Sequence[Mapping[str, str]], shown: Sequence[str], out: Path) -> Method:
+    done = [row for row in rows if not row["error"]]
+    failed = [row for row in rows if row["error"]]
+    cost = sum(float(row["cost"]) for row in done) / len(done) if done else 0.0
+    unit = rows[0]["unit"]
+    return Method(
+        name=name,
+        cost=f"{cost:,.0f} {unit.removesuffix('s') if round(cost) == 1 and unit != 'queries' else unit}",
+        weights=unit == "gradients",
+        maps=[_map(out, image, name) for image in shown],
+        measured=[_measured([row[measure.name.lower()] for row in done]) for measure in MEASURES],
+        failed=len(failed),
+        why=failed[0]["error"] if failed else "",
+    )
+
+
+def _measured(figures: Sequence[str]) -> Measured:
+    values = [float(each) for each in figures if each and math.isfinite(float(each))]
+    if len(values) < 2:
+        return Measured(values[0] if values else None, None, None, values)
+    interval = mean_interval(torch.tensor(values, dtype=torch.double))
+    return Measured(interval.value, interval.low, interval.high, values)
+
+
+def _map(out: Path, image: str, method: str) -> str | None:
+    cell = load_cell(out, image, method)
+    if cell is None or cell.values is None:
+        return None
+    values = cell.values.sum(dim=0)
+    return data_address(signed_colours(values, top_of(values)), LOSSLESS)
+
+
+def _picture(path: Path) -> str | None:
+    return data_address(read_image(path, channels=3), LOSSLESS) if path.is_file() else None
