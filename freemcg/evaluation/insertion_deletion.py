@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from freemcg.blackbox import BlackBox, check_images
-from freemcg.diffusion.noise import generator_for
-from freemcg.evaluation.blur import gaussian_blur
+from freemcg.blackbox import BlackBox
+from freemcg.evaluation.infill import Infill, blurred, mean_colour
+from freemcg.evaluation.saliency import check_maps, saliency_ranks
 from freemcg.messages.errors import InvalidValue
-
-REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "sum": lambda maps: maps.sum(dim=1),
-    "abs_sum": lambda maps: maps.sum(dim=1).abs(),
-    "sum_abs": lambda maps: maps.abs().sum(dim=1),
-    "max_abs": lambda maps: maps.abs().amax(dim=1),
-}
 
 
 @dataclass(frozen=True)
@@ -37,16 +29,6 @@ class InsertionDeletion:
     deletion_curves: Tensor
 
 
-def mean_colour(images: Tensor) -> Tensor:
-    """The mean colour of each image, everywhere."""
-    return images.mean(dim=(2, 3), keepdim=True).expand_as(images)
-
-
-def blurred(images: Tensor) -> Tensor:
-    """Each image under a Gaussian blur of a quarter of its shorter side, mirrored at its edges."""
-    return gaussian_blur(images, min(images.shape[2:]) / 4).clamp(0, 1)
-
-
 def insertion_deletion(
     black_box: BlackBox,
     images: Tensor,
@@ -55,16 +37,16 @@ def insertion_deletion(
     *,
     steps: int = 32,
     reduction: str = "sum",
-    fill: Callable[[Tensor], Tensor] = mean_colour,
-    start: Callable[[Tensor], Tensor] = blurred,
+    fill: Infill = mean_colour,
+    start: Infill = blurred,
     seed: int = 0,
 ) -> InsertionDeletion:
     """Areas under the probability of the target, as pixels are deleted or inserted in the order of an attribution.
 
-    Deletion replaces pixels of the image by those of `fill(images)`. Insertion replaces pixels of `start(images)` by
-    the image's. Both take the most salient pixels first, with all their channels at once. After step `k` of `n`,
-    `round(k P / n)` of the `P` pixels are replaced. The area is that of the trapezoids over the `n + 1` points, divided
-    by `n`.
+    Deletion removes pixels of the image, and `fill` puts something in their place. Insertion begins with all pixels
+    removed, for which `start` stands in, and puts them back. Both take the most salient pixels first, with all their
+    channels at once. After step `k` of `n`, `round(k P / n)` of the `P` pixels are replaced. The area is that of the
+    trapezoids over the `n + 1` points, divided by `n`.
 
     Args:
         black_box: its probabilities are read. Give a separate one, so that no method is charged for being measured.
@@ -76,10 +58,10 @@ def insertion_deletion(
         reduction: how a pixel's saliency comes from its channels: `"sum"`, `"abs_sum"`, `"sum_abs"` or `"max_abs"`. The
             sum keeps the sign, so pixels that speak against the target come last. This is our choice, for signed
             attributions.
-        fill: maps images to what deletion leaves. The published fill is the mean colour of the classifier's training
-            data. A black box does not tell that, so by our choice it is the mean colour of the image.
-        start: maps images to what insertion begins with. The published blur, 5 pixels cut to 11x11, is for images of
-            224x224 and leaves a 32x32 digit readable. By our choice the default's blur grows with the image.
+        fill: the infill of deletion (`freemcg.evaluation.infill`). The published one is the mean colour of the
+            classifier's training data. A black box does not tell that, so by our choice it is that of the image.
+        start: the infill of insertion. The published blur, 5 pixels cut to 11x11, is for images of 224x224 and leaves a
+            32x32 digit readable. By our choice the default's blur grows with the image.
         seed: the seed of the order of equally salient pixels. It is random, and the same for every image.
 
     An image costs `2 * steps + 1` queries, since the image itself is in both curves.
@@ -87,39 +69,22 @@ def insertion_deletion(
     Raises:
         ValueError: the shapes differ, an attribution is NaN or infinite, or an argument is out of range.
     """
-    check_images(images)
-    count, _, height, width = images.shape
-    if attributions.shape != images.shape or targets.shape != (count,):
-        raise InvalidValue(
-            f"for images {tuple(images.shape)} give attributions of the same shape and {count} targets, got "
-            f"{tuple(attributions.shape)} and {tuple(targets.shape)}"
-        )
-    if not attributions.isfinite().all():
-        raise InvalidValue("attributions hold NaN or infinity, which have no rank")
+    check_maps(images, attributions, targets)
+    height, width = images.shape[2:]
     if not 1 <= steps <= height * width:
         raise InvalidValue(f"steps must be in 1..{height * width}, the pixels of an image, got {steps}")
-    if reduction not in REDUCTIONS:
-        raise InvalidValue(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
-    ranks = saliency_ranks(REDUCTIONS[reduction](attributions), seed=seed)
+    ranks = saliency_ranks(attributions, reduction, seed=seed).to(images.device)
     exchanged = torch.tensor([round(step * height * width / steps) for step in range(steps + 1)])
+    exchanged = exchanged.to(images.device)[:, None, None]
     insertion, deletion = [], []
-    rest = zip(images, fill(images), start(images), ranks, targets.tolist(), strict=True)
-    for image, gone, hidden, rank, target in rest:
-        done = (rank < exchanged[:, None, None]).to(image.device)[:, None]
-        deleted, inserted = torch.where(done, gone, image), torch.where(done[:-1], image, hidden)
-        answers = black_box(torch.cat([deleted, inserted]))[:, target].double().exp()
+    for image, rank, target in zip(images, ranks, targets.tolist(), strict=True):
+        done = rank < exchanged
+        questions = torch.cat([fill(image, done), start(image, ~done[:-1])])
+        answers = black_box(questions)[:, target].double().exp()
         deletion.append(answers[: steps + 1])
         insertion.append(torch.cat([answers[steps + 1 :], answers[:1]]))
     curves = torch.stack(insertion), torch.stack(deletion)
     return InsertionDeletion(area(curves[0]), area(curves[1]), *curves)
-
-
-def saliency_ranks(saliency: Tensor, *, seed: int) -> Tensor:
-    """The rank of each pixel of `(N, H, W)`, 0 for the most salient, on the CPU. Ties are in random order."""
-    flat = saliency.detach().cpu().flatten(1)
-    shuffled = torch.randperm(flat.shape[1], generator=generator_for(seed, "equally salient"))
-    order = shuffled[flat[:, shuffled].argsort(dim=1, descending=True, stable=True)]
-    return order.argsort(dim=1).reshape(saliency.shape)
 
 
 def area(curves: Tensor) -> Tensor:

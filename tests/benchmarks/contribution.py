@@ -22,7 +22,6 @@ from torch import Tensor
 import baselines
 from freemcg import BlackBox
 from freemcg.evaluation import insertion_deletion, mean_interval
-from freemcg.evaluation.insertion_deletion import mean_colour
 from freemcg.gradient.estimator import Ensemble
 from freemcg.gradient.objective import log_odds
 
@@ -41,7 +40,7 @@ def _ours(data: Models, image: Tensor, target: int, seed: int, estimate: str) ->
         Ensemble(data.denoiser, image, data.denoiser.timestep(level), particles=PARTICLES, seed=seed, step=step)
         for step, level in enumerate(NOISE)
     ]
-    difference = image - mean_colour(image[None])[0]
+    difference = image - image.mean(dim=(1, 2), keepdim=True)
     for levels in range(1, len(NOISE) + 1):
         ensembles, name = [copy.copy(each) for each in fresh[:levels]], " and ".join(map(str, NOISE[:levels]))
         for queries in QUERIES:
