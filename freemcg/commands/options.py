@@ -28,7 +28,10 @@ def _price(price_per_1000: float | None) -> float | None:
 Images = Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.", show_default=False)]
 Out = Annotated[Path, typer.Option(help="Folder of the results. Finished ones are not made again.", show_default=False)]
 DenoiserName = Annotated[
-    str, typer.Option(help="The diffusion model: a folder, a repository on the hub, or the bundled digits.")
+    str,
+    typer.Option(
+        help="The diffusion model: a folder, a repository on the hub, a Denoiser file.py:name, or the bundled digits."
+    ),
 ]
 ConditionNumber = Annotated[
     int | None,

@@ -36,14 +36,19 @@ def plan(
     It costs nothing, since the classifier is not queried.
     """
     from freemcg.commands.prepare import search_settings, settings
+    from freemcg.files.images import decode
     from freemcg.jobs.items import list_items
     from freemcg.jobs.plan import Task, describe_forecast, forecast
+    from freemcg.jobs.unreadable import check_some_are_left, read_each, say_unreadable
     from freemcg.settings import Settings, for_scores, make
 
     if task not in ("attribution", "counterfactual"):
         raise InvalidValue(f"task must be attribution or counterfactual, got {task!r}")
     items = list_items(images, images.parent / "unwritten" if out is None else out)
-    pending = sum(not item.done for item in items)
+    pending = [item for item in items if not item.done]
+    readable, unreadable = read_each(pending, lambda picture: decode(picture)[1], alone=images.is_file())
+    check_some_are_left(images, items, unreadable.values())
+    say_unreadable(unreadable.values())
     black_box = classifier.load()
     wanted: Task = "attribution" if task == "attribution" else "counterfactual"
     if tolerance is not None and wanted == "counterfactual":
@@ -51,7 +56,14 @@ def plan(
     own = settings(config, queries=queries, tolerance=tolerance) if wanted == "attribution" else None
     values = search_settings(config, queries) if own is None else own
     meant = make(Settings, for_scores(values, black_box.scores))
-    done = len(items) - pending
-    found = forecast(black_box, meant, wanted, pending, done=done, latency=latency, price_per_1000=price_per_1000)
+    found = forecast(
+        black_box,
+        meant,
+        wanted,
+        len(readable),
+        done=len(items) - len(pending),
+        latency=latency,
+        price_per_1000=price_per_1000,
+    )
     for line in describe_forecast(found):
         say(line)

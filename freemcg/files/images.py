@@ -25,6 +25,8 @@ CUT_TO_8_BITS = re.compile(r"(?!BGR).*;16[BLN]?$|SGI16$")  # Pillow's names of a
 def list_images(folder: Path) -> list[Path]:
     """Every picture below `folder`, sorted by path. Pictures and folders hidden by a dot are left out.
 
+    A link to a picture that is not there counts: whoever reads it says so.
+
     Raises:
         FileNotFoundError: there is no such folder, or no picture in it.
     """
@@ -33,11 +35,15 @@ def list_images(folder: Path) -> list[Path]:
     paths = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not _is_hidden(path.relative_to(folder))
+        if path.suffix.lower() in SUFFIXES and _is_file(path) and not _is_hidden(path.relative_to(folder))
     )
     if not paths:
         raise FileNotFoundError(f"{folder} holds no picture ({', '.join(SUFFIXES)})")
     return paths
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _is_hidden(path: Path) -> bool:
@@ -84,6 +90,8 @@ def decode(path: Path) -> tuple[Image.Image, bool]:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a picture")
     if not path.is_file():
+        if path.is_symlink():
+            raise FileNotFoundError(f"{path} is a link to {path.readlink()}, which is not there")
         raise FileNotFoundError(f"there is no file {path}")
     return _decode(path, path)
 

@@ -82,8 +82,11 @@ class Item:
 
     @cached_property
     def picture(self) -> str:
-        """A digest of the picture's file, which is read once."""
-        return digest_of(self.image)
+        """A digest of the picture's file, which is read once. It is empty if the file cannot be read."""
+        try:
+            return digest_of(self.image)
+        except OSError:
+            return ""
 
     @property
     def _whole(self) -> bool:

@@ -15,14 +15,19 @@ T = TypeVar("T")
 SHOWN_REASONS = 20
 
 
-def read_each(items: Sequence[Item], read: Callable[[Path], T], *, alone: bool) -> tuple[dict[str, T], dict[str, str]]:
+def read_each(
+    items: Sequence[Item], read: Callable[[Path], T], *, alone: bool, enough: int | None = None
+) -> tuple[dict[str, T], dict[str, str]]:
     """Read each picture. Return what was read, and the reason for each that cannot be read, both by name.
 
     Args:
         alone: whether the picture was named by itself. Then it is refused if it cannot be read.
+        enough: the number of pictures to read; `None` reads all.
     """
     found, unreadable = dict[str, T](), dict[str, str]()
     for item in items:
+        if len(found) == enough:
+            break
         try:
             found[item.name] = read(item.image)
         except (Refusal, OSError) as error:

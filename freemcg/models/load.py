@@ -137,19 +137,29 @@ def load_denoiser(
     null_class: int | None = None,
     prompt: str | None = None,
 ) -> Denoiser:
-    """Load a diffusion model: bundled (see `BUNDLES`), a folder made by `save_pretrained`, or a repository on the hub.
+    """Load a diffusion model.
 
     Args:
+        name: that of a bundled one (see `BUNDLES`), a folder made by `save_pretrained`, a repository on the hub, or
+            `file.py:name` of a `Denoiser`, which chooses its own device.
         condition, guidance_scale, null_class, prompt: what the network is told, as `Denoiser.from_pretrained` takes it.
 
     Raises:
         FileNotFoundError: `name` can only be a folder and there is none, or the folder lacks weights.
         ValueError: the model cannot be loaded, is of an unknown kind, or is told no class or a wrong one.
+        TypeError: the object of that name in the file is no `Denoiser`.
     """
+    file, colon, attribute = name.rpartition(":")
+    if colon and file.endswith(".py"):
+        told = _given(condition=condition, null_class=null_class, prompt=prompt)
+        if guidance_scale != 1:
+            told["guidance_scale"] = guidance_scale
+        return _denoiser_in(Path(file), attribute, told)
     source = str(bundle_folder(name) / "denoiser") if name in BUNDLES else name
     path = Path(source)
     if path.is_file():
-        raise NotADirectoryError(f"{name} is a file; a denoiser is a folder made by save_pretrained")
+        hint = f"; of a Denoiser in a Python file write {name}:NAME" if name.endswith(".py") else ""
+        raise NotADirectoryError(f"{name} is a file; a denoiser is a folder made by save_pretrained{hint}")
     if not path.exists() and (name.count("/") > 1 or name.startswith((".", "/", "~"))):
         raise FileNotFoundError(f"there is no folder {name}; name another, or a bundled denoiser: {', '.join(BUNDLES)}")
     denoiser = Denoiser.from_pretrained(
@@ -162,6 +172,19 @@ def load_denoiser(
     )
     denoiser.name = name
     return denoiser
+
+
+def _denoiser_in(file: Path, attribute: str, told: dict[str, Any]) -> Denoiser:
+    found = load_attribute(file, attribute)
+    if not isinstance(found, Denoiser):
+        raise InvalidType(
+            f"{file}:{attribute} is a {type(found).__name__}; --denoiser needs a freemcg.Denoiser, such as "
+            "Denoiser.gaussian(function, sigmas=(0.004, 0.2))"
+        )
+    if told:
+        raise InvalidValue(f"{file}:{attribute} says itself what its network is told; leave out {_named(told)}")
+    found.name = f"{file}:{attribute}"
+    return found
 
 
 def load_vae(name: str, *, device: str | torch.device = "cpu") -> ConvVAE:
@@ -200,7 +223,7 @@ def load_attribute(path: Path, name: str) -> Any:
         raise InvalidValue(f"{path} has nothing called {name!r}{hint}") from None
     if isinstance(found, type):
         raise InvalidType(f"{path}:{name} is a class; name an instance of it")
-    if not callable(found) and not isinstance(found, BlackBox):
+    if not callable(found) and not isinstance(found, BlackBox | Denoiser):
         raise InvalidType(f"{path}:{name} is a {type(found).__name__}; it must be callable, images in and scores out")
     return found
 

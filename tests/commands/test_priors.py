@@ -136,3 +136,44 @@ def test_a_class_that_is_missing_is_asked_for_before_the_first_query(place, caps
     )
     assert main(["probe", "pics", "--model", "mine.py:brighter_right", "--denoiser", "prior"]) == 2
     assert tiny.asked(place) == []
+
+
+GAUSSIAN = """
+import torch
+from freemcg import Denoiser
+
+def to_grey(noisy, sigma):
+    return 0.5 + (noisy - 0.5) * 0.04 / (0.04 + sigma**2)
+
+prior = Denoiser.gaussian(to_grey, sigmas=(0.004, 0.3))
+number = 3
+"""
+
+
+def test_a_denoiser_in_a_python_file_explains_and_is_replayed(place, capsys):
+    """The denoiser is exact for independent pixels of variance .04, so the map has the signs of the slopes."""
+    (place / "own.py").write_text(GAUSSIAN)
+    given = ["--model", "mine.py:brighter_right", "--denoiser", "own.py:prior", "--config", "tiny.yaml"]
+    assert main(["attribute", "pics", *given, "--out", "out"]) == 0
+    result = Attribution.load(place / "out" / "a" / "result.safetensors")
+    assert result.record["denoiser"] == "own.py:prior"
+    assert result.values.abs().max() > 0
+    assert main(["replay", "out"]) == 0
+    assert "equal to the last digit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "message"),
+    [
+        ("own.py:number", [], "own.py:number is a int; it must be callable"),
+        ("own.py:to_grey", [], "own.py:to_grey is a function; --denoiser needs a freemcg.Denoiser, such as "),
+        ("own.py:prior", ["--condition", "1"], "says itself what its network is told; leave out --condition"),
+        ("own.py", [], "own.py is a file; a denoiser is a folder made by save_pretrained; of a Denoiser in a Python "),
+    ],
+)
+def test_what_is_no_denoiser_is_refused_before_the_first_query(name, more, message, place, capsys):
+    (place / "own.py").write_text(GAUSSIAN)
+    given = ["--model", "mine.py:brighter_right", "--denoiser", name, "--config", "tiny.yaml", "--out", "out"]
+    assert main(["attribute", "pics", *given, *more]) == 2
+    assert message in capsys.readouterr().err
+    assert tiny.asked(place) == []
