@@ -399,7 +399,18 @@ def test_training_refuses_what_it_does_not_know(place, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["demo"], ["attribute"], ["counterfactual"], ["compare"], ["train"], ["train", "vae"], ["convert"]]
+    "command",
+    [
+        [],
+        ["demo"],
+        ["attribute"],
+        ["counterfactual"],
+        ["compare"],
+        ["train"],
+        ["train", "vae"],
+        ["convert"],
+        ["report"],
+    ],
 )
 def test_help_teaches_by_example(capsys, command):
     assert main([*command, "--help"]) == 0
@@ -418,6 +429,7 @@ def test_version(capsys):
     [
         (["--help"], 0),
         (["attribute", "--help"], 0),
+        (["report", "--help"], 0),
         (["convert", "guided-diffusion", "--help"], 0),
         (["attribute", "pics", "--colour=red"], 2),
     ],

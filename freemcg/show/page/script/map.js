@@ -7,15 +7,15 @@ const topShown = (errors = chosen.kind === "error") => {
   return chosen.same ? Math.max(own, ...gallery.cards.map((card) => card.tops[name] ?? 0)) : own;
 };
 const drawMap = () => {
-  const [width, height] = detail.size, layer = layerShown(), top = topShown() || 1, zero = signedScale(0.5);
-  const colour = (place) => {
-    if (chosen.only && !layer.significant[place]) return zero;
-    if (chosen.kind === "error") return errorScale(layer.errors[place] / top);
-    return Number.isFinite(layer.values[place]) ? signedScale(0.5 + layer.values[place] / top / 2) : zero;
+  const [width, height] = detail.size, layer = layerShown(), top = topShown() || 1, errors = chosen.kind === "error";
+  const share = (pixel) => {
+    if (chosen.only && !layer.significant[pixel]) return errors ? 0 : 0.5;
+    if (errors) return layer.errors[pixel] / top;
+    return Number.isFinite(layer.values[pixel]) ? 0.5 + layer.values[pixel] / top / 2 : 0.5;
   };
   const stage = one(".stage.map"), canvas = one("canvas.over", stage);
   canvas.classList.toggle("crisp", Math.max(width, height) <= 96);
-  paint(canvas, width, height, colour);
+  paint(canvas, width, height, errors ? ERRORS : SIGNED, share);
   const shown = chosen.only && chosen.opacity > 0;
   one(".plus", stage).setAttribute("d", shown ? outline(layer, width, height, 1) : "");
   one(".minus", stage).setAttribute("d", shown ? outline(layer, width, height, -1) : "");

@@ -13,7 +13,7 @@ const drawPath = () => {
   const [width, height] = changeSize, start = step * width * height;
   const canvas = one(".difference canvas");
   canvas.classList.toggle("crisp", Math.max(...detail.size) <= 96);
-  paint(canvas, width, height, (place) => signedScale(0.5 + changes[start + place] / 254));
+  paint(canvas, width, height, SIGNED, (pixel) => 0.5 + changes[start + pixel] / 254);
   const range = one(".steps");
   if (!range) return;
   range.value = chosen.step;
