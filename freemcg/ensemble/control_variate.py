@@ -27,8 +27,7 @@ def control_variate(particles: Tensor, predicted: Tensor, values: Tensor, *, pai
         predicted: `f_lin` of each particle, `(M,)`, from other answers than `values`.
         values: `y` of the first `K` particles, `(K,)`.
         paid: the first `K` particles as they were queried, `(K, D)`, if `particles` holds a linear model of them; see
-            `Pushforward`. What that model misses is taken to be uncorrelated with `f_lin`: for the axes not asked along
-            it is, and for the curvature of the map to second order. No error bar counts it.
+            `Pushforward`. The correction is then `Cov_K(x, y) - Cov_K(x_lin, f_lin)`, so it corrects both models.
 
     Returns:
         The estimate in units of `score * x`. Its standard error is that of the two means over particles, with their
@@ -45,7 +44,10 @@ def control_variate(particles: Tensor, predicted: Tensor, values: Tensor, *, pai
     if asked < 3:
         return Estimate(linear, torch.full_like(linear, float("inf")))
     missed = values - predicted[:asked]
-    terms = (missed - missed.mean())[:, None] * (paid - paid.mean(dim=0))
+    apart = paid - paid.mean(dim=0)
+    terms = (missed - missed.mean())[:, None] * apart
+    off = apart - (particles[:asked] - particles[:asked].mean(dim=0))  # what a linear model of the particles misses
+    terms = terms + (predicted[:asked] - predicted[:asked].mean())[:, None] * off
     correction = terms.sum(dim=0) / (asked - 1)
 
     # The variances of the two means and their covariance, pixel by pixel, from what each particle adds to them.

@@ -1,7 +1,8 @@
 """An ensemble seen through a map that is dear to compute, such as the decoder of a latent model.
 
 Only the points that were asked about went through the map. The others follow a linear model of it. So the covariance of
-the map's values and the scores comes from all particles, at no further pass through the map.
+the map's values and the scores comes from all particles, at no further pass through the map. What the linear model
+misses at the paid particles corrects it: see `control_variate`.
 """
 
 from __future__ import annotations

@@ -138,8 +138,8 @@ class Ensemble:
         """The same gradient in pixels, `(C, H, W)`, in `objective * pixel` or `objective / pixel`.
 
         Its columns are images: the queried particles as they were decoded. No other particle is decoded. Where the
-        estimate needs them, they follow a linear model of the decoder through the sigma points, `Pushforward`. So a map
-        costs no decoding beside those of its query points.
+        estimate needs them, they follow a linear model of the decoder through the sigma points, `Pushforward`. For
+        `control_variate` the queried particles correct it. So a map costs no decoding beside those of its query points.
         """
         columns = self._pixel_columns(objective, target)
         return self._estimated(columns, objective, target, estimate, self._image_shape)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import diffusers
 import pytest
 import torch
 from latents import decoded, linear_autoencoder
+from torch import nn
 
 from freemcg import BlackBox, Denoiser, FreeMCG
 from freemcg.diffusion.noise import particle_noise
-from freemcg.ensemble import PrincipalAxes, Pushforward, linear_model, principal_axes, sigma_points
+from freemcg.ensemble import (
+    PrincipalAxes,
+    Pushforward,
+    control_variate,
+    linear_model,
+    principal_axes,
+    sigma_points,
+)
+from freemcg.gradient.estimator import Ensemble
+from freemcg.gradient.objective import log_odds
 from freemcg.settings import ESTIMATES
 
 SCHEDULER = diffusers.DDPMScheduler()
@@ -35,17 +47,15 @@ def prior(gaussian_network, rng):
 def curved(rng):
     """A black box of three classes that is not linear in the pixels."""
     weights = torch.randn(36, 3, generator=rng)
-    return lambda images: 3 * torch.tanh((images - 0.5).flatten(1) @ weights)
+    return lambda images: 3 * torch.tanh((images - 0.5).flatten(1) @ weights[: images[0].numel()])
 
 
 @pytest.mark.parametrize("kind", AUTOENCODERS)
 @pytest.mark.parametrize("estimate", ESTIMATES)
 def test_latents_that_are_the_pixels_give_the_map_of_the_pixels(estimate, kind, prior, curved, rng):
-    """With the scale `1 / gain`, latents are images in [-1, 1]. There are fewer sigma points than axes.
-
-    The linear model of the decoder says nothing of the other axes, so the error of a map is a little smaller.
-    """
-    network, image = prior(), 0.5 + 0.05 * torch.randn(SHAPE, generator=rng)
+    """With the scale `1 / gain`, latents are images in [-1, 1]. All axes are asked along, so no particle is unknown."""
+    shape = (1, 4, 4)
+    network, image = prior(shape), 0.5 + 0.05 * torch.randn(shape, generator=rng)
     autoencoder = linear_autoencoder(kind, gain=0.5, scaling_factor=2.0, codes=AUTOENCODERS[kind]).double()
     found = []
     for given, queries in ((None, 33), (autoencoder, 34)):
@@ -58,8 +68,66 @@ def test_latents_that_are_the_pixels_give_the_map_of_the_pixels(estimate, kind, 
         if one.isinf().all():
             assert other.isinf().all()
         else:
-            assert (one - other).norm() < (0.08 if name == "standard_error" else 0.01) * one.norm(), name
-    assert latents.queries == 34
+            assert (one - other).norm() < 0.01 * one.norm(), name
+    assert latents.queries == pixels.queries + 1
+
+
+class Bent(nn.Module):
+    """A decoder that bends 9 latents into images of 36 pixels."""
+
+    def __init__(self, rng) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.randn(9, 36, generator=rng) / 3, requires_grad=False)
+        self.config = {"in_channels": 1, "out_channels": 1, "latent_channels": 1, "block_out_channels": (4, 4)}
+        self.eval()
+
+    def encode(self, x):
+        return SimpleNamespace(latents=2 * nn.functional.avg_pool2d(x, 2))
+
+    def decode(self, z):
+        lines = z.flatten(1) @ self.weights
+        return SimpleNamespace(sample=(torch.sin(4 * lines) + lines.square()).reshape(-1, *SHAPE) / 3)
+
+
+@pytest.mark.parametrize(("queries", "less"), [(32, 1.0), (200, 0.6)])
+def test_the_error_bars_of_a_map_hold_where_the_decoder_bends(queries, less, prior, curved, rng):
+    """The truth is the covariance of very many decoded particles. Without the correction, the error stays."""
+    denoiser = Denoiser(prior((1, 3, 3)), SCHEDULER, autoencoder=Bent(rng), batch_size=1000)
+    image = 0.5 + 0.05 * torch.randn(SHAPE, generator=rng)
+    t, point = denoiser.timestep(0.2), denoiser.encode(image[None])[0]
+    ratios, errors, alone = [], [], []
+    for seed in range(24):
+        ensemble = Ensemble(denoiser, point, t, particles=256, seed=seed)
+        ensemble.ask(BlackBox(curved), queries, "control_variate")
+        found = ensemble.map(log_odds, 1, "control_variate")
+        columns = ensemble._pixel_columns(log_odds, 1)
+        without = control_variate(columns.particles, columns.predicted, columns.values).gradient
+        if seed == 0:
+            many = denoiser.decode(Ensemble(denoiser, point, t, particles=8000, seed=99).particles.reshape(-1, 1, 3, 3))
+            values = log_odds(BlackBox(curved)(many), 1)
+            truth = (values - values.mean()) @ (many - many.mean(dim=0)).flatten(1) / (len(many) - 1)
+        errors.append((found.gradient.flatten() - truth).square().sum())
+        alone.append((without - truth).square().sum())
+        ratios.append(errors[-1] / found.standard_error.square().sum())
+    assert 0.5 < torch.stack(ratios).mean() < 2
+    assert torch.stack(errors).mean() < less * torch.stack(alone).mean()
+
+
+def test_the_correction_mends_both_linear_models(rng):
+    """All particles are paid, so the estimate is their covariance. By hand: `Cov(x_lin, f) + a (Cov(x, y) - ...)`."""
+    z = torch.randn(400, 3, generator=rng, dtype=torch.float64)
+    columns, values = torch.cat([z.square(), z.exp()], dim=1), z[:, 0].square() - z[:, 1]
+    lines, predicted = torch.cat([0 * z, 1 + z], dim=1), -0.5 * z[:, 1]
+    answer = control_variate(lines, predicted, values[:300], paid=columns[:300])
+
+    def covariance(one, other):
+        return (one - one.mean(dim=0)).T @ (other - other.mean()) / (len(one) - 1)
+
+    shrink = answer.parts.misfit / (answer.parts.misfit + answer.parts.residual)
+    first = slice(300)
+    missed = covariance(columns[first], values[first]) - covariance(lines[first], predicted[first])
+    torch.testing.assert_close(answer.gradient, covariance(lines, predicted) + shrink * missed)
+    assert shrink > 0.9
 
 
 def test_a_linear_score_of_decoded_latents_gives_their_covariance_times_its_weights(prior, rng):
