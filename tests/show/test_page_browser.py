@@ -248,7 +248,13 @@ def test_the_theme_is_kept_and_paper_is_white(opened, report):
     page.reload()
     page.wait_for_selector("html[data-ready]")
     assert page.inner_text(".theme") == "Theme: dark"
+    for scheme in ("light", "dark"):
+        page.emulate_media(media="print", color_scheme=scheme)
+        assert page.evaluate(ink) == "rgb(26, 28, 32)"
+    page.emulate_media(media="screen")
+    page.click(".theme")
     page.emulate_media(media="print")
+    assert page.inner_text(".brand") == "freemcg report"
     assert page.evaluate(ink) == "rgb(26, 28, 32)"
     assert not page.is_visible("aside")
 

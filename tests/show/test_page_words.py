@@ -24,7 +24,8 @@ COUNTS = {
 CHANCES = {
     1.0: "over 99.99 %",
     0.99995: "over 99.99 %",
-    0.998: "99.8 %",
+    0.9998: "99.98 %",
+    0.9899: "99 %",
     0.864: "86 %",
     0.082: "8.2 %",
     0.0012: "0.12 %",
@@ -92,7 +93,7 @@ def test_a_value_has_as_many_digits_as_its_error_bears():
 
 def test_small_words():
     shares = [percent(share) for share in (0, 0.0816, 0.42, 0.995, 0.0004)]
-    assert shares == ["0.0 %", "8.2 %", "42 %", "99.5 %", "0.04 %"]
+    assert shares == ["0.0 %", "8.2 %", "42 %", "99.50 %", "0.04 %"]
     assert [counted(amount, "query") for amount in (1, 2, 1024)] == ["1 query", "2 queries", "1,024 queries"]
     assert [counted(amount, "picture") for amount in (1, 3)] == ["1 picture", "3 pictures"]
     assert [duration(each) for each in (0.74, 9.97, 64, 210, 7560)] == ["0.7 s", "10 s", "64 s", "3.5 min", "2.1 h"]

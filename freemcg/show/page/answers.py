@@ -16,7 +16,7 @@ from freemcg.show.page.words import chance, number
 MOST_ROWS = 12
 LEAST = -12.0
 """The left end of the scale: a trillionth."""
-TICKS = ((0, "certain", "1"), (-3, "", "10⁻³"), (-6, "a millionth", "10⁻⁶"), (-9, "", "10⁻⁹"))
+TICKS = ((0, "certain", "1"), (-3, "", "10⁻³"), (-6, "a millionth", "10⁻⁶"))
 LAST_TICK = (LEAST, "≤ a trillionth", "≤ 10⁻¹²")
 LABEL = "label"
 

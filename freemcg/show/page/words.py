@@ -36,8 +36,8 @@ def chance(log_probability: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in [0, 1]: `8.2 %`, `42 %`, `99.9 %`."""
-    digits = 0 if 0.1 <= share < 0.99 else 1 if share >= 0.01 or share == 0 else 2
+    """A share in [0, 1]: `8.2 %`, `42 %`, `99.85 %`."""
+    digits = 2 if share >= 0.99 else 0 if share >= 0.1 else 1 if share >= 0.01 or share == 0 else 2
     return f"{100 * share:.{digits}f} %"
 
 

@@ -11,7 +11,7 @@ const plane = async (text, top, missing) => {
 };
 const minus = (text) => text.replace("-", "−");
 const short = (value) => minus(Number(value.toPrecision(2)).toString());
-const percent = (share) => `${(100 * share).toFixed(share >= 0.1 && share < 0.99 ? 0 : share >= 0.01 || !share ? 1 : 2)} %`;
+const percent = (share) => `${(100 * share).toFixed(share >= 0.99 ? 2 : share >= 0.1 ? 0 : share >= 0.01 || !share ? 1 : 2)} %`;
 const plus = (value, text) => (value >= 0 ? "+" : "") + minus(text);
 const withError = (value, half) => {
   if (!Number.isFinite(half)) return `${plus(value, short(value))}, error unknown`;
