@@ -12,18 +12,21 @@ EXAMPLES = (
 
 
 def probe(images: Images, classifier: Classifier, prior: Prior, device: Device = None) -> None:
-    """Show how a classifier is understood, for 3 queries.
+    """Show how a classifier is understood, for 3 queries, and how fast the diffusion model is.
 
     It is asked twice about the first picture and once about the second. If there is only one, its mirror image is the
     second. Pictures are sent as 'attribute' sends them, with the channels and the size of the denoiser.
     """
     from freemcg.blackbox import probe as asking
     from freemcg.commands.prepare import hush_diffusers
+    from freemcg.diffusion.speed import seconds_per_image
     from freemcg.files.images import read_for
     from freemcg.jobs.items import list_items
+    from freemcg.jobs.plan import describe_speed
     from freemcg.jobs.processes import start_processes
     from freemcg.jobs.spending import Spending
     from freemcg.jobs.unreadable import check_some_are_left, read_each, say_unreadable
+    from freemcg.settings import Settings, for_scores, make
 
     hush_diffusers()
     items = list_items(images, images.parent / "unwritten")
@@ -37,5 +40,8 @@ def probe(images: Images, classifier: Classifier, prior: Prior, device: Device =
     other = pictures[1] if len(pictures) > 1 else pictures[0].flip(-1)
     with Spending(black_box).said_if_broken_off(goes_on=False):
         found = asking.probe(black_box, pictures[0], other)
-    for line in asking.describe(black_box, found, tuple(pictures[0].shape)):
+    meant = make(Settings, for_scores({}, black_box.scores))
+    times = seconds_per_image(diffusion, pictures[0])
+    described = asking.describe(black_box, found, tuple(pictures[0].shape))
+    for line in [*described, *describe_speed(times, meant, str(diffusion.device))]:
         say(line)

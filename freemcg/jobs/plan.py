@@ -9,11 +9,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 from freemcg.blackbox.repeats import MOST_REPEATS
+from freemcg.diffusion.realism import DRAWS, NOISE_LEVELS
 from freemcg.gradient.estimator import queries_on_axes
 from freemcg.messages.arguments import real
 from freemcg.messages.errors import InvalidValue
-from freemcg.settings import Settings
+from freemcg.settings import PaperSearch, Settings
 from freemcg.tasks.attribution import BATCH, FIRST_BATCH
+from freemcg.tasks.shared_search import POLISH_DRAWS
 
 if TYPE_CHECKING:
     from freemcg.blackbox import BlackBox
@@ -93,6 +95,19 @@ def most_queries(settings: Settings, task: Task, *, may_change: bool = False) ->
     return sum(calls(settings, task, may_change=may_change))
 
 
+def denoisings(settings: Settings, task: Task) -> int:
+    """The images that are denoised for one explanation, if the queries of a map do not call for more particles."""
+    search = settings.search
+    if task == "attribution":
+        return settings.particles * len(settings.noise)
+    measured = 2 * len(NOISE_LEVELS) * DRAWS
+    if isinstance(search, PaperSearch):
+        return search.particles * search.steps + measured
+    drawn = max(search.unpaid, search.queries_per_gradient if search.estimate == "cross_covariance" else 0)
+    polished = POLISH_DRAWS * (search.particles + 1)
+    return search.particles * search.steps + drawn * search.gradients + polished + measured
+
+
 def _calls_of_a_map(settings: Settings) -> list[int]:
     """The calls of `attribute_image`. With a tolerance, those of `stream_attributions` up to its last batch."""
     levels, asked, found = len(settings.noise), 0, [1]
@@ -146,6 +161,18 @@ def forecast(
         seconds += times * max(waited, sum(requests) * spacing)
     price = None if price_per_1000 is None else queries * price_per_1000 / 1000
     return Forecast(images, queries, sent, seconds if latency is not None or spacing > 0 else None, price)
+
+
+def describe_speed(seconds: dict[int, float], settings: Settings, device: str) -> list[str]:
+    """What the denoiser's time for an image, by batch size, means for one picture, as lines of text."""
+    best = min(seconds, key=seconds.__getitem__)
+    times = ", ".join(f"{1000 * each:.3g} ms in batches of {size}" for size, each in seconds.items())
+    map_, search = denoisings(settings, "attribution"), denoisings(settings, "counterfactual")
+    return [
+        f"one denoising on {device}: {times}",
+        f"a picture takes {seconds[best] * map_:.2g} s for the {map_} denoisings of an attribution and "
+        f"{seconds[best] * search:.2g} s for the {search} of a counterfactual, beside the classifier's time",
+    ]
 
 
 def describe_forecast(found: Forecast) -> list[str]:
