@@ -18,6 +18,7 @@ from freemcg import BlackBox, FreeMCG, load_bundle
 from freemcg.diffusion.noise import particle_noise
 from freemcg.ensemble import cross_covariance, principal_axes, sigma_points
 from freemcg.gradient.estimator import draw_particles
+from freemcg.show.figures import SIGNED_COLOURS
 from freemcg.show.significant import significant
 
 OUT = Path(__file__).parent / "pictures"
@@ -201,7 +202,7 @@ def _picture(axes: Axes, image: Tensor) -> None:
 def _map(axes: Axes, values: Tensor, visible: Tensor | float) -> None:
     shown = (values.sum(dim=0) * visible).detach()
     reach = values.sum(dim=0).abs().max().item()
-    axes.imshow(shown, cmap="RdBu_r", vmin=-reach, vmax=reach)
+    axes.imshow(shown, cmap=SIGNED_COLOURS, vmin=-reach, vmax=reach)
     axes.set(xticks=[], yticks=[])
 
 

@@ -108,7 +108,7 @@ def _decide(network: torch.nn.Module, image: Tensor) -> int:
 def _explanation(out: Path, row: dict[str, Any]) -> str:
     another = next(name for name in CLASS_NAMES if name not in (row["decision"], row["target"]))
     return f"""
-{out / "demo.png"}: each digit, what speaks for its decision (red: lighter helps), the nearest realistic
+{out / "demo.png"}: each digit, what speaks for its decision (orange: lighter helps), the nearest realistic
 digit that is decided otherwise, and what was changed. The classifier was only queried, and the judge not at all during
 the search: where it agrees, the digit has changed, and not only one classifier's mind.
 Next: freemcg counterfactual {out / row["image"]} --target {another} --out changed

@@ -1,17 +1,19 @@
-"""Figures of results. Signed values are red where positive, blue where negative, and white at zero.
+"""Figures of results, in the colours of the page: orange where positive, blue where negative, violet for errors.
 
 Every figure is a new `matplotlib.figure.Figure`. Nothing is shown on a screen, and no global state is changed.
 """
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -19,6 +21,8 @@ from freemcg.blackbox.scores import VALUE
 from freemcg.files.whole import written_whole
 from freemcg.messages.errors import InvalidValue
 from freemcg.show.names import class_name
+from freemcg.show.page.palette import ERROR, SIGNED
+from freemcg.show.page.words import chance, percent
 from freemcg.show.significant import FALSE_RATE, significant
 
 if TYPE_CHECKING:
@@ -27,27 +31,32 @@ if TYPE_CHECKING:
 
 Attribution = Any  # the classes of freemcg.results, whose plot() imports this file
 Counterfactual = Any
-SIGNED = "RdBu_r"
-FADED = 0.12
+SIGNED_COLOURS = LinearSegmentedColormap.from_list("freemcg signed", SIGNED)
+ERROR_COLOURS = LinearSegmentedColormap.from_list("freemcg error", ERROR)
+OPACITY = 0.75
+LABEL = "label"
+OUTLINED = 128
+"""Maps up to this side, in pixels, have outlines round what differs from zero."""
 PATH_STEPS = 7
 
 
 def plot_attribution(result: Attribution) -> Figure:
-    """The image, the map or contribution over it, and the same with all pixels faded that are not `significant`."""
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    """The image, the map or contribution over it, the part of it that is `significant`, and the standard errors."""
+    figure = Figure(figsize=(11.5, 3.3), layout="constrained")
+    left, middle, right, last = figure.subplots(1, 4)
     _draw_image(left, result.image)
     answer = result.log_probabilities[result.decision].item()
     if result.record.get("scores") == VALUE:
         left.set_title(f"answered {_named(result, result.decision)} = {answer:.4g}")
     else:
-        left.set_title(f"decided {_named(result, result.decision)} (p = {math.exp(answer):.2f})")
+        left.set_title(f"decided {_named(result, result.decision)}{_chance(result, answer)}")
     _draw_overlay(middle, result)
-    red = "lighter helps" if result.baseline is None else "adds to it"
-    middle.set_title(f"for {_named(result, result.target)}: red, {red}")
-    drawn = _draw_overlay(right, result, visible=torch.where(significant(result), 1.0, FADED))
+    orange = "lighter helps" if result.baseline is None else "adds to it"
+    middle.set_title(f"for {_named(result, result.target)}: orange, {orange}")
+    drawn = _draw_overlay(right, result, only=significant(result))
     right.set_title(f"told from zero ({100 * FALSE_RATE:.0f} % falsely)")
     figure.colorbar(drawn, ax=[middle, right], shrink=0.8, label=_unit(result))
+    _draw_error(figure, last, result)
     figure.suptitle(_cost(result), fontsize="small")
     return figure
 
@@ -62,8 +71,8 @@ def plot_counterfactual(result: Counterfactual) -> Figure:
     left.set_title(_decided(result, result.original_log_probabilities, result.original_decision))
     _draw_image(middle, result.image)
     middle.set_title(_decided(result, result.log_probabilities, result.decision))
-    drawn = _draw_signed(right, (result.image - result.original).mean(dim=0), scale=1.0)
-    right.set_title(f"difference, L1 {result.l1:.3f}")
+    drawn = _draw_signed(right, (result.image - result.original).mean(dim=0))
+    right.set_title(f"difference, {percent(result.l1)} in the mean")
     top.colorbar(drawn, ax=right, shrink=0.8, label="change of brightness")
     figure.suptitle(f"wanted {_named(result, result.target)}: {_cost(result)}", fontsize="small")
     count = len(result.path)
@@ -76,6 +85,8 @@ def plot_counterfactual(result: Counterfactual) -> Figure:
 
 def plot_grid(pairs: Sequence[tuple[Attribution, Counterfactual]]) -> Figure:
     """A contact sheet with one row per image: input, attribution, counterfactual, signed difference.
+
+    Each attribution is on a scale of its own, and all differences are on one.
 
     Raises:
         ValueError: there is no pair.
@@ -94,7 +105,7 @@ def plot_grid(pairs: Sequence[tuple[Attribution, Counterfactual]]) -> Figure:
         _draw_image(row[2], counterfactual.image)
         row[2].set_title(f"decided {became}", fontsize="medium")
         _draw_signed(row[3], (counterfactual.image - counterfactual.original).mean(dim=0), scale=1.0)
-        row[3].set_title(f"change, L1 {counterfactual.l1:.3f}", fontsize="medium")
+        row[3].set_title(f"change, {percent(counterfactual.l1)}", fontsize="medium")
     return figure
 
 
@@ -123,7 +134,7 @@ def plot_comparison(rows: Sequence[tuple[str, Tensor, Sequence[Tensor | None]]],
                 axes.set_axis_off()
             else:
                 _draw_signed(axes, values.sum(dim=0))
-    figure.suptitle("red is positive for the class, blue negative; each map on a scale of its own", fontsize="small")
+    figure.suptitle("orange is positive for the class, blue negative; each map on a scale of its own", fontsize="small")
     return figure
 
 
@@ -142,7 +153,12 @@ def _decided(result: Counterfactual, log_probabilities: Tensor, decision: int) -
     if "value" in result.record:
         first = log_probabilities is result.original_log_probabilities
         return f"answered {result.record['value before' if first else 'value']:.4g}"
-    return f"decided {_named(result, decision)} (p = {log_probabilities[decision].exp().item():.2f})"
+    return f"decided {_named(result, decision)}{_chance(result, log_probabilities[decision].item())}"
+
+
+def _chance(result: Attribution, log_probability: float) -> str:
+    """The probability in words; nothing for a bare label, which has none."""
+    return "" if result.record.get("scores") == LABEL else f" ({chance(log_probability)})"
 
 
 def _cost(result: Attribution) -> str:
@@ -166,25 +182,48 @@ def _draw_image(axes: Axes, image: Tensor) -> None:
     axes.set_axis_off()
 
 
-def _draw_signed(axes: Axes, values: Tensor, *, scale: float | None = None, alpha: Tensor | None = None) -> AxesImage:
-    """Draw `(H, W)` on the diverging map, from `-scale` to `scale`. The default scale is the largest magnitude."""
+def _draw_signed(axes: Axes, values: Tensor, *, scale: float | None = None, alpha: float = 1.0) -> AxesImage:
+    """Draw `(H, W)` on the signed scale, from `-scale` to `scale`. The default scale is the largest magnitude."""
     reach = values.abs().max().item() if scale is None else scale
     reach = reach if 0 < reach < float("inf") else 1.0
-    drawn = axes.imshow(
-        values.detach().cpu().numpy(),
-        cmap=SIGNED,
-        vmin=-reach,
-        vmax=reach,
-        alpha=None if alpha is None else alpha.detach().cpu().numpy(),
-    )
+    drawn = axes.imshow(values.detach().cpu().numpy(), cmap=SIGNED_COLOURS, vmin=-reach, vmax=reach, alpha=alpha)
     axes.set_axis_off()
     return drawn
 
 
-def _draw_overlay(axes: Axes, result: Attribution, *, visible: Tensor | float = 1.0) -> AxesImage:
-    """The attribution over a pale image. A larger value is more opaque; `visible` `(H, W)` multiplies its opacity."""
+def _draw_overlay(axes: Axes, result: Attribution, *, only: Tensor | None = None) -> AxesImage:
+    """The attribution over the image in grey. `only` `(H, W)` says which values are drawn; they are outlined."""
     values = result.values.sum(dim=0)
-    largest = values.abs().max().clamp(min=1e-30)
-    pale = 0.75 + 0.25 * result.image.mean(dim=0)
-    axes.imshow(pale.detach().cpu().numpy(), cmap="gray", vmin=0, vmax=1)
-    return _draw_signed(axes, values, alpha=values.abs() / largest * visible)
+    axes.imshow(result.image.mean(dim=0).detach().cpu().numpy(), cmap="gray", vmin=0, vmax=1)
+    if only is None:
+        return _draw_signed(axes, values, alpha=OPACITY)
+    if max(only.shape) <= OUTLINED:
+        for marked, style in ((values > 0, "solid"), (values < 0, "dashed")):
+            edges = _edges((only & marked).cpu().numpy())
+            axes.add_collection(LineCollection(edges, colors="#1a1c20", linewidths=0.8, linestyles=style))
+    reach = values.abs().max().item()
+    return _draw_signed(axes, torch.where(only, values, 0.0), scale=reach, alpha=OPACITY)
+
+
+def _edges(marked: np.ndarray) -> Sequence[Sequence[tuple[float, float]]]:
+    """The edges between marked and other pixels of `(H, W)`, each from one corner of a pixel to the next."""
+    padded = np.pad(marked, 1)
+    rows, columns = np.nonzero(padded[:, 1:] != padded[:, :-1])
+    upright = [((x - 0.5, y - 1.5), (x - 0.5, y - 0.5)) for y, x in zip(rows, columns, strict=True)]
+    rows, columns = np.nonzero(padded[1:] != padded[:-1])
+    level = [((x - 1.5, y - 0.5), (x - 0.5, y - 0.5)) for y, x in zip(rows, columns, strict=True)]
+    return upright + level
+
+
+def _draw_error(figure: Figure, axes: Axes, result: Attribution) -> None:
+    """The standard errors over the image in grey, with a scale of their own."""
+    errors = result.standard_error.sum(dim=0)
+    axes.imshow(result.image.mean(dim=0).detach().cpu().numpy(), cmap="gray", vmin=0, vmax=1)
+    axes.set_axis_off()
+    if not errors.isfinite().all():
+        axes.set_title("standard error unknown")
+        return
+    top = errors.max().item() or 1.0
+    drawn = axes.imshow(errors.detach().cpu().numpy(), cmap=ERROR_COLOURS, vmin=0, vmax=top, alpha=OPACITY)
+    axes.set_title("standard error")
+    figure.colorbar(drawn, ax=axes, shrink=0.8)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from explanations import make_attribution, make_counterfactual
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 
-from freemcg.show.figures import FADED, plot_attribution, plot_counterfactual, plot_grid, write_figure
+from freemcg.show.figures import OPACITY, plot_attribution, plot_counterfactual, plot_grid, write_figure
 from freemcg.show.significant import significant
 
 
@@ -27,23 +27,36 @@ def words(figure):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_an_attribution_is_drawn_signed_and_symmetric_about_zero(channels):
     result = make_attribution(channels)
-    image, overlay, certain = panels(plot_attribution(result))
+    image, overlay, certain, error = panels(plot_attribution(result))
     expected = result.image[0] if channels == 1 else result.image.permute(1, 2, 0)
     np.testing.assert_allclose(shown(image), expected, atol=1e-6)
+    np.testing.assert_allclose(shown(overlay), result.values.sum(dim=0), atol=1e-6)
+    np.testing.assert_allclose(shown(certain), result.values.sum(dim=0) * significant(result), atol=1e-6)
+    np.testing.assert_allclose(shown(error), result.standard_error.sum(dim=0), atol=1e-6)
+    assert error.images[-1].get_clim() == pytest.approx((0, 0.3))
     for axes in (overlay, certain):
-        np.testing.assert_allclose(shown(axes), result.values.sum(dim=0), atol=1e-6)
         assert axes.images[-1].get_clim() == (-2.0, 2.0)
-    red, blue = (overlay.images[-1].to_rgba(np.array([value]))[0] for value in (1.9, -1.9))
-    assert red[0] > red[2]
-    assert blue[2] > blue[0]
-    np.testing.assert_allclose(overlay.images[-1].to_rgba(np.array([0.0]))[0][:3], to_rgb("white"), atol=0.04)
+        assert axes.images[-1].get_alpha() == OPACITY
+    colours = [to_hex(overlay.images[-1].cmap(overlay.images[-1].norm(value))) for value in (-2, 0, 2)]
+    assert colours[::2] == ["#0a3570", "#662800"]
+    np.testing.assert_allclose(to_rgb(colours[1]), to_rgb("#f5f3ee"), atol=0.02)
 
 
-def test_a_value_is_as_opaque_as_it_is_large_and_faded_where_the_error_covers_it():
-    _, overlay, certain = panels(plot_attribution(make_attribution()))
-    opacity, faded = overlay.images[-1].get_alpha(), certain.images[-1].get_alpha()
-    np.testing.assert_allclose([opacity[0, 0], opacity[1, 2], opacity[2, 3], opacity[3, 3]], [0.25, 1, 0.5, 0])
-    np.testing.assert_allclose([faded[0, 0], faded[1, 2], faded[2, 3]], [0.25 * FADED, 1, 0.5], rtol=1e-6)
+def test_full_lines_go_round_what_is_positive_and_dashed_ones_round_the_rest():
+    certain = panels(plot_attribution(make_attribution()))[2]
+    plus, minus = certain.collections
+    corners = [{tuple(point) for line in each.get_segments() for point in line} for each in (plus, minus)]
+    assert corners == [
+        {(2.5, 1.5), (3.5, 1.5), (2.5, 2.5), (3.5, 2.5)},
+        {(1.5, 0.5), (2.5, 0.5), (1.5, 1.5), (2.5, 1.5)},
+    ]
+    assert [each.get_linestyle()[0][1] is None for each in (plus, minus)] == [True, False]
+
+
+def test_errors_that_are_unknown_are_not_drawn():
+    figure = plot_attribution(make_attribution(standard_error=torch.full((1, 4, 6), float("inf"))))
+    assert "standard error unknown" in words(figure)
+    assert not shown(panels(figure)[2]).any()
 
 
 def test_significance_adds_up_the_channels_and_doubts_infinite_errors():
@@ -53,20 +66,20 @@ def test_significance_adds_up_the_channels_and_doubts_infinite_errors():
     assert not significant(hopeless).any()
 
 
-def test_the_figure_fades_what_significant_does_not_hold(rng):
+def test_the_figure_leaves_out_what_significant_does_not_hold(rng):
     """Many values lie beyond 1.96 standard errors only by chance."""
     values = torch.randn(1, 30, 30, generator=rng)
     values[0, :4] += 5
     result = make_attribution(values=values, standard_error=torch.ones(1, 30, 30), image=torch.rand(1, 30, 30))
     told = result.significant()[0]
     assert told.sum() < (values.abs() >= 1.96).sum()
-    overlay, certain = [axes.images[-1].get_alpha() for axes in panels(plot_attribution(result))[1:]]
-    np.testing.assert_allclose(certain, overlay * np.where(told, 1.0, FADED), rtol=1e-6)
+    certain = shown(panels(plot_attribution(result))[2])
+    np.testing.assert_array_equal(certain != 0, told)
     assert "told from zero (5 % falsely)" in words(plot_attribution(result))
 
 
 def test_the_figure_tests_the_sum_over_channels_that_it_draws():
-    """Channels that cancel are faded, even if each of them differs from zero."""
+    """Channels that cancel are left out, even if each of them differs from zero."""
     values = torch.zeros(3, 4, 6)
     values[0, 0, 0], values[1, 0, 0], values[:, 1, 1] = 5.0, -5.0, 1.5
     result = make_attribution(3, values=values, standard_error=torch.full((3, 4, 6), 0.4))
@@ -76,7 +89,7 @@ def test_the_figure_tests_the_sum_over_channels_that_it_draws():
 
 def test_an_attribution_says_what_it_explains_and_what_it_cost():
     assert words(plot_attribution(make_attribution())).startswith(
-        "budget exhausted, 31 queries, 1.5 s | decided cat (p = 0.70)"
+        "budget exhausted, 31 queries, 1.5 s | decided cat (70 %)"
     )
     assert "for owl" in words(plot_attribution(make_attribution()))
     assert "for 2" in words(plot_attribution(make_attribution(record={"class_names": None})))
@@ -86,19 +99,19 @@ def test_a_contribution_is_drawn_as_a_map_and_says_so():
     result = make_attribution(projected_gradient=torch.ones(1, 4, 6), projected_error=torch.full((1, 4, 6), 0.1))
     added = result.contribution(0.5)
     figure = added.plot()
-    _, overlay, certain = panels(figure)
+    _, overlay, certain, _ = panels(figure)
     np.testing.assert_allclose(shown(overlay), result.image[0] - 0.5, atol=1e-6)
     assert overlay.images[-1].get_clim() == (-0.5, 0.5)
-    assert "for owl: red, adds to it" in words(figure)
-    assert "for owl: red, lighter helps" in words(plot_attribution(result))
-    assert [axes.get_ylabel() for axes in figure.axes if not axes.images] == ["log odds"]
-    np.testing.assert_array_equal(certain.images[-1].get_alpha(), overlay.images[-1].get_alpha())  # ten errors each
+    assert "for owl: orange, adds to it" in words(figure)
+    assert "for owl: orange, lighter helps" in words(plot_attribution(result))
+    assert [axes.get_ylabel() for axes in figure.axes if not axes.images] == ["log odds", ""]
+    np.testing.assert_array_equal(shown(certain), shown(overlay))  # ten errors each
 
 
 def test_an_attribution_without_signal_can_be_drawn(tmp_path):
     nothing = torch.zeros(1, 4, 6)
     figure = plot_attribution(make_attribution(values=nothing, standard_error=nothing, status="no_signal"))
-    assert not panels(figure)[1].images[-1].get_alpha().any()
+    assert not shown(panels(figure)[1]).any()
     write_figure(figure, tmp_path / "figure.png")
 
 
@@ -111,9 +124,9 @@ def test_a_counterfactual_is_drawn_beside_the_input_with_the_signed_difference(c
     assert shown(answer)[1, 2].max() == pytest.approx(0.9)
     assert shown(difference)[1, 2] == pytest.approx(0.4)
     assert shown(difference)[3, 5] == pytest.approx(-0.2)
-    assert difference.images[-1].get_clim() == (-1.0, 1.0)
+    assert difference.images[-1].get_clim() == pytest.approx((-0.4, 0.4))
     assert "wanted dog: complete, 105 queries, 4.0 s" in words(figure)
-    assert "decided cat (p = 0.60) | decided dog (p = 0.80) | difference, L1 0.025" in words(figure)
+    assert "decided cat (60 %) | decided dog (80 %) | difference, 2.5 % in the mean" in words(figure)
     steps = [shown(axes).flat[0] for axes in path]
     assert steps == sorted(steps)
     assert (steps[0], steps[-1]) == (0, 1)
@@ -126,13 +139,14 @@ def test_a_path_of_one_step_is_drawn_once():
 def test_a_contact_sheet_has_a_row_an_image():
     pairs = [
         (make_attribution(), make_counterfactual()),
-        (make_attribution(decision=1), make_counterfactual(decision=2)),
+        (make_attribution(decision=1, values=torch.ones(1, 4, 6)), make_counterfactual(decision=2)),
     ]
     figure = plot_grid(pairs)
     titles = [axes.get_title() for axes in panels(figure)]
-    assert titles[:4] == ["decided cat", "what speaks for owl", "decided dog", "change, L1 0.025"]
-    assert titles[4:] == ["decided dog", "what speaks for owl", "decided owl", "change, L1 0.025"]
+    assert titles[:4] == ["decided cat", "what speaks for owl", "decided dog", "change, 2.5 %"]
+    assert titles[4:] == ["decided dog", "what speaks for owl", "decided owl", "change, 2.5 %"]
     assert shown(panels(figure)[7])[1, 2] == pytest.approx(0.4)
+    assert [panels(figure)[place].images[-1].get_clim() for place in (1, 5)] == [(-2.0, 2.0), (-1.0, 1.0)]
     with pytest.raises(ValueError, match="there is nothing to draw"):
         plot_grid([])
 
@@ -154,5 +168,5 @@ def test_a_figure_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_results_draw_themselves():
-    assert len(panels(make_attribution().plot())) == 3
+    assert len(panels(make_attribution().plot())) == 4
     assert len(panels(make_counterfactual(steps=2).plot())) == 5
