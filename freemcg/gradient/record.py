@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from freemcg.blackbox import BlackBox
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.version import versions
@@ -12,7 +14,7 @@ from freemcg.version import versions
 def made_by(black_box: BlackBox, denoiser: Denoiser, settings: dict[str, Any]) -> dict[str, Any]:
     """The record of a result: settings, the identities of both models, the names of the classes, versions.
 
-    It holds a condition, a class or a text, only if the denoiser has one.
+    It holds a condition, a class or a text, only if the denoiser has one, and a dtype only if that is not float32.
     """
     record = {
         "settings": settings,
@@ -23,4 +25,8 @@ def made_by(black_box: BlackBox, denoiser: Denoiser, settings: dict[str, Any]) -
         "denoiser_identity": denoiser.identity,
         "versions": versions(),
     }
-    return record if denoiser.condition is None else {**record, "condition": denoiser.condition.record}
+    if denoiser.condition is not None:
+        record["condition"] = denoiser.condition.record
+    if denoiser.dtype != torch.float32:
+        record["denoiser_dtype"] = str(denoiser.dtype).removeprefix("torch.")
+    return record

@@ -83,7 +83,9 @@ def replay_folder(
         except (ValueError, OSError) as error:
             yield path.parent, InvalidValue(sentence_of(error))
             continue
-        name, told = denoiser or result.record["denoiser"], result.record.get("condition", {})
+        name, told = denoiser or result.record["denoiser"], dict(result.record.get("condition", {}))
+        if "denoiser_dtype" in result.record:
+            told["dtype"] = result.record["denoiser_dtype"]
         key = f"{name} {told}"
         if key not in loaded:
             loaded[key] = load_denoiser(name, device=device, **told)

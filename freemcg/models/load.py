@@ -31,6 +31,7 @@ from freemcg.models.architectures import ConvVAE, load_network
 from freemcg.models.bundle import BUNDLES, bundle_folder
 from freemcg.settings import make
 
+DTYPES = ("float32", "float16", "bfloat16")
 BUNDLED_MODELS = {"digits": ("digits", "classifier"), "digits-judge": ("digits", "judge")}
 
 
@@ -136,6 +137,7 @@ def load_denoiser(
     guidance_scale: float = 1.0,
     null_class: int | None = None,
     prompt: str | None = None,
+    dtype: str | None = None,
 ) -> Denoiser:
     """Load a diffusion model.
 
@@ -143,15 +145,19 @@ def load_denoiser(
         name: that of a bundled one (see `BUNDLES`), a folder made by `save_pretrained`, a repository on the hub, or
             `file.py:name` of a `Denoiser`, which chooses its own device.
         condition, guidance_scale, null_class, prompt: what the network is told, as `Denoiser.from_pretrained` takes it.
+        dtype: in what the network computes, one of `DTYPES`; `None` is float32.
 
     Raises:
         FileNotFoundError: `name` can only be a folder and there is none, or the folder lacks weights.
-        ValueError: the model cannot be loaded, is of an unknown kind, or is told no class or a wrong one.
+        ValueError: the model cannot be loaded, is of an unknown kind, or is told no class or a wrong one. There is no
+            such dtype.
         TypeError: the object of that name in the file is no `Denoiser`.
     """
+    if dtype is not None and dtype not in DTYPES:
+        raise InvalidValue(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     file, colon, attribute = name.rpartition(":")
     if colon and file.endswith(".py"):
-        told = _given(condition=condition, null_class=null_class, prompt=prompt)
+        told = _given(condition=condition, null_class=null_class, prompt=prompt, dtype=dtype)
         if guidance_scale != 1:
             told["guidance_scale"] = guidance_scale
         return _denoiser_in(Path(file), attribute, told)
@@ -169,6 +175,7 @@ def load_denoiser(
         guidance_scale=guidance_scale,
         null_class=null_class,
         prompt=prompt,
+        dtype=None if dtype is None else getattr(torch, dtype),
     )
     denoiser.name = name
     return denoiser
@@ -182,7 +189,7 @@ def _denoiser_in(file: Path, attribute: str, told: dict[str, Any]) -> Denoiser:
             "Denoiser.gaussian(function, sigmas=(0.004, 0.2))"
         )
     if told:
-        raise InvalidValue(f"{file}:{attribute} says itself what its network is told; leave out {_named(told)}")
+        raise InvalidValue(f"{file}:{attribute} sets up its network itself; leave out {_named(told)}")
     found.name = f"{file}:{attribute}"
     return found
 

@@ -167,7 +167,7 @@ def test_a_denoiser_in_a_python_file_explains_and_is_replayed(place, capsys):
     [
         ("own.py:number", [], "own.py:number is a int; it must be callable"),
         ("own.py:to_grey", [], "own.py:to_grey is a function; --denoiser needs a freemcg.Denoiser, such as "),
-        ("own.py:prior", ["--condition", "1"], "says itself what its network is told; leave out --condition"),
+        ("own.py:prior", ["--condition", "1"], "sets up its network itself; leave out --condition"),
         ("own.py", [], "own.py is a file; a denoiser is a folder made by save_pretrained; of a Denoiser in a Python "),
     ],
 )
@@ -177,3 +177,22 @@ def test_what_is_no_denoiser_is_refused_before_the_first_query(name, more, messa
     assert main(["attribute", "pics", *given, *more]) == 2
     assert message in capsys.readouterr().err
     assert tiny.asked(place) == []
+
+
+def test_the_precision_is_recorded_replayed_and_changes_a_map_by_little(place, pipeline, capsys):
+    """Half precision keeps 8 bits of a number, so a map of its particles is the same to some hundredths."""
+    given = ["--model", "mine.py:brighter_right", "--denoiser", str(pipeline), "--config", "tiny.yaml"]
+    maps = {}
+    for dtype in ("float32", "bfloat16"):
+        assert main(["attribute", "pics", *given, "--out", dtype, "--dtype", dtype]) == 0
+        maps[dtype] = Attribution.load(place / dtype / "a" / "result.safetensors")
+        assert maps[dtype].values.dtype == torch.float32
+        assert maps[dtype].record.get("denoiser_dtype") == (None if dtype == "float32" else dtype)
+        assert main(["replay", dtype]) == 0
+        assert "equal to the last digit" in capsys.readouterr().out
+    one, other = (each.values for each in maps.values())
+    assert 0 < (one - other).norm() < 0.05 * one.norm()
+    assert main(["attribute", "pics", *given, "--out", "float32", "--dtype", "bfloat16"]) == 2
+    assert "float32 holds results made with another denoiser" in capsys.readouterr().err
+    assert main(["attribute", "pics", *given, "--out", "out", "--dtype", "half"]) == 2
+    assert "dtype must be one of float32, float16, bfloat16, got 'half'" in capsys.readouterr().err
