@@ -43,7 +43,8 @@ class FreeMCG:
         denoiser: the diffusion model.
         particles: the denoised copies drawn for an attribution. They cost time and no queries. If more are to be
             queried, more are drawn.
-        queries: the most queries for one attribution, the image's own included.
+        queries: the most queries for one attribution, the image's own included. With a latent model, one of them asks
+            whether its autoencoder alone changes the decision.
         tolerance: the relative standard error at which an attribution stops early.
         noise: the noise level of the attribution, as a fraction of the schedule, or several levels to average over. A
             higher level asks a coarser question.

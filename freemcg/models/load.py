@@ -188,7 +188,9 @@ def _denoiser_in(file: Path, attribute: str, told: dict[str, Any]) -> Denoiser:
             f"{file}:{attribute} is a {type(found).__name__}; --denoiser needs a freemcg.Denoiser, such as "
             "Denoiser.gaussian(function, sigmas=(0.004, 0.2))"
         )
-    if told:
+    own = {} if found.condition is None else found.condition.record
+    own["dtype"] = str(found.dtype).removeprefix("torch.")
+    if any(own.get(name) != value for name, value in told.items()):
         raise InvalidValue(f"{file}:{attribute} sets up its network itself; leave out {_named(told)}")
     found.name = f"{file}:{attribute}"
     return found

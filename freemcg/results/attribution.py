@@ -38,7 +38,8 @@ class Attribution(Stored):
         queries: the images that it queried, including those answered from the cache.
         seconds: the time that it took.
         record: the settings, seed, identities and versions that made it. If the model did not repeat itself, it also
-            holds the `disagreement` of the answers to the image.
+            holds the `disagreement` of the answers to the image. With a latent model, it holds what the `autoencoder`
+            loses; see `freemcg.tasks.restored`.
         error_parts: the parts of the squared error, the fields of `freemcg.ensemble.ErrorParts`; `None` if the estimate
             cannot tell them.
         projected_gradient: the gradient projected on the manifold and not multiplied by its covariance, `(C, H, W)` in

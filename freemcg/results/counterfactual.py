@@ -34,7 +34,8 @@ class Counterfactual(Stored):
         queries: the images that it queried, including those answered from the cache.
         seconds: the time that it took.
         record: the settings, seed, identities and versions that made it. If the model did not repeat itself, it also
-            holds the `disagreement` of the answers to the image.
+            holds the `disagreement` of the answers to the image. With a latent model, it holds what the `autoencoder`
+            loses; see `freemcg.tasks.restored`.
     """
 
     image: Tensor

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from latents import linear_autoencoder
 from torch import Tensor, nn
 
 from baselines.adversarial import Adversarial
@@ -165,6 +166,21 @@ def test_guided_particles_go_up_the_objective_and_stay_on_the_manifold(classifie
     # every particle moved only along the weights within the manifold, whose five pixels vary equally
     assert (torch.nn.functional.cosine_similarity(change.flatten(1), slope[None]) > 0.999).all()
     assert (change.flatten(1).norm(dim=1) > 0.03).all()
+
+
+def test_particles_that_are_latents_are_guided_through_the_decoder(classifier, denoiser, image):
+    """With the scale `1 / gain`, latents are images in [-1, 1]: everything is as on pixels."""
+    gentle = SEARCH.model_copy(update={"guidance": 0.1, "proximity": 0.02})  # so that no pixel is clipped
+    autoencoder = linear_autoencoder("AutoencoderKL", gain=0.5, scaling_factor=2.0)
+    latent = Denoiser(denoiser.unet, DDPMScheduler(), autoencoder=autoencoder)
+    pixels, latents = (
+        DiffusionGuided(classifier, each, search=gentle)._search(image, 1) for each in (denoiser, latent)
+    )
+    assert (pixels.images - latents.images).norm() < 0.01 * (pixels.images - image).norm()
+    torch.testing.assert_close(latents.path(0), pixels.path(0), rtol=0, atol=2e-3)
+    result = DiffusionGuided(classifier, latent, search=gentle).counterfactual(image)
+    assert result.queries <= 1 + 3 * 7 + 3
+    assert result.path.shape == (SEARCH.steps, *SHAPE)
 
 
 def test_a_guided_particle_past_stop_is_let_go(classifier, denoiser, image):

@@ -90,6 +90,20 @@ def test_a_text_for_a_model_that_takes_none_is_refused_before_the_first_query(pl
     assert tiny.asked(place) == []
 
 
+def test_a_class_and_a_dtype_that_are_named_in_a_python_file_are_replayed(place, capsys):
+    save_classes()
+    (place / "told.py").write_text(
+        "import torch\nfrom freemcg import Denoiser\n"
+        "prior = Denoiser.from_pretrained('prior', condition=3, dtype=torch.bfloat16)\n"
+    )
+    given = ["--model", "mine.py:brighter_right", "--denoiser", "told.py:prior", "--config", "tiny.yaml"]
+    assert main(["attribute", "pics", *given, "--out", "out"]) == 0
+    assert main(["replay", "out"]) == 0
+    assert "equal to the last digit" in capsys.readouterr().out
+    assert main(["attribute", "pics", *given, "--out", "other", "--condition", "2"]) == 2
+    assert "told.py:prior sets up its network itself; leave out --condition" in capsys.readouterr().err
+
+
 STEADY = """
 
 def steady(images):
