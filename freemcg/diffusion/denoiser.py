@@ -107,7 +107,8 @@ class Denoiser:
         Args:
             path_or_hub_id: a folder with `model_index.json`, or the name of a repository on the Hugging Face hub.
                 If it holds only a variant of the weights (`*.fp16.safetensors`), that variant is read.
-            dtype: the dtype in which the network computes. `None` means float32, whatever the files hold.
+            dtype: the dtype in which the network computes. `None` means float32, whatever the files hold. An
+                autoencoder always computes in float32.
             condition, guidance_scale, null_class: for a network with classes, as `Denoiser` takes them.
             prompt: for a network that takes a text. `None` is the empty text, from which guidance leads away.
 

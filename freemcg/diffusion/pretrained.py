@@ -74,13 +74,17 @@ class Parts:
     text: TextEncoder | None = None
 
     def on(self, device: str | torch.device | None, dtype: torch.dtype | None) -> Parts:
-        """The same parts, ready for use, with the network and the autoencoder on a device and in a dtype."""
+        """The same parts, ready for use on a device, with the network in a dtype.
+
+        The autoencoder stays in float32. Two points that are asked about differ little, and the linear model of the
+        decoder is made from such differences.
+        """
         for part in (each for each in (self.network, self.autoencoder) if each is not None):
             part.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-            if dtype is not None:
-                part.to(dtype=dtype)
             if device is not None:
                 part.to(device)
+        if dtype is not None:
+            self.network.to(dtype=dtype)
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import re
@@ -85,6 +86,34 @@ def test_a_latent_pipeline_comes_back(kind, config, tmp_path, rng):
     torch.testing.assert_close(denoiser.denoise(x_t, 400), clean, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(denoiser.decode(clean), expected.clamp(0, 1), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(denoiser.encode(images), mean * config.get("scaling_factor", 0.18215))
+
+
+def test_an_autoencoder_computes_in_float32_whatever_the_network_does(tmp_path, rng):
+    save_latent_pipeline("LDM with an AutoencoderKL", tmp_path)
+    full, half = (Denoiser.from_pretrained(tmp_path, dtype=each) for each in (None, torch.bfloat16))
+    assert half.dtype == torch.bfloat16
+    points, images = torch.randn(2, 2, 4, 4, generator=rng), torch.rand(2, 1, 8, 8, generator=rng)
+    assert torch.equal(half.decode(points), full.decode(points))
+    assert torch.equal(half.encode(images), full.encode(images))
+
+
+def test_weights_under_the_names_of_older_versions_are_read(tmp_path):
+    """In older files, the layers of an attention have other names, and a DiT has the class of all transformers."""
+    save_latent_pipeline("DiT", tmp_path)
+    denoiser = Denoiser.from_pretrained(tmp_path)
+    stored = tmp_path / "vae" / PLAIN
+    older = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+    weights = {name: weight.clone() for name, weight in load_file(stored).items()}
+    renamed = {
+        functools.reduce(lambda name, each: name.replace(*each), older.items(), name): weight
+        for name, weight in weights.items()
+    }
+    assert len(renamed.keys() - weights.keys()) == 16
+    stored.unlink()
+    save_file(renamed, stored, {"format": "pt"})
+    change(tmp_path / "model_index.json", transformer=["diffusers", "Transformer2DModel"])
+    change(tmp_path / "transformer" / "config.json", _class_name="Transformer2DModel", cross_attention_dim=None)
+    assert Denoiser.from_pretrained(tmp_path).identity == denoiser.identity
 
 
 def test_an_autoencoder_of_another_class_is_refused(tmp_path):
