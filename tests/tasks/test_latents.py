@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import diffusers
 import pytest
 import torch
 from latents import linear_autoencoder
+from torch import nn
 
-from freemcg import BlackBox, Denoiser, FreeMCG, PaperSearch, SharedSearch
+from freemcg import BlackBox, Denoiser, FreeMCG, PaperSearch, SharedSearch, load_bundle
 from freemcg.diffusion.realism import denoising_error
 from freemcg.gradient.objective import log_odds
 from freemcg.tasks.paper_search import paper_search
@@ -163,3 +166,34 @@ def test_the_denoising_error_is_that_of_the_latents(halving, rng):
     latents = Denoiser(halving.unet, SCHEDULER)
     alone = denoising_error(latents, torch.full((1, 1, SIDE // 2, SIDE // 2), 0.5))
     assert first == pytest.approx(alone.item(), rel=1e-3)
+
+
+class OfDigits(nn.Module):
+    """The bundled VAE of digits, with the interface of an autoencoder of diffusers."""
+
+    def __init__(self, vae) -> None:
+        super().__init__()
+        self.vae = vae
+        self.config = {"in_channels": 1, "out_channels": 1, "latent_channels": 16, "block_out_channels": (1,) * 6}
+        self.eval()
+
+    def encode(self, x):
+        return SimpleNamespace(latents=self.vae.encode(x / 2 + 0.5)[:, :, None, None])
+
+    def decode(self, z):
+        return SimpleNamespace(sample=2 * self.vae.decode(z[:, :, 0, 0]) - 1)
+
+
+def test_digits_are_changed_in_the_latents_of_a_trained_autoencoder(gaussian_network):
+    """A VAE's own prior is `N(0, I)`, whose denoiser is known. The settings are the defaults."""
+    prior = gaussian_network(torch.zeros(16, 1, 1).double(), torch.eye(16).double(), SCHEDULER).float()
+    digits = load_bundle("digits")
+    denoiser = Denoiser(prior, SCHEDULER, autoencoder=OfDigits(digits.vae))
+    explainer = FreeMCG(BlackBox(digits.classifier), denoiser)
+    results = [explainer.counterfactual(image) for image in digits.images[:20:5]]
+    assert sum(each.flipped for each in results) >= 3
+    for each in results:
+        assert each.queries <= 50
+        assert each.l1 < 0.2
+        assert each.record["autoencoder"]["l1"] < 0.05
+        assert each.record["autoencoder"]["changes_decision"] is False
