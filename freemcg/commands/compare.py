@@ -57,16 +57,28 @@ def compare(
         typer.Option(min=3, help="The most queries per map, the image's own included; or gradients of the model."),
     ] = 256,
     steps: Annotated[int, typer.Option(min=1, help="Steps of insertion and deletion.")] = 32,
+    measures: Annotated[
+        str | None,
+        typer.Option(
+            help="Further measures, separated by commas: insertion_deletion_blurred, insertion_deletion_denoised, "
+            "road, infidelity, sensitivity_n, max_sensitivity, completeness, effective_noise."
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="The method that the others are tested against.  [default: the first]", show_default=False),
+    ] = None,
     seed: Seed = None,
     device: Device = None,
 ) -> None:
     """Compare methods that show where the classifier looks.
 
     Each may cost the same for an image, and is measured by alignment with the tangent space, by insertion and by
-    deletion. All maps are drawn side by side. If a map is missing at the end, the exit status is 1, and the next start
-    tries it again.
+    deletion, and by further --measures. All maps are drawn side by side. If a map is missing at the end, the exit
+    status is 1, and the next start tries it again.
 
     A map costs at most --queries, and 2 * --steps + 1 queries to measure it. Each image costs one for its decision.
+    Further measures cost more; the most of all is said before the first query.
     """
     from freemcg.commands.prepare import class_of, hush_diffusers, settings
     from freemcg.comparison.pictures import bundled_digits, read_pictures
@@ -103,6 +115,8 @@ def compare(
         references=load_bundle("digits").images if images is None else None,
         target=class_of(target, black_box.class_names),
         steps=steps,
+        measures=None if measures is None else [each.strip() for each in measures.split(",")],
+        against=against,
         price_per_1000=payment.price_per_1000,
     )
     if state.is_main_process:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
@@ -28,6 +28,7 @@ class Cell(Stored):
         picture: a digest of the image's pixels.
         made_with: a digest of the settings of the comparison; empty if an earlier version wrote the cell.
         scores: the model's answer for the image itself when the map was measured, as received, `(S,)`.
+        figures: those of further measures, by column; `None` for one that the map does not have.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Cell(Stored):
     picture: str = ""
     made_with: str = ""
     scores: Tensor | None = None
+    figures: dict[str, float | None] = field(default_factory=dict)
 
 
 def cell_path(out: Path, image: str, method: str) -> Path:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from freemcg.comparison.cells import load_cell, picture_path
+from freemcg.comparison.measures import COLUMNS, Column
 from freemcg.evaluation.intervals import mean_interval
 from freemcg.files.images import read_image, write_image
 from freemcg.messages.errors import InvalidValue, sentence_of
@@ -22,11 +23,6 @@ from freemcg.show.tables import read_csv
 
 SHOWN_IMAGES = 8
 TABLE = "comparison.csv"
-MEASURES = (
-    Measure("Alignment", True, "The share of the map that changes the picture as pictures change; the rest is noise."),
-    Measure("Insertion", True, "The mean certainty while the pixels that the map ranks first are put in."),
-    Measure("Deletion", False, "The mean certainty while the pixels that the map ranks first are taken out."),
-)
 
 
 def keep_pictures(images: Mapping[str, Tensor], out: Path) -> None:
@@ -47,12 +43,14 @@ def write_comparison_page(out: Path) -> Path:
     images = list(dict.fromkeys(row["image"] for row in rows))
     shown = images[:SHOWN_IMAGES]
     targets = {row["image"]: row["target"] for row in rows}
+    columns = [column for name, column in COLUMNS.items() if name in rows[0]]
     methods = [
-        _method(name, [row for row in rows if row["method"] == name], shown, out)
+        _method(name, columns, [row for row in rows if row["method"] == name], shown, out)
         for name in dict.fromkeys(row["method"] for row in rows)
     ]
     pictures = [Pictured(image, targets[image], _picture(picture_path(out, image))) for image in shown]
-    return write_methods(methods, MEASURES, pictures, len(images), out)
+    measures = [Measure(_title(each.name), each.higher, each.meaning) for each in columns]
+    return write_methods(methods, measures, pictures, len(images), out)
 
 
 def try_to_write_comparison_page(out: Path) -> None:
@@ -64,7 +62,13 @@ def try_to_write_comparison_page(out: Path) -> None:
         say(f"the page could not be written ({why}); the results are kept, and {again} tries again", err=True)
 
 
-def _method(name: str, rows: Sequence[Mapping[str, str]], shown: Sequence[str], out: Path) -> Method:
+def _title(column: str) -> str:
+    return column.replace("_", " ").capitalize()
+
+
+def _method(
+    name: str, columns: Sequence[Column], rows: Sequence[Mapping[str, str]], shown: Sequence[str], out: Path
+) -> Method:
     done = [row for row in rows if not row["error"]]
     failed = [row for row in rows if row["error"]]
     cost = sum(float(row["cost"]) for row in done) / len(done) if done else 0.0
@@ -74,7 +78,7 @@ def _method(name: str, rows: Sequence[Mapping[str, str]], shown: Sequence[str], 
         cost=f"{cost:,.0f} {unit.removesuffix('s') if round(cost) == 1 and unit != 'queries' else unit}",
         weights=unit == "gradients",
         maps=[_map(out, image, name) for image in shown],
-        measured=[_measured([row[measure.name.lower()] for row in done]) for measure in MEASURES],
+        measured=[_measured([row[column.name] for row in done]) for column in columns],
         failed=len(failed),
         why=failed[0]["error"] if failed else "",
     )

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from freemcg.blackbox import BlackBox
 from freemcg.comparison.cells import Cell
+from freemcg.comparison.measures import ALIGNMENT, Column
 from freemcg.comparison.page import SHOWN_IMAGES
 from freemcg.comparison.tangents import Tangents
+from freemcg.comparison.verdict import figure
 from freemcg.evaluation.intervals import mean_interval
 from freemcg.messages.terminal import say
 from freemcg.show.figures import plot_comparison, write_figure
@@ -20,15 +22,13 @@ from freemcg.show.tables import print_table
 from manifolds import random_alignment
 
 
-def csv_row(cell: Cell, black_box: BlackBox) -> dict[str, Any]:
-    """A cell as a row of `comparison.csv`."""
+def csv_row(cell: Cell, columns: Sequence[Column], black_box: BlackBox) -> dict[str, Any]:
+    """A cell as a row of `comparison.csv`, with the figures of `columns`."""
     return {
         "method": cell.method,
         "image": cell.image,
         "target": _class_name(cell.target, black_box),
-        "alignment": _rounded(cell.alignment),
-        "insertion": _rounded(cell.insertion),
-        "deletion": _rounded(cell.deletion),
+        **{column.name: _rounded(figure(cell, column)) for column in columns},
         "cost": cell.cost,
         "unit": cell.unit,
         "seconds": round(cell.seconds, 3),
@@ -44,7 +44,9 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 5)
 
 
-def print_report(cells: list[Cell], names: Sequence[str], tangents: Tangents, grid: Path, table: Path) -> None:
+def print_report(
+    cells: list[Cell], columns: Sequence[Column], names: Sequence[str], tangents: Tangents, grid: Path, table: Path
+) -> None:
     """Print one row per method, best first, and what the columns mean."""
     ordered, failures = [], []
     for name in names:
@@ -60,9 +62,12 @@ def print_report(cells: list[Cell], names: Sequence[str], tangents: Tangents, gr
                 {
                     "method": name,
                     "images": len(done),
-                    f"alignment ({tangents.name})": _mean([cell.alignment for cell in done]),
-                    "insertion": _mean([cell.insertion for cell in done]),
-                    "deletion": _mean([cell.deletion for cell in done]),
+                    **{
+                        f"alignment ({tangents.name})" if column == ALIGNMENT else column.name: _mean(
+                            [figure(cell, column) for cell in done]
+                        )
+                        for column in columns
+                    },
                     "cost": sum(cell.cost for cell in done) / len(done) if done else None,
                     "unit": own[0].unit,
                     "seconds": sum(cell.seconds for cell in done) / len(done) if done else None,

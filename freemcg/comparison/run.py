@@ -6,37 +6,35 @@ images and methods, and it does not depend on the number of processes.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from freemcg.blackbox import BlackBox, QueryBudgetExceeded, check_images
+from freemcg.blackbox import check_images
 from freemcg.blackbox.cache import image_key
 from freemcg.blackbox.scores import MULTI_LABEL, VALUE
 from freemcg.comparison.cells import Cell, cell_path, load_cell
 from freemcg.comparison.contestants import Contestant, make_contestants, method_names
+from freemcg.comparison.measures import measure_names
+from freemcg.comparison.measuring import Measuring
 from freemcg.comparison.page import TABLE, keep_pictures, try_to_write_comparison_page
 from freemcg.comparison.report import csv_row, print_report, write_grid
 from freemcg.comparison.tangents import EnsembleTangents, Tangents, VaeTangents
-from freemcg.evaluation.insertion_deletion import insertion_deletion
+from freemcg.comparison.verdict import columns_of, write_verdict
 from freemcg.explainer import FreeMCG
 from freemcg.jobs.made_with import check_made_with, digest_of_settings, job_settings, write_made_with
 from freemcg.jobs.spending import price_text
 from freemcg.jobs.start import Start
 from freemcg.jobs.unchanged import Answered, check_unchanged
-from freemcg.messages.errors import InvalidValue, Refusal
+from freemcg.messages.errors import InvalidValue
 from freemcg.messages.terminal import say
 from freemcg.models.architectures import ConvVAE
 from freemcg.show.tables import write_csv
 
 GRID = "grid.png"
-EXPECTED = (Refusal, OSError)
 
 
 def compare(
@@ -49,14 +47,17 @@ def compare(
     references: Tensor | None = None,
     target: int | str | None = None,
     steps: int = 32,
+    measures: Sequence[str] | None = None,
+    against: str | None = None,
     price_per_1000: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Compare methods, or do the missing part; print a table, write `comparison.csv`, `grid.png` and a page.
+    """Compare methods, or do the missing part; print tables, write them as CSV, `grid.png` and a page.
 
     Every method may cost as much for an image as one attribution of `explainer`, `most_queries(explainer.settings,
     "attribution")`. This counts gradients if the method differentiates the model. All methods explain the same class
-    and are measured alike: alignment with the tangent space, insertion and deletion with their defaults. If a method
-    fails on an image, its error is recorded and the others go on. The next start tries it again.
+    and are measured alike: alignment with the tangent space, insertion and deletion with their defaults, and further
+    `measures`. If a method fails on an image, its error is recorded and the others go on. The next start tries it
+    again. It may name more measures: only those are then taken of the maps that are there.
 
     If the black box has a budget, a map is begun only if the budget covers all of it. The rest is recorded as failed.
 
@@ -70,6 +71,8 @@ def compare(
         references: `(M, C, H, W)`, for `expected_gradients`.
         target: class index or name; `None` explains each decision.
         steps: the steps of insertion and deletion.
+        measures: names of further measures, keys of `freemcg.comparison.measures.MEASURES`.
+        against: the method that the others are tested against on the same images; `None` takes the first.
         price_per_1000: the price of a thousand queries, in any currency. It is shown beside the queries.
 
     Returns:
@@ -81,9 +84,9 @@ def compare(
 
         QueryBudgetExceeded: the budget does not cover the decisions.
 
-    A cell costs at most that (for ours, up to four more if the black box may change), and `2 * steps + 1`
-    queries to measure it. Without `target` each image costs one query more. If some cells are already done,
-    `check_unchanged` adds its cost.
+    A cell costs at most that (for ours, up to four more if the black box may change), and `2 * steps + 1` queries to
+    measure it, and what further measures cost. Without `target` each image costs one query more. If some cells are
+    already done, `check_unchanged` adds its cost.
     """
     if explainer.black_box.scores in (*MULTI_LABEL, VALUE):
         raise InvalidValue(
@@ -92,7 +95,8 @@ def compare(
         )
     black_box = explainer.black_box
     start = Start(black_box, price_per_1000)
-    names = method_names(methods, black_box)
+    names, further = method_names(methods, black_box), measure_names(measures)
+    against = _one_of(names, against)
     wanted = None if target is None else black_box.class_index(target)
     tangents = _tangents(explainer, vae)
     for name, image in images.items():
@@ -101,7 +105,8 @@ def compare(
     contestants = {each.name: each for each in make_contestants(names, explainer, given)}
 
     kept = {(image, name): _kept(out, image, name, images[image]) for image in images for name in names}
-    pending = [pair for pair, cell in kept.items() if cell is None or cell.error is not None]
+    measuring = Measuring(explainer, tangents, steps, further)
+    pending = [pair for pair, cell in kept.items() if not measuring.is_done(cell)]
     made_with = _settings(explainer, wanted, tangents, steps)
     digest = digest_of_settings(made_with)
 
@@ -112,7 +117,7 @@ def compare(
                 check_unchanged(black_box, then, out)
             out.mkdir(parents=True, exist_ok=True)
             write_made_with(out, made_with)
-            _announce(images, contestants, pending, steps, price_per_1000)
+            _announce(images, contestants, {pair: kept[pair] for pair in pending}, measuring, price_per_1000)
 
     targets = {image: cell.target for (image, _), cell in kept.items() if cell is not None}
     undecided = [image for image in dict.fromkeys(image for image, _ in pending) if image not in targets]
@@ -123,8 +128,7 @@ def compare(
 
     def measure(pair: tuple[str, str]) -> None:
         image, name = pair
-        cell = _one(contestants[name], image, images[image], targets[image], black_box, _measuring(steps))
-        cell = _measured(cell, images[image], tangents, black_box, steps, explainer.settings.seed)
+        cell = measuring.finished(kept[pair], contestants[name], image, images[image], targets[image])
         replace(cell, made_with=digest).save(cell_path(out, image, name))
 
     with start.saying_what_was_spent():
@@ -134,15 +138,23 @@ def compare(
         start.together(lambda: start.each(start.share(pending), measure, title="comparison", unit="map"))
     spent = start.spending.total()
     cells = {pair: cell for pair in kept if (cell := load_cell(out, *pair)) is not None}
-    rows = [csv_row(cell, black_box) for cell in cells.values()]
+    columns = columns_of(list(cells.values()))
+    rows = [csv_row(cell, columns, black_box) for cell in cells.values()]
     if start.speaks:
         write_csv(rows, out / TABLE)
         write_grid(images, names, cells, black_box, out / GRID)
         keep_pictures(images, out)
-        print_report(list(cells.values()), names, tangents, out / GRID, out / TABLE)
+        print_report(list(cells.values()), columns, names, tangents, out / GRID, out / TABLE)
+        write_verdict(cells, names, against, out)
         start.spending.say(spent)
         try_to_write_comparison_page(out)
     return rows
+
+
+def _one_of(names: Sequence[str], against: str | None) -> str:
+    if against is not None and against not in names:
+        raise InvalidValue(f"there is no method {against!r} here to test against, only {', '.join(names)}")
+    return against or names[0]
 
 
 def _kept(out: Path, image: str, method: str, pixels: Tensor) -> Cell | None:
@@ -175,11 +187,6 @@ def _tangents(explainer: FreeMCG, vae: ConvVAE | None) -> Tangents:
     )
 
 
-def _measuring(steps: int) -> int:
-    """The queries that insertion and deletion cost."""
-    return 2 * steps + 1
-
-
 def _settings(explainer: FreeMCG, target: int | None, tangents: Tangents, steps: int) -> dict[str, Any]:
     """The record that a second start must agree with. Its images and methods may differ."""
     record = job_settings(explainer, "attribution", target)
@@ -190,79 +197,25 @@ def _settings(explainer: FreeMCG, target: int | None, tangents: Tangents, steps:
 def _announce(
     images: Mapping[str, Tensor],
     contestants: dict[str, Contestant],
-    pending: list[tuple[str, str]],
-    steps: int,
+    pending: Mapping[tuple[str, str], Cell | None],
+    measuring: Measuring,
     price_per_1000: float | None,
 ) -> None:
-    most = {"queries": 0, "gradients": 0}
-    for _, name in pending:
-        most[contestants[name].unit] += contestants[name].most
-    costs = " and ".join(f"{count} {unit}" for unit, count in most.items() if count)
-    measuring = len(pending) * _measuring(steps)
-    measured = f"{measuring} queries to measure the maps{price_text(most['queries'] + measuring, price_per_1000)}"
+    maps, measures = ({"queries": 0, "gradients": 0} for _ in range(2))
+    for (_, name), cell in pending.items():
+        if cell is None or cell.values is None:
+            maps[contestants[name].unit] += contestants[name].most
+        for unit, most in measuring.most(cell, contestants[name]).items():
+            measures[unit] += most
+    costs, more = (
+        " and ".join(f"{count} {unit}" for unit, count in each.items() if count) for each in (maps, measures)
+    )
+    more = f"{more or 'nothing'} to measure the maps{price_text(maps['queries'] + measures['queries'], price_per_1000)}"
     done = len(images) * len(contestants) - len(pending)
     say(
         f"images: {len(images)}; methods: {len(contestants)}; maps done before: {done}; to do: {len(pending)}, "
-        + (f"at most {costs}, and {measured}" if pending else "nothing to ask"),
+        + (f"at most {', and '.join(each for each in (costs, more) if each)}" if pending else "nothing to ask"),
         err=True,
-    )
-
-
-def _one(contestant: Contestant, name: str, image: Tensor, target: int, black_box: BlackBox, measuring: int) -> Cell:
-    """The map of one method for one image, or the reason for its failure. It leaves the queries to measure it."""
-    began, before, values, error = time.monotonic(), contestant.spent, None, None
-    if contestant.attribute is None:
-        error = contestant.missing
-    else:
-        try:
-            _afford(black_box, measuring + (contestant.most if contestant.unit == "queries" else 0))
-            with black_box.reserving(measuring):
-                values = contestant.attribute(image[None], target)[0].detach().cpu()
-            if not values.isfinite().all():
-                values, error = None, "the map holds NaN or infinity"
-        except Exception as problem:
-            error = _one_line(problem)
-    return Cell(
-        method=contestant.name,
-        image=name,
-        picture=image_key(image).hex(),
-        target=target,
-        values=values,
-        alignment=None,
-        rank=None,
-        insertion=None,
-        deletion=None,
-        cost=contestant.spent - before,
-        unit=contestant.unit,
-        seconds=time.monotonic() - began,
-        error=error,
-    )
-
-
-def _afford(black_box: BlackBox, queries: int) -> None:
-    """Refuse to begin a map that the budget does not cover."""
-    if black_box.budget is not None and black_box.queries + queries > black_box.budget:
-        raise QueryBudgetExceeded(queries, black_box.budget - black_box.queries, black_box.budget)
-
-
-def _measured(cell: Cell, image: Tensor, tangents: Tangents, black_box: BlackBox, steps: int, seed: int) -> Cell:
-    if cell.values is None:
-        return cell
-    values, target = cell.values[None].to(image), torch.tensor([cell.target])
-    try:
-        (space,) = tangents(image[None])
-        alignment = space.alignment(values).item()
-        with black_box.recording() as receipt:
-            areas = insertion_deletion(black_box, image[None], values, target, steps=steps, seed=seed)
-    except Exception as problem:
-        return replace(cell, error=f"not measured: {_one_line(problem)}")
-    return replace(
-        cell,
-        alignment=None if math.isnan(alignment) else alignment,  # a map of zeros has no direction
-        rank=space.rank,
-        insertion=areas.insertion.item(),
-        deletion=areas.deletion.item(),
-        scores=receipt.questions[0].answers[0],  # deletion begins with the image itself
     )
 
 
@@ -275,8 +228,3 @@ def _oldest_answer(
         return None
     oldest = min(measured, key=lambda pair: cell_path(out, *pair).stat().st_mtime_ns)
     return Answered(oldest[0], images[oldest[0]], measured[oldest])
-
-
-def _one_line(error: Exception) -> str:
-    message = " ".join(str(error).split())
-    return message if isinstance(error, EXPECTED) and message else f"{type(error).__name__}: {message}"

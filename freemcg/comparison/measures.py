@@ -1,0 +1,222 @@
+"""The measures of a comparison, by name: their columns, which way is better, what they cost, and where they come from.
+
+Alignment, insertion and deletion are always measured. The others are named by the user.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from freemcg.blackbox import BlackBox
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.evaluation.completeness import completeness_residual
+from freemcg.evaluation.infidelity import infidelity
+from freemcg.evaluation.infill import Denoised, Infill, blurred
+from freemcg.evaluation.insertion_deletion import insertion_deletion
+from freemcg.evaluation.map_noise import effective_noise
+from freemcg.evaluation.max_sensitivity import max_sensitivity
+from freemcg.evaluation.road import FRACTIONS, road
+from freemcg.evaluation.sensitivity_n import sensitivity_n
+from freemcg.messages.errors import InvalidValue
+
+SAMPLES, REPEATS, SETS = 32, 4, 16
+
+
+@dataclass(frozen=True)
+class Column:
+    """One figure of a measure.
+
+    Attributes:
+        name: its name in `comparison.csv`.
+        higher: whether higher is better.
+        low, high: its range.
+        meaning: a sentence for the page.
+    """
+
+    name: str
+    higher: bool
+    low: float
+    high: float
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is measured: the map of one method for one image.
+
+    Attributes:
+        black_box: the classifier. The questions of the measure are counted by it.
+        denoiser: the diffusion model, for an infill.
+        image, values: the image and its map, `(1, C, H, W)`.
+        target: the class explained, `(1,)`.
+        again: the method itself, which maps images to maps for that class.
+        steps: the steps of insertion and deletion.
+        seed: the seed of all random numbers.
+    """
+
+    black_box: BlackBox
+    denoiser: Denoiser
+    image: Tensor
+    values: Tensor
+    target: Tensor
+    again: Callable[[Tensor], Tensor]
+    steps: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of a map.
+
+    Attributes:
+        columns: its figures.
+        queries: the queries that it costs, by the steps of insertion and deletion.
+        of: answers the figures, each `(1,)`.
+        source: the author, the year and the address of its definition.
+        maps: how many further maps of the method it needs.
+    """
+
+    columns: tuple[Column, ...]
+    queries: Callable[[int], int]
+    of: Callable[[Measured], Sequence[Tensor]]
+    source: str
+    maps: int = 0
+
+
+ALIGNMENT = Column(
+    "alignment", True, 0, 1, "The share of the map that changes the picture as pictures change; the rest is noise."
+)
+INSERTION = Column("insertion", True, 0, 1, "The mean certainty while the pixels that the map ranks first are put in.")
+DELETION = Column(
+    "deletion", False, 0, 1, "The mean certainty while the pixels that the map ranks first are taken out."
+)
+ALWAYS = (ALIGNMENT, INSERTION, DELETION)
+
+
+def _columns(kind: str, words: str) -> tuple[Column, ...]:
+    """Insertion and deletion with another infill."""
+    return tuple(
+        Column(f"{each.name}_{kind}", each.higher, 0, 1, f"{each.meaning[:-1]}, with {words} in place of the rest.")
+        for each in (INSERTION, DELETION)
+    )
+
+
+def _areas(of: Measured, infill: Infill) -> Sequence[Tensor]:
+    areas = insertion_deletion(
+        of.black_box, of.image, of.values, of.target, steps=of.steps, fill=infill, start=infill, seed=of.seed
+    )
+    return areas.insertion, areas.deletion
+
+
+def _road(of: Measured) -> Sequence[Tensor]:
+    found = road(of.black_box, of.image, of.values, of.target, seed=of.seed)
+    return found.most_first, found.least_first
+
+
+def _infidelity(of: Measured) -> Sequence[Tensor]:
+    return [infidelity(of.black_box, of.image, of.values, of.target, samples=SAMPLES, seed=of.seed).unexplained]
+
+
+def _sensitivity_n(of: Measured) -> Sequence[Tensor]:
+    return [sensitivity_n(of.black_box, of.image, of.values, of.target, sets=SETS, seed=of.seed).mean]
+
+
+def _max_sensitivity(of: Measured) -> Sequence[Tensor]:
+    return [max_sensitivity(of.again, of.image, of.values, samples=REPEATS, seed=of.seed)]
+
+
+MEASURES: dict[str, Measure] = {
+    "insertion_deletion_blurred": Measure(
+        _columns("blurred", "a blur"),
+        lambda steps: 2 * steps + 1,
+        lambda of: _areas(of, blurred),
+        "Petsiuk, Das, Saenko 2018, arXiv:1806.07421; the blur in both is ours",
+    ),
+    "insertion_deletion_denoised": Measure(
+        _columns("denoised", "what the diffusion model expects"),
+        lambda steps: 2 * steps + 1,
+        lambda of: _areas(of, Denoised(of.denoiser, seed=of.seed)),
+        "Petsiuk, Das, Saenko 2018, arXiv:1806.07421; the denoised infill is ours",
+    ),
+    "road": Measure(
+        (
+            Column("road_most_first", False, 0, 1, "How long the decision lasts if the first ranked pixels go first."),
+            Column("road_least_first", True, 0, 1, "How long the decision lasts if the last ranked pixels go first."),
+        ),
+        lambda steps: 2 * len(FRACTIONS),
+        _road,
+        "Rong, Leemann, Borisov, Kasneci, Kasneci 2022, arXiv:2202.00449",
+    ),
+    "infidelity": Measure(
+        (Column("infidelity", False, 0, 1, "The share of the answer's moves that the map does not foretell."),),
+        lambda steps: SAMPLES + 1,
+        _infidelity,
+        "Yeh, Hsieh, Suggala, Inouye, Ravikumar 2019, arXiv:1901.09392, equation 1, at the best scale",
+    ),
+    "sensitivity_n": Measure(
+        (
+            Column(
+                "sensitivity_n",
+                True,
+                -1,
+                1,
+                "How well the map's sums foretell what removing pixels does.",
+            ),
+        ),
+        lambda steps: 4 * SETS + 1,
+        _sensitivity_n,
+        "Ancona, Ceolini, Oztireli, Gross 2018, arXiv:1711.06104, section 4",
+    ),
+    "max_sensitivity": Measure(
+        (Column("max_sensitivity", False, 0, math.inf, "How far the map moves when the picture hardly does."),),
+        lambda steps: 0,
+        _max_sensitivity,
+        "Yeh, Hsieh, Suggala, Inouye, Ravikumar 2019, arXiv:1901.09392, definition 3.1",
+        maps=REPEATS,
+    ),
+    "completeness": Measure(
+        (Column("completeness_residual", False, 0, math.inf, "How far the map's sum is from what the picture adds."),),
+        lambda steps: 2,
+        lambda of: [completeness_residual(of.black_box, of.image, of.values, of.target)],
+        "Sundararajan, Taly, Yan 2017, arXiv:1703.01365",
+    ),
+    "effective_noise": Measure(
+        (Column("effective_noise", False, 0, 1, "The share of the map's variation that a slight blur takes away."),),
+        lambda steps: 0,
+        lambda of: [effective_noise(of.values)],
+        "total variation: Rudin, Osher, Fatemi 1992; the measure is ours",
+    ),
+}
+COLUMNS: dict[str, Column] = {
+    column.name: column for columns in (ALWAYS, *(each.columns for each in MEASURES.values())) for column in columns
+}
+
+
+def measure_names(measures: Sequence[str] | None) -> tuple[str, ...]:
+    """The named measures, each once; none by default.
+
+    Raises:
+        ValueError: there is no such measure.
+    """
+    for name in measures or ():
+        if name not in MEASURES:
+            raise InvalidValue(
+                f"there is no measure {name!r}; known beside alignment, insertion and deletion are "
+                f"{', '.join(MEASURES)}"
+            )
+    return tuple(dict.fromkeys(measures or ()))
+
+
+def take(names: Sequence[str], of: Measured) -> dict[str, float | None]:
+    """The figures of the named measures, by column. `None` stands for one that the map does not have."""
+    found: dict[str, float | None] = {}
+    for name in names:
+        for column, figure in zip(MEASURES[name].columns, MEASURES[name].of(of), strict=True):
+            value = torch.as_tensor(figure).item()
+            found[column.name] = value if math.isfinite(value) else None
+    return found
