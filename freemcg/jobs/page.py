@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -70,7 +71,7 @@ def list_sources(folder: Path) -> Iterator[Source]:
             name = _name(folder, place, next(iter(group.values())), alone=number == 0)
             anchor = _anchor(name, anchors)
             anchors.add(anchor)
-            yield Source(name, _stamp(group, place), lambda group=group, at=(anchor, name): _read(group, *at))  # type: ignore[misc]
+            yield Source(name, _stamp(group, place), partial(_read, group, anchor, name))
 
 
 def _kind(path: Path) -> str | None:

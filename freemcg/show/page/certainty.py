@@ -98,7 +98,7 @@ def forecasts(attribution: Attribution) -> list[str]:
         except InvalidValue:
             return ["This map gives no forecast. Ask more queries, then it does."]
         if queries == math.inf:
-            told.append(f"Reliability {goal}: no number of queries is enough; more particles are, at no query.")
+            told.append(f"Reliability {goal}: no number of queries is enough. Raise the particles, at no query.")
             break
         told.append(
             f"Reliability {goal}: {counted(int(queries), 'query')} for the map, instead of {attribution.queries:,}."

@@ -23,7 +23,8 @@ class Spot:
     """A blob of a map.
 
     Attributes:
-        x, y: its middle in [0, 1], from the left and from the top.
+        x, y: its pixel nearest to its middle, in [0, 1], from the left and from the top. The middle of a bent spot may
+            lie beside it.
         column, row: the pixel of its peak.
         value: its mean value.
         error: the mean standard error of its pixels. That is right if they err together, and cautious if not.
@@ -67,11 +68,12 @@ def strongest_spots(values: Tensor, errors: Tensor, significant: Tensor) -> list
         place = int(np.argmax(np.where(free, np.abs(value), -1.0)))
         peak = divmod(place, value.shape[1])
         core = _grown(value, on, peak, radius)
-        rows, columns = np.array(core).T
+        rows, columns = np.array(sorted(core)).T
+        middle = np.hypot(rows - rows.mean(), columns - columns.mean()).argmin()
         found.append(
             Spot(
-                x=float(columns.mean() + 0.5) / value.shape[1],
-                y=float(rows.mean() + 0.5) / value.shape[0],
+                x=float(columns[middle] + 0.5) / value.shape[1],
+                y=float(rows[middle] + 0.5) / value.shape[0],
                 column=peak[1],
                 row=peak[0],
                 value=float(value[rows, columns].mean()),
