@@ -60,7 +60,7 @@ def compare(
     measures: Annotated[
         str | None,
         typer.Option(
-            help="Further measures, separated by commas: insertion_deletion_blurred, insertion_deletion_denoised, "
+            help="Further measures, separated by commas: insertion_deletion_exchanged, insertion_deletion_denoised, "
             "road, infidelity, sensitivity_n, max_sensitivity, completeness, effective_noise."
         ),
     ] = None,

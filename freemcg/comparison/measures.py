@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from freemcg.blackbox import BlackBox
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.evaluation.completeness import completeness_residual
 from freemcg.evaluation.infidelity import infidelity
-from freemcg.evaluation.infill import Denoised, Infill, blurred
+from freemcg.evaluation.infill import Denoised, Infill, blurred, mean_colour
 from freemcg.evaluation.insertion_deletion import insertion_deletion
 from freemcg.evaluation.map_noise import effective_noise
 from freemcg.evaluation.max_sensitivity import max_sensitivity
@@ -98,19 +98,25 @@ DELETION = Column(
 ALWAYS = (ALIGNMENT, INSERTION, DELETION)
 
 
-def _columns(kind: str, words: str) -> tuple[Column, ...]:
-    """Insertion and deletion with another infill."""
-    return tuple(
-        Column(f"{each.name}_{kind}", each.higher, 0, 1, f"{each.meaning[:-1]}, with {words} in place of the rest.")
-        for each in (INSERTION, DELETION)
+def _columns(insertion: str, deletion: str) -> tuple[Column, Column]:
+    """Insertion and deletion with other infills."""
+    words = {"grey": "the mean colour", "blurred": "a blur", "denoised": "what the diffusion model expects"}
+    return (
+        replace(INSERTION, name=f"insertion_{insertion}", meaning=f"Insertion that begins with {words[insertion]}."),
+        replace(DELETION, name=f"deletion_{deletion}", meaning=f"Deletion that leaves {words[deletion]}."),
     )
 
 
-def _areas(of: Measured, infill: Infill) -> Sequence[Tensor]:
+def _areas(of: Measured, fill: Infill, start: Infill) -> Sequence[Tensor]:
     areas = insertion_deletion(
-        of.black_box, of.image, of.values, of.target, steps=of.steps, fill=infill, start=infill, seed=of.seed
+        of.black_box, of.image, of.values, of.target, steps=of.steps, fill=fill, start=start, seed=of.seed
     )
     return areas.insertion, areas.deletion
+
+
+def _denoised(of: Measured) -> Sequence[Tensor]:
+    infill = Denoised(of.denoiser, seed=of.seed)
+    return _areas(of, infill, infill)
 
 
 def _road(of: Measured) -> Sequence[Tensor]:
@@ -131,16 +137,16 @@ def _max_sensitivity(of: Measured) -> Sequence[Tensor]:
 
 
 MEASURES: dict[str, Measure] = {
-    "insertion_deletion_blurred": Measure(
-        _columns("blurred", "a blur"),
+    "insertion_deletion_exchanged": Measure(
+        _columns("grey", "blurred"),
         lambda steps: 2 * steps + 1,
-        lambda of: _areas(of, blurred),
-        "Petsiuk, Das, Saenko 2018, arXiv:1806.07421; the blur in both is ours",
+        lambda of: _areas(of, blurred, mean_colour),
+        "Petsiuk, Das, Saenko 2018, arXiv:1806.07421, with the two infills exchanged",
     ),
     "insertion_deletion_denoised": Measure(
-        _columns("denoised", "what the diffusion model expects"),
+        _columns("denoised", "denoised"),
         lambda steps: 2 * steps + 1,
-        lambda of: _areas(of, Denoised(of.denoiser, seed=of.seed)),
+        _denoised,
         "Petsiuk, Das, Saenko 2018, arXiv:1806.07421; the denoised infill is ours",
     ),
     "road": Measure(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from freemcg.blackbox import BlackBox
 from freemcg.comparison.cells import Cell
-from freemcg.comparison.measures import ALIGNMENT, Column
+from freemcg.comparison.measures import ALIGNMENT, ALWAYS, Column
 from freemcg.comparison.page import SHOWN_IMAGES
 from freemcg.comparison.tangents import Tangents
 from freemcg.comparison.verdict import figure
@@ -66,7 +66,7 @@ def print_report(
                         f"alignment ({tangents.name})" if column == ALIGNMENT else column.name: _mean(
                             [figure(cell, column) for cell in done]
                         )
-                        for column in columns
+                        for column in ALWAYS
                     },
                     "cost": sum(cell.cost for cell in done) / len(done) if done else None,
                     "unit": own[0].unit,
@@ -75,6 +75,10 @@ def print_report(
             )
         )
     print_table([row for _, row in sorted(ordered, key=lambda each: each[0])])
+    further = [_across(cells, column, names) for column in columns if column not in ALWAYS]
+    if further:
+        say("")
+        print_table(further)
     ranks = [cell.rank for cell in cells if cell.rank is not None]
     sizes = [cell.values.numel() for cell in cells if cell.values is not None]
     random = ""
@@ -87,6 +91,12 @@ def print_report(
     )
     for each in failures:
         say(each, err=True)
+
+
+def _across(cells: Sequence[Cell], column: Column, names: Sequence[str]) -> dict[str, Any]:
+    """One further measure as a row, with a column for each method."""
+    means = {name: _mean([figure(cell, column) for cell in cells if cell.method == name]) for name in names}
+    return {"measure": column.name, "better": "higher" if column.higher else "lower", **means}
 
 
 def _mean(values: Sequence[float | None]) -> str | None:

@@ -1,11 +1,14 @@
 """Measures of explanations: intervals, the quality of counterfactuals, properties that an explanation must have."""
 
 from freemcg.evaluation.agreement import concordance, map_agreement, ranks
+from freemcg.evaluation.changes import Changes, changes, diversity, nearest, target_gain
 from freemcg.evaluation.completeness import completeness_residual
 from freemcg.evaluation.correlation import spearman
 from freemcg.evaluation.counterfactuals import CounterfactualSummary, summarise
+from freemcg.evaluation.cout import cout
 from freemcg.evaluation.coverage import coverage
 from freemcg.evaluation.fooling import fool_gradient
+from freemcg.evaluation.frechet import feature_similarity, frechet_distance, split_frechet_distance
 from freemcg.evaluation.imputation import NoisyLinear, linear_imputation
 from freemcg.evaluation.infidelity import Infidelity, infidelity
 from freemcg.evaluation.infill import Denoised, Infill, blurred, mean_colour
@@ -22,6 +25,7 @@ from freemcg.evaluation.sensitivity_n import SensitivityN, sensitivity_n
 from freemcg.evaluation.significance import holm, paired_p_value
 
 __all__ = [
+    "Changes",
     "CounterfactualSummary",
     "Denoised",
     "Infidelity",
@@ -34,11 +38,16 @@ __all__ = [
     "SensitivityN",
     "blurred",
     "cascading_randomisation",
+    "changes",
     "completeness_residual",
     "concordance",
+    "cout",
     "coverage",
+    "diversity",
     "effective_noise",
+    "feature_similarity",
     "fool_gradient",
+    "frechet_distance",
     "holm",
     "implementation_difference",
     "infidelity",
@@ -50,6 +59,7 @@ __all__ = [
     "max_sensitivity",
     "mean_colour",
     "mean_interval",
+    "nearest",
     "paired_p_value",
     "pointing_game",
     "randomised",
@@ -60,5 +70,7 @@ __all__ = [
     "sensitivity_n",
     "share_interval",
     "spearman",
+    "split_frechet_distance",
     "summarise",
+    "target_gain",
 ]

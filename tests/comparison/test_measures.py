@@ -21,6 +21,7 @@ from freemcg.evaluation import (
     effective_noise,
     infidelity,
     insertion_deletion,
+    mean_colour,
     road,
     sensitivity_n,
 )
@@ -28,7 +29,7 @@ from freemcg.evaluation import (
 QUERIES, STEPS = 9, 4
 PLACES = 2 * STEPS + 1
 COST = {
-    "insertion_deletion_blurred": PLACES,
+    "insertion_deletion_exchanged": PLACES,
     "insertion_deletion_denoised": PLACES,
     "road": 14,
     "infidelity": SAMPLES + 1,
@@ -90,12 +91,12 @@ def test_every_measure_is_what_its_function_says_and_costs_what_is_announced(run
     cell = load_cell(tmp_path / "out", "a", "rise")
     box, targets = BlackBox(Linear().eval()), torch.zeros(1, dtype=torch.long)
     given = (box, pictures["a"][None], cell.values[None], targets)
-    soft = insertion_deletion(*given, steps=STEPS, fill=blurred, start=blurred)
+    soft = insertion_deletion(*given, steps=STEPS, fill=blurred, start=mean_colour)
     infill = Denoised(denoiser)
     real = insertion_deletion(*given, steps=STEPS, fill=infill, start=infill)
     removed = road(*given)
     wanted = {
-        "insertion_blurred": soft.insertion,
+        "insertion_grey": soft.insertion,
         "deletion_blurred": soft.deletion,
         "insertion_denoised": real.insertion,
         "deletion_denoised": real.deletion,
@@ -197,7 +198,7 @@ def test_paired_tests_find_a_planted_difference_and_correct_for_all(rng):
 
 
 REFUSED = {
-    "there is no measure 'rode'; known beside alignment, insertion and deletion are insertion_deletion_blurred, ": {
+    "there is no measure 'rode'; known beside alignment, insertion and deletion are insertion_deletion_exchanged, ": {
         "measures": ("rode",)
     },
     "there is no method 'lime' here to test against, only rise, geex": {"against": "lime"},
