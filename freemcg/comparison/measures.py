@@ -20,6 +20,7 @@ from freemcg.evaluation.infill import Denoised, Infill, blurred, mean_colour
 from freemcg.evaluation.insertion_deletion import insertion_deletion
 from freemcg.evaluation.map_noise import effective_noise
 from freemcg.evaluation.max_sensitivity import max_sensitivity
+from freemcg.evaluation.pic import THRESHOLDS, pic
 from freemcg.evaluation.road import FRACTIONS, road
 from freemcg.evaluation.sensitivity_n import sensitivity_n
 from freemcg.messages.errors import InvalidValue
@@ -124,6 +125,11 @@ def _road(of: Measured) -> Sequence[Tensor]:
     return found.most_first, found.least_first
 
 
+def _pic(of: Measured) -> Sequence[Tensor]:
+    found = pic(of.black_box, of.image, of.values, of.target, seed=of.seed)
+    return found.sic, found.aic
+
+
 def _infidelity(of: Measured) -> Sequence[Tensor]:
     return [infidelity(of.black_box, of.image, of.values, of.target, samples=SAMPLES, seed=of.seed).unexplained]
 
@@ -157,6 +163,15 @@ MEASURES: dict[str, Measure] = {
         lambda steps: 2 * len(FRACTIONS),
         _road,
         "Rong, Leemann, Borisov, Kasneci, Kasneci 2022, arXiv:2202.00449",
+    ),
+    "pic": Measure(
+        (
+            Column("sic", True, 0, 1, "How soon the probability comes back as the picture is revealed."),
+            Column("aic", True, 0, 1, "How soon the decision comes back as the picture is revealed."),
+        ),
+        lambda steps: len(THRESHOLDS) + 2,
+        _pic,
+        "Kapishnikov, Bolukbasi, Viegas, Terry 2019, arXiv:1906.02825",
     ),
     "infidelity": Measure(
         (Column("infidelity", False, 0, 1, "The share of the answer's moves that the map does not foretell."),),

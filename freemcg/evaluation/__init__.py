@@ -19,6 +19,7 @@ from freemcg.evaluation.invariance import implementation_difference, rewritten
 from freemcg.evaluation.localisation import mass_inside, pointing_game
 from freemcg.evaluation.map_noise import effective_noise
 from freemcg.evaluation.max_sensitivity import max_sensitivity
+from freemcg.evaluation.pic import Pic, pic
 from freemcg.evaluation.randomisation import RandomisationStage, cascading_randomisation, randomised
 from freemcg.evaluation.road import Road, road
 from freemcg.evaluation.sensitivity_n import SensitivityN, sensitivity_n
@@ -33,6 +34,7 @@ __all__ = [
     "InsertionDeletion",
     "Interval",
     "NoisyLinear",
+    "Pic",
     "RandomisationStage",
     "Road",
     "SensitivityN",
@@ -61,6 +63,7 @@ __all__ = [
     "mean_interval",
     "nearest",
     "paired_p_value",
+    "pic",
     "pointing_game",
     "randomised",
     "ranks",
