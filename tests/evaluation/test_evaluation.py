@@ -90,7 +90,16 @@ def test_summary_counts_the_judge_on_the_image_returned():
     def result(brightness: float, target: int, *, flipped: bool) -> SimpleNamespace:
         image = torch.full((1, 2, 2), brightness)
         return SimpleNamespace(
-            image=image, target=target, flipped=flipped, l1=brightness, realism=1.0, queries=10 * target, seconds=2.0
+            image=image,
+            original=torch.zeros(1, 2, 2),
+            original_log_probabilities=torch.tensor([0.9, 0.1]).log(),
+            log_probabilities=torch.tensor([0.3, 0.7]).log(),
+            target=target,
+            flipped=flipped,
+            l1=brightness,
+            realism=1.0,
+            queries=10 * target,
+            seconds=2.0,
         )
 
     def judge(images):  # a bright image is class 1
@@ -105,6 +114,8 @@ def test_summary_counts_the_judge_on_the_image_returned():
     ]
     summary = summarise(results, judge)
     assert (summary.images, summary.flipped.value, summary.judged.value) == (4, 0.75, 0.5)
-    assert summary.l1.value == pytest.approx(0.65)
+    assert summary.l1.value == summary.l2.value == pytest.approx(0.65)
+    assert summary.changed.value == 1
+    assert summary.gain.value == pytest.approx((0.6 - 0.6 + 0.6 + 0.6) / 4)
     assert (summary.queries, summary.most_queries, summary.seconds) == (7.5, 10, 2.0)
     assert f"{summary.flipped:.0%}".startswith("75% [")
