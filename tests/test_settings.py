@@ -17,6 +17,7 @@ from freemcg.training import ClassifierTraining, DenoiserTraining, VaeTraining
 
 CONFIGS = {
     "paper": Settings,
+    "photos": Settings,
     "digits-classifier": ClassifierTraining,
     "digits-judge": ClassifierTraining,
     "mnist-classifier": ClassifierTraining,
@@ -250,7 +251,7 @@ def test_every_config_loads_and_every_value_of_it_arrives(name, model):
             else:
                 assert arrived == value
 
-    check(values, make(model, values, source=source).model_dump())
+    check(values, make(model, values, source=source).model_dump(mode="json"))
 
 
 def test_a_config_of_ones_own_is_read(tmp_path):

@@ -30,6 +30,7 @@ from frontier_report import draw, markdown, read_finished, summarise_row, write_
 from tqdm import tqdm
 
 from freemcg import BlackBox, FreeMCG
+from freemcg.files.config import read_config
 from freemcg.files.images import write_image
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
@@ -39,6 +40,13 @@ QUERIES = "25,50,100,200,400,1600,10000"
 
 def ours(models: Models, queries: int, seed: int) -> Any:
     return FreeMCG(BlackBox(models.classifier), models.denoiser, search={"queries": queries}, seed=seed)
+
+
+def photos(models: Models, queries: int, seed: int) -> Any:
+    """Our search with the settings of `--config photos`."""
+    values, _ = read_config("photos")
+    values["search"]["queries"] = queries
+    return FreeMCG(BlackBox(models.classifier), models.denoiser, **values, seed=seed)
 
 
 def paper(models: Models, queries: int, seed: int) -> Any:
@@ -68,6 +76,7 @@ def pixel(models: Models, queries: int, seed: int) -> Any:
 
 METHODS: dict[str, Callable[[Models, int, int], Any]] = {
     "ours": ours,
+    "photos": photos,
     "paper": paper,
     "whitebox": whitebox,
     "pixel": pixel,
@@ -83,7 +92,7 @@ MnistFile = Annotated[Path, typer.Option(help="MNIST as one .npz.")]
 @app.command()
 def run(
     data: Data = "digits",
-    methods: str = ",".join(METHODS),
+    methods: str = "ours,paper,whitebox,pixel",
     queries: str = QUERIES,
     images: int = 30,
     first: int = 0,
