@@ -31,7 +31,7 @@ def write_page(folder: Path) -> Path:
         raise FileNotFoundError(f"there is no folder {folder}")
     sources = list(list_sources(folder))
     if not sources:
-        raise InvalidValue(f"{folder} holds no result; give a folder that demo, attribute or counterfactual wrote")
+        raise InvalidValue(f"{folder} holds no result; give one that demo, attribute, counterfactual or compare wrote")
     page = write_gallery(sources, folder)
     if page is None:
         raise InvalidValue(f"no result in {folder} can be drawn")

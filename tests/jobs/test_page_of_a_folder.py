@@ -56,7 +56,7 @@ def test_a_source_changes_its_stamp_with_its_files(tmp_path):
 
 
 def test_a_folder_without_results_is_refused(tmp_path):
-    with pytest.raises(InvalidValue, match=f"^{tmp_path} holds no result; give a folder that"):
+    with pytest.raises(InvalidValue, match=f"^{tmp_path} holds no result; give one that demo"):
         write_page(tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         write_page(tmp_path / "none")
