@@ -12,10 +12,11 @@ EXAMPLES = (
 
 
 def probe(images: Images, classifier: Classifier, prior: Prior, device: Device = None) -> None:
-    """Show how a classifier is understood, for 3 queries, and how fast the diffusion model is.
+    """Show how a classifier is understood, for 3 queries.
 
-    It is asked twice about the first picture and once about the second. If there is only one, its mirror image is the
-    second. Pictures are sent as 'attribute' sends them, with the channels and the size of the denoiser.
+    The classifier is asked twice about the first picture and once about the second. If there is only one, its mirror
+    image is the second. Pictures are sent as 'attribute' sends them, with the channels and the size of the denoiser.
+    How fast the denoiser is, is measured too.
     """
     from freemcg.blackbox import probe as asking
     from freemcg.commands.prepare import hush_diffusers

@@ -15,10 +15,11 @@ EXAMPLES = ("freemcg report freemcg-demo", "freemcg report results", "freemcg re
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of results that --out named.", show_default=False)],
 ) -> None:
-    """Write report.html: results as a page that opens in any browser.
+    """Write the page of a folder of results.
 
-    The other commands write it too. It needs no network and no server, and can be sent as it is. If there are too many
-    images for one file, the rest is in the folder 'report_files' beside it. Send both then.
+    It is report.html, which opens in any browser. The other commands write it too. It needs no network and no server,
+    and can be sent as it is. If there are too many images for one file, the rest is in the folder 'report_files'
+    beside it. Send both then.
 
     It costs no query.
     """
