@@ -9,14 +9,14 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.patch_method import PatchMethod
+from baselines.surrogate_method import SurrogateMethod
 from baselines.with_captum import captum_module
 from freemcg.blackbox import BlackBox
 from freemcg.gradient.objective import Objective
 from freemcg.messages.errors import InvalidValue
 
 
-class LIME(PatchMethod):
+class LIME(SurrogateMethod):
     """Coefficients of a linear surrogate of the answers. Each patch is present with probability 1/2.
 
     Args:
@@ -24,7 +24,7 @@ class LIME(PatchMethod):
             image. A larger width makes the weights more alike. The default is captum's.
         shrinkage: the penalty of the Lasso. At 0 the surrogate is ordinary weighted least squares, and only then is it
             exact on a linear `f`. The default is captum's 0.01.
-        black_box, queries, patch, base, objective, seed, progress: as `PatchMethod`. The cost is the same too.
+        black_box, queries, patch, base, objective, seed, progress: as `SurrogateMethod`. The cost is the same too.
     """
 
     def __init__(

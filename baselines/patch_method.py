@@ -1,4 +1,4 @@
-"""What LIME and KernelSHAP share: patches that are present or missing, and a linear surrogate of the answers."""
+"""What methods on patches share: patches that are present or missing, and a map of what each patch adds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from baselines.query_method import QueryMethod
-from baselines.with_captum import captum_module, seeded
 from freemcg.blackbox import BlackBox
 from freemcg.gradient.objective import Objective
 from freemcg.messages.errors import InvalidValue
@@ -23,16 +22,13 @@ class PatchMethod(QueryMethod):
     A patch's value is divided evenly among its pixels and channels, so a map has the same sum as the patches' values.
 
     Args:
-        queries: `queries - 1` images with random patches missing are queried. Give a few times as many queries as there
-            are patches. With fewer queries than patches, the surrogate is not determined.
+        queries: at most `queries - 1` images with random patches missing are queried. Give a few times as many queries
+            as there are patches. With fewer queries than patches, the values are not determined.
         patch: side of a patch. Patches at the right and the lower border may be smaller.
         base: brightness of a missing patch, in [0, 1].
         black_box, objective, seed, progress: as `QueryMethod`.
-
-    An image costs `queries - 1` queries, and one more without `target`.
     """
 
-    cost = "queries - 1"
     fewest = 4
 
     def __init__(
@@ -53,7 +49,6 @@ class PatchMethod(QueryMethod):
             raise InvalidValue(f"base must be in [0, 1], got {base}")
         self.patch = patch
         self.base = base
-        self._captum = captum_module("captum.attr", type(self).__name__)
 
     def _price(self, shape: tuple[int, ...]) -> int:
         if max(shape[1:]) <= self.patch:
@@ -64,20 +59,17 @@ class PatchMethod(QueryMethod):
 
     def _attribute(self, image: Tensor, target: int) -> Tensor:
         mask = patch_mask(tuple(image.shape), self.patch)
-        on_cpu = image.cpu()  # captum draws on the image's device, but only the CPU's generator is seeded
-        with seeded(self.seed):
-            values: Tensor = self._surrogate(lambda images: self._ask(images, target)).attribute(
-                on_cpu[None],
-                baselines=self.base,
-                feature_mask=mask[None],
-                n_samples=self._price(tuple(image.shape)),
-                perturbations_per_eval=self.black_box.batch_size,
-            )
-        return (values[0] / mask.flatten().bincount()[mask]).to(image)
+        values = self._patch_values(image, mask, target)
+        return (values / mask.flatten().bincount())[mask].to(image)
 
     @abstractmethod
-    def _surrogate(self, ask: Callable[[Tensor], Tensor]) -> Any:
-        """Captum's method, around the function `ask` that queries."""
+    def _patch_values(self, image: Tensor, mask: Tensor, target: int) -> Tensor:
+        """The value of each patch, `(patches,)` on the CPU.
+
+        Args:
+            image: `(C, H, W)`.
+            mask: the number of each pixel's patch, `(C, H, W)`.
+        """
 
 
 def patch_mask(shape: tuple[int, ...], patch: int) -> Tensor:

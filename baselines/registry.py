@@ -12,16 +12,20 @@ from baselines.geex import GEEX
 from baselines.ggig import GeometricallyGuidedIG
 from baselines.gradient import Gradient, InputXGradient
 from baselines.guided_ig import GuidedIG
+from baselines.hsic import HSIC
 from baselines.idgi import IDGI
+from baselines.ig2 import IG2
 from baselines.integrated_decision_gradients import IntegratedDecisionGradients
 from baselines.integrated_gradients import IntegratedGradients
 from baselines.kernel_shap import KernelSHAP
+from baselines.leverage_shap import LeverageSHAP
 from baselines.lime import LIME
 from baselines.manifold_ig import ManifoldIG
 from baselines.names import unknown
 from baselines.occlusion import Occlusion
 from baselines.rise import RISE
 from baselines.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
+from baselines.sobol import Sobol
 from baselines.tangentially_aligned_ig import TangentiallyAlignedIG
 from baselines.zeroth_order import ZerothOrder
 from freemcg.messages.errors import InvalidValue
@@ -42,11 +46,15 @@ METHODS: dict[str, type[Any]] = {
     "idgi": IDGI,
     "integrated_decision_gradients": IntegratedDecisionGradients,
     "adversarial_gradient_integration": AdversarialGradientIntegration,
+    "ig2": IG2,
     "zeroth_order": ZerothOrder,
     "geex": GEEX,
     "rise": RISE,
+    "sobol": Sobol,
+    "hsic": HSIC,
     "occlusion": Occlusion,
     "kernel_shap": KernelSHAP,
+    "leverage_shap": LeverageSHAP,
     "lime": LIME,
 }
 
