@@ -89,13 +89,17 @@ class IG2(PathMethod):
         """The images, and the points after them on the path towards the representations `wanted` `(B, ..)`."""
         yield images
         for _ in range(self.steps):
-            leaf = images.detach().requires_grad_(True)
-            with torch.enable_grad():
-                distance = (self._represent(leaf) - wanted).square().sum()
-                (slope,) = torch.autograd.grad(distance, leaf)
+            slope = self._distance_gradient(images, wanted)
             size = slope.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
             images = (images - self.step_size * slope / size.clamp(min=torch.finfo(size.dtype).tiny)).clamp(0, 1)
             yield images
+
+    def _distance_gradient(self, images: Tensor, wanted: Tensor) -> Tensor:
+        """The gradient of `|h(x) - wanted|^2` at images `(B, C, H, W)`."""
+        leaf = images.detach().requires_grad_(True)
+        with torch.enable_grad():
+            (slope,) = torch.autograd.grad((self._represent(leaf) - wanted).square().sum(), leaf)
+        return slope
 
     def _represent(self, images: Tensor) -> Tensor:
         """`h` of images, `(B, features)`."""

@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 from baselines.antithetic import antithetic_gradient
 from baselines.geex import GEEX
+from baselines.hsic import HSIC
 from baselines.kernel_shap import KernelSHAP
+from baselines.leverage_shap import LeverageSHAP
 from baselines.lime import LIME
 from baselines.occlusion import Occlusion
 from baselines.patch_method import patch_mask
 from baselines.rise import RISE
+from baselines.sobol import Sobol
 from baselines.zeroth_order import DIRECTIONS, ZerothOrder
 from freemcg import BlackBox, QueryBudgetExceeded
 from freemcg.diffusion.noise import generator_for
@@ -29,8 +32,11 @@ METHODS = {
     "zeroth_order_coordinates": (ZerothOrder, {"queries": 2 * SIZE + 9, "directions": "coordinates"}, 2 * SIZE),
     "geex": (GEEX, {"queries": 40}, 38),
     "rise": (RISE, {"queries": 40, "cells": 3}, 39),
+    "sobol": (Sobol, {"queries": 40}, 3 * (3**2 + 2)),  # 3 cells a side, 3 pairs
+    "hsic": (HSIC, {"queries": 40, "cells": 3}, 39),
     "occlusion": (Occlusion, {"queries": 40}, 1 + 5 * 3),  # stride 1: windows of 2 at 5 x 3 places
     "kernel_shap": (KernelSHAP, {"queries": 40, "patch": 2}, 39),
+    "leverage_shap": (LeverageSHAP, {"queries": 40, "patch": 2}, 2 + 2 * 18),
     "lime": (LIME, {"queries": 40, "patch": 2}, 39),
 }
 
@@ -458,7 +464,7 @@ def test_patches_are_numbered_row_by_row():
     assert torch.equal(patch_mask((3, 5, 4), 3), wanted.expand(3, 5, 4))
 
 
-@pytest.mark.parametrize(("method", "settings"), [(KernelSHAP, {}), (LIME, {"shrinkage": 0.0})])
+@pytest.mark.parametrize(("method", "settings"), [(KernelSHAP, {}), (LeverageSHAP, {}), (LIME, {"shrinkage": 0.0})])
 def test_surrogates_are_exact_on_a_linear_function(method, settings, model, images):
     """A patch has `sum w (x - b)`, shared evenly among its pixels. So the map sums to `f(x) - f(b)`."""
     pytest.importorskip("captum")
