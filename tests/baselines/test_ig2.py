@@ -66,6 +66,17 @@ def test_sum_is_the_fall_of_the_score_along_the_path_whatever_the_model():
     assert residuals[0] / residuals[1] == pytest.approx(4, rel=0.1)
 
 
+def test_each_step_takes_the_gradient_where_it_begins(model):
+    """For `f = exp(v) - 1` the path is as straight, and step `j` begins at `v_j = v_0 - j * step * |w|^2 / rms(w)`."""
+    model = TwoLayers(curved=True).eval()
+    slope = model.slope.detach().reshape(SHAPE)
+    rms = slope.square().mean().sqrt()
+    method = IG2(model, references=image_of(model, -2.0), steps=3, step_size=STEP)
+    begins = 0.5 - torch.arange(3) * STEP * slope.square().sum() / rms
+    wanted = begins.exp().sum() * slope**2 * STEP / rms
+    torch.testing.assert_close(method.attribute(image_of(model, 0.5), 1)[0], wanted)
+
+
 def test_representation_decides_the_path(model):
     """Only pixel 3 plays a part in the layer, so only that pixel moves: by `step * sqrt(D)` a step."""
     method = IG2(model, references=image_of(model, -2.0), steps=3, step_size=STEP, representation="hidden")

@@ -59,6 +59,7 @@ def test_it_never_asks_more_than_it_may(denoiser, known, image):
     far = known[:4]  # .45 is the nearest
     result = NearestImage(answer, denoiser, images=far, queries=2).counterfactual(image, 1)
     assert (result.status, result.queries) == ("not_flipped", 2)
+    assert result.image.mean().item() == pytest.approx(0.45, abs=1 / 255)
     box = BlackBox(answer, budget=2)
     result = NearestImage(box, denoiser, images=far).counterfactual(image, 1)
     assert (result.status, result.queries) == ("budget_exhausted", 2)

@@ -32,8 +32,12 @@ MODELS = Path("runs")
 
 @dataclass(frozen=True)
 class Models:
-    """A denoiser, and two networks of different architecture, trained apart. They map images in [0, 1] to logits."""
+    """A denoiser, and two networks of different architecture, trained apart. They map images in [0, 1] to logits.
 
+    `data` is the name of the data set.
+    """
+
+    data: str
     denoiser: Denoiser
     classifier: nn.Module
     judge: nn.Module
@@ -49,11 +53,11 @@ def load_models(data: str, folder: Path = MODELS) -> Models:
     if data == "cifar10":
         own = folder / "cifar10-denoiser"
         denoiser = load_denoiser(str((own if own.is_dir() else SHARED / "cifar10-denoiser").absolute()))
-        return Models(denoiser, load_resnet(SHARED / "cifar10-resnet20.safetensors"), load_judge(data, folder))
+        return Models(data, denoiser, load_resnet(SHARED / "cifar10-resnet20.safetensors"), load_judge(data, folder))
     digits = data == "digits"
     denoiser = load_denoiser("digits" if digits else str((folder / "mnist-denoiser").absolute()))
     classifier = bundle_folder("digits") / "classifier" if digits else folder / "mnist-classifier"
-    return Models(denoiser, load_classifier(classifier), load_judge(data, folder))
+    return Models(data, denoiser, load_classifier(classifier), load_judge(data, folder))
 
 
 def load_judge(data: str, folder: Path = MODELS) -> nn.Module:

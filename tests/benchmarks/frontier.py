@@ -74,12 +74,21 @@ def pixel(models: Models, queries: int, seed: int) -> Any:
     return PixelSearch(BlackBox(models.classifier), models.denoiser, queries=queries, seed=seed)
 
 
+def nearest(models: Models, queries: int, seed: int) -> Any:
+    """The nearest of 1,000 training images that the classifier decides as the target. Labels are not used."""
+    from baselines.nearest_image import NearestImage
+
+    known = load_images(models.data, "train", count=1000)
+    return NearestImage(BlackBox(models.classifier), models.denoiser, images=known, queries=queries, seed=seed)
+
+
 METHODS: dict[str, Callable[[Models, int, int], Any]] = {
     "ours": ours,
     "photos": photos,
     "paper": paper,
     "whitebox": whitebox,
     "pixel": pixel,
+    "nearest": nearest,
 }
 UNBOUNDED = ("whitebox",)
 
