@@ -22,6 +22,7 @@ from accelerate.commands.launch import launch_command_parser
 from freemcg import BlackBox, Denoiser, FreeMCG
 from freemcg.__main__ import main
 from freemcg.blackbox import EndpointDescription
+from freemcg.comparison.recipe import Recipe
 from freemcg.settings import Settings, make
 from freemcg.training import DenoiserTraining
 
@@ -236,8 +237,8 @@ def test_commands_of_freemcg_run(block, place, monkeypatch):
 @pytest.mark.parametrize("block", in_language("yaml"), ids=str)
 def test_yaml_blocks_are_what_a_file_may_hold(block):
     values = yaml.safe_load(block.text)
-    model = EndpointDescription if "url" in values else DenoiserTraining if "network" in values else Settings
-    make(model, values)
+    kinds = {"url": EndpointDescription, "network": DenoiserTraining, "methods": Recipe}
+    make(next((kinds[key] for key in kinds if key in values), Settings), values)
 
 
 @pytest.mark.parametrize("block", in_language("json"), ids=str)

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from freemcg.commands.options import Classifier, Config, Device, Payment, Prior, Seed, Target
+from freemcg.commands.options import Classifier, Device, Payment, Prior, Seed, Target
 from freemcg.messages.errors import UNFINISHED, InvalidValue
 
 EXAMPLES = (
     "freemcg compare",
+    "freemcg compare --config tangentially-aligned-ig --out aligned",
     "freemcg compare photos/ --methods freemcg,integrated_gradients,rise --model mine.py:network \\",
     "    --denoiser models/faces --out compared",
     "accelerate launch --multi_gpu --num_processes 2 -m freemcg compare photos/ --out compared",
@@ -38,9 +39,10 @@ def compare(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="The methods, separated by commas: freemcg, freemcg_contribution (how much each pixel adds), and "
-            "those of baselines.available().  [default: freemcg, gradient, smooth_grad, integrated_gradients, "
-            "guided_ig, rise, zeroth_order; freemcg, rise, geex, zeroth_order for a model that can only be queried]"
+            help="The methods, separated by commas: labels of the recipe, freemcg, freemcg_contribution (how much each "
+            "pixel adds), and those of baselines.available().  [default: the recipe's; without one, freemcg, gradient, "
+            "smooth_grad, integrated_gradients, guided_ig, rise, zeroth_order; freemcg, rise, geex, zeroth_order for a "
+            "model that can only be queried]"
         ),
     ] = None,
     vae: Annotated[
@@ -51,12 +53,23 @@ def compare(
         ),
     ] = None,
     target: Target = None,
-    config: Config = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help="A recipe: manifold-hypothesis, tangentially-aligned-ig, manifold-ig, guided-ig or freemcg, one for "
+            "each paper, or a YAML file with methods. Options override it. A file without methods, or the bundled "
+            "'paper', holds settings of FreeMCG.",
+            show_default=False,
+        ),
+    ] = None,
     queries: Annotated[
-        int,
-        typer.Option(min=3, help="The most queries per map, the image's own included; or gradients of the model."),
-    ] = 256,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of insertion and deletion.")] = 32,
+        int | None,
+        typer.Option(
+            min=3,
+            help="The most queries per map, the image's own included; or gradients of the model.  [default: 256]",
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of insertion and deletion.  [default: 32]")] = None,
     measures: Annotated[
         str | None,
         typer.Option(
@@ -80,19 +93,23 @@ def compare(
     A map costs at most --queries, and 2 * --steps + 1 queries to measure it. Each image costs one for its decision.
     Further measures cost more; the most of all is said before the first query.
     """
-    from freemcg.commands.prepare import class_of, hush_diffusers, settings
+    from freemcg.commands.prepare import class_of, hush_diffusers
     from freemcg.comparison.pictures import bundled_digits, read_pictures
+    from freemcg.comparison.recipe import read_recipe
     from freemcg.comparison.run import compare as run_comparison
     from freemcg.explainer import FreeMCG
     from freemcg.jobs.processes import start_processes
     from freemcg.jobs.unreadable import say_left_out, say_unreadable
     from freemcg.models.bundle import load_bundle
     from freemcg.models.load import load_vae
+    from freemcg.settings import Settings, make
 
     if images is not None and count is not None:
         raise InvalidValue("give pictures, or --images for the bundled digits, and not both")
     hush_diffusers()
-    wanted = settings(config, queries=queries, seed=seed)
+    recipe = read_recipe(config)
+    wanted = {**recipe.settings, "queries": queries or recipe.queries, **({} if seed is None else {"seed": seed})}
+    make(Settings, wanted)
     state, place = start_processes(device)
     black_box = classifier.load(place)
     payment.give(black_box, out)
@@ -101,7 +118,7 @@ def compare(
     diffusion = prior.load(place)
     vae = "digits" if vae is None and prior.denoiser == "digits" else vae
     if images is None:
-        pictures, unreadable = bundled_digits(count or 8, diffusion), dict[str, str]()
+        pictures, unreadable = bundled_digits(count or recipe.images, diffusion), dict[str, str]()
     else:
         pictures, unreadable = read_pictures(images, out, diffusion)
     if state.is_main_process:
@@ -110,13 +127,14 @@ def compare(
         FreeMCG(black_box, diffusion, **wanted),
         pictures,
         out,
-        methods=None if methods is None else [each.strip() for each in methods.split(",")],
+        methods=recipe.methods if methods is None else recipe.named([each.strip() for each in methods.split(",")]),
         vae=None if vae is None else load_vae(vae, device=place),
         references=load_bundle("digits").images if images is None else None,
         target=class_of(target, black_box.class_names),
-        steps=steps,
-        measures=None if measures is None else [each.strip() for each in measures.split(",")],
-        against=against,
+        steps=steps or recipe.steps,
+        measures=recipe.measures if measures is None else [each.strip() for each in measures.split(",")],
+        against=against or (recipe.against if methods is None else None),
+        published=recipe.published if images is None else None,
         price_per_1000=payment.price_per_1000,
     )
     if state.is_main_process:

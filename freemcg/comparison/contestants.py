@@ -12,10 +12,12 @@ from torch import Tensor
 
 from freemcg.blackbox import BlackBox
 from freemcg.blackbox.local.white_box import WhiteBox, has_gradients
+from freemcg.comparison.recipe import Entry, as_entry
 from freemcg.explainer import FreeMCG
 from freemcg.jobs.plan import most_queries
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Status
+from freemcg.settings import Settings, make
 
 FREEMCG, CONTRIBUTION = "freemcg", "freemcg_contribution"
 OURS = (FREEMCG, CONTRIBUTION)
@@ -29,6 +31,7 @@ WITH_GRADIENTS = (
     "zeroth_order",
 )
 ASKING = (FREEMCG, "rise", "geex", "zeroth_order")
+DATA_MEAN = "data_mean"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Contestant:
     """A method, ready to be called.
 
     Attributes:
-        name: the name of the method.
+        name: its label in tables.
         model: the model that it queries or differentiates. Other methods may share it.
         unit: the unit of its cost, `"queries"` or `"gradients"`.
         most: the most that an image costs, for a given target.
@@ -57,67 +60,105 @@ class Contestant:
         return self.model.gradients if isinstance(self.model, WhiteBox) else self.model.known
 
 
-def method_names(methods: Sequence[str] | None, black_box: BlackBox) -> tuple[str, ...]:
-    """The named methods, each once. The default is a short list of methods that the model allows.
+def entries_of(methods: Sequence[str | Entry] | None, black_box: BlackBox) -> tuple[Entry, ...]:
+    """The methods that take part, each once. The default is a short list of methods that the model allows.
 
     Raises:
-        ValueError: a method does not exist, or it differentiates and the model can only be queried.
+        ValueError: a method does not exist, two have the same label, or one differentiates and the model can only be
+            queried.
     """
     from baselines.names import unknown  # noqa: PLC0415  (only a comparison needs the baselines)
     from baselines.registry import METHODS  # noqa: PLC0415
 
     open_ = has_gradients(black_box)
     if methods is None:
-        return WITH_GRADIENTS if open_ else ASKING
+        methods = WITH_GRADIENTS if open_ else ASKING
     if not methods:
         raise InvalidValue(f"name at least one method; known are {', '.join((*OURS, *METHODS))}")
-    for name in methods:
-        if name not in (*OURS, *METHODS):
-            raise unknown("method", name, (*OURS, *METHODS))
-    closed = [name for name in methods if name not in OURS and METHODS[name].needs_weights]
-    if closed and not open_:
+    found: dict[str, Entry] = {}
+    for entry in map(as_entry, methods):
+        if entry.method not in (*OURS, *METHODS):
+            raise unknown("method", entry.method, (*OURS, *METHODS))
+        if found.setdefault(entry.name, entry) != entry:
+            raise InvalidValue(f"two methods are called {entry.name!r}; give one of them another label")
+    differentiating = [
+        entry.name for entry in found.values() if entry.method not in OURS and METHODS[entry.method].needs_weights
+    ]
+    if differentiating and not open_:
         asking = [*OURS, *(name for name, method in METHODS.items() if not method.needs_weights)]
         raise InvalidValue(
-            f"{', '.join(closed)} must differentiate a torch.nn.Module that answers logits, but this model can only be "
-            f"queried; methods that only query are {', '.join(asking)}"
+            f"{', '.join(differentiating)} must differentiate a torch.nn.Module that answers logits, but this model "
+            f"can only be queried; methods that only query are {', '.join(asking)}"
         )
-    return tuple(dict.fromkeys(methods))
+    return tuple(found.values())
 
 
-def make_contestants(names: Sequence[str], explainer: FreeMCG, given: dict[str, Any]) -> list[Contestant]:
-    """Methods that may each cost as much as an attribution of `explainer`.
+def make_contestants(entries: Sequence[Entry], explainer: FreeMCG, given: dict[str, Any]) -> list[Contestant]:
+    """Methods that may each cost as much as an attribution of `explainer`, unless an entry says otherwise.
 
     Args:
-        names: see `method_names`.
+        entries: see `entries_of`.
         explainer: takes part as `freemcg` with its maps, and as `freemcg_contribution` with their contributions. The
             others query its black box, or differentiate the network in it.
         given: arguments that some of the constructors take, such as `vae`. An argument that is `None` is left out.
 
     Raises:
-        ValueError: the cost is too small for a method, or a method needs an argument that is not given.
+        ValueError: the cost is too small for a method, a setting is wrong, or a method needs an argument that is not
+            given.
     """
+    white_box = WhiteBox(explainer.black_box) if has_gradients(explainer.black_box) else None
+    return [
+        _ours(entry, explainer) if entry.method in OURS else _baseline(entry, explainer, white_box, given)
+        for entry in entries
+    ]
+
+
+def _ours(entry: Entry, explainer: FreeMCG) -> Contestant:
+    if "queries" in entry.settings:
+        raise InvalidValue(f"{entry.name}: its queries follow from its cost; write cost instead of settings.queries")
+    if entry.changes:
+        own = {**dict(explainer.settings), **entry.settings, "queries": entry.cost or explainer.settings.queries}
+        make(Settings, own, source=entry.name)
+        explainer = FreeMCG(explainer.black_box, explainer.denoiser, **own)
+    black_box = explainer.black_box
+    most = most_queries(explainer.settings, "attribution", may_change=black_box.may_change)
+    return Contestant(entry.name, black_box, "queries", most, _whole_maps(explainer, entry.method))
+
+
+def _baseline(entry: Entry, explainer: FreeMCG, white_box: WhiteBox | None, given: dict[str, Any]) -> Contestant:
     from baselines import METHODS, create, settings_within  # noqa: PLC0415
 
-    black_box, cost = explainer.black_box, most_queries(explainer.settings, "attribution")
-    white_box = WhiteBox(black_box) if has_gradients(black_box) else None
-    made = []
-    for name in names:
-        if name in OURS:
-            most = most_queries(explainer.settings, "attribution", may_change=black_box.may_change)
-            made.append(Contestant(name, black_box, "queries", most, _whole_maps(explainer, name)))
-            continue
-        settings, known = settings_within(name, cost), inspect.signature(METHODS[name]).parameters
-        more = {key: value for key, value in given.items() if key in known and value is not None}
-        model, unit = (white_box, "gradients") if white_box and METHODS[name].needs_weights else (black_box, "queries")
-        attribute, missing = None, ""
-        try:
-            attribute = create(name, model, **settings, **more).attribute
-        except ModuleNotFoundError as error:
-            missing = str(error)
-        except ValueError as error:
-            raise InvalidValue(str(error) if name in str(error) else f"{name}: {error}") from None
-        made.append(Contestant(name, model, unit, cost if settings else 1, attribute, missing))
-    return made
+    name, black_box = entry.method, explainer.black_box
+    cost = entry.cost or most_queries(explainer.settings, "attribution")
+    settings, known = settings_within(name, cost), inspect.signature(METHODS[name]).parameters
+    for setting in entry.settings:
+        if setting in settings:
+            raise InvalidValue(f"{entry.name}: {setting} follows from the cost; write cost instead")
+    more = {key: value for key, value in given.items() if key in known and value is not None}
+    more |= _with_data_mean(entry, given)
+    model, unit = (white_box, "gradients") if white_box and METHODS[name].needs_weights else (black_box, "queries")
+    attribute, missing = None, ""
+    try:
+        attribute = create(name, model, **settings, **more).attribute
+    except ModuleNotFoundError as error:
+        missing = str(error)
+    except TypeError as error:
+        raise InvalidValue(f"{entry.name}: {name} does not take the settings {entry.settings}: {error}") from None
+    except ValueError as error:
+        raise InvalidValue(str(error) if entry.name in str(error) else f"{entry.name}: {error}") from None
+    return Contestant(entry.name, model, unit, cost if settings else 1, attribute, missing)
+
+
+def _with_data_mean(entry: Entry, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an entry. The base-point `data_mean` becomes the mean of the reference images."""
+    if entry.settings.get("base") != DATA_MEAN:
+        return entry.settings
+    from baselines.base_points import FromDataset  # noqa: PLC0415
+
+    references = given.get("references")
+    if references is None:
+        raise InvalidValue(f"{entry.name}: the base-point {DATA_MEAN} needs reference images, which only digits have")
+    return {**entry.settings, "base": FromDataset(references.mean(dim=0, keepdim=True))}
 
 
 def _whole_maps(explainer: FreeMCG, name: str) -> Callable[[Tensor, int], Tensor]:

@@ -63,7 +63,7 @@ def print_report(
                     "method": name,
                     "images": len(done),
                     **{
-                        f"alignment ({tangents.name})" if column == ALIGNMENT else column.name: _mean(
+                        f"alignment ({tangents.name})" if column == ALIGNMENT else column.name: mean_of(
                             [figure(cell, column) for cell in done]
                         )
                         for column in ALWAYS
@@ -95,11 +95,12 @@ def print_report(
 
 def _across(cells: Sequence[Cell], column: Column, names: Sequence[str]) -> dict[str, Any]:
     """One further measure as a row, with a column for each method."""
-    means = {name: _mean([figure(cell, column) for cell in cells if cell.method == name]) for name in names}
+    means = {name: mean_of([figure(cell, column) for cell in cells if cell.method == name]) for name in names}
     return {"measure": column.name, "better": "higher" if column.higher else "lower", **means}
 
 
-def _mean(values: Sequence[float | None]) -> str | None:
+def mean_of(values: Sequence[float | None]) -> str | None:
+    """The mean of the figures that are known, with its interval; `None` if there are none."""
     known = [value for value in values if value is not None]
     return f"{mean_interval(torch.tensor(known, dtype=torch.double)):.3f}" if known else None
 

@@ -17,10 +17,12 @@ from freemcg.blackbox import check_images
 from freemcg.blackbox.cache import image_key
 from freemcg.blackbox.scores import MULTI_LABEL, VALUE
 from freemcg.comparison.cells import Cell, cell_path, load_cell
-from freemcg.comparison.contestants import Contestant, make_contestants, method_names
+from freemcg.comparison.contestants import Contestant, entries_of, make_contestants
 from freemcg.comparison.measures import measure_names
 from freemcg.comparison.measuring import Measuring
 from freemcg.comparison.page import TABLE, keep_pictures, try_to_write_comparison_page
+from freemcg.comparison.published import write_published
+from freemcg.comparison.recipe import Entry, Published
 from freemcg.comparison.report import csv_row, print_report, write_grid
 from freemcg.comparison.tangents import EnsembleTangents, Tangents, VaeTangents
 from freemcg.comparison.verdict import columns_of, write_verdict
@@ -42,13 +44,14 @@ def compare(
     images: Mapping[str, Tensor],
     out: Path,
     *,
-    methods: Sequence[str] | None = None,
+    methods: Sequence[str | Entry] | None = None,
     vae: ConvVAE | None = None,
     references: Tensor | None = None,
     target: int | str | None = None,
     steps: int = 32,
     measures: Sequence[str] | None = None,
     against: str | None = None,
+    published: Published | None = None,
     price_per_1000: float | None = None,
 ) -> list[dict[str, Any]]:
     """Compare methods, or do the missing part; print tables, write them as CSV, `grid.png` and a page.
@@ -66,13 +69,15 @@ def compare(
             others query its black box, or differentiate the module in it.
         images: `(C, H, W)` in [0, 1] each, by name, of the denoiser's size. A name is a path below `out/cells`.
         out: the folder of the results.
-        methods: these two and names of `baselines.available()`; `None` takes a few that the model allows.
+        methods: these two and names of `baselines.available()`, or entries with labels and settings; `None` takes a
+            few that the model allows.
         vae: gives the tangent spaces of the alignment; `None` takes those of particles. `manifold_ig` needs one.
         references: `(M, C, H, W)`, for `expected_gradients`.
         target: class index or name; `None` explains each decision.
         steps: the steps of insertion and deletion.
         measures: names of further measures, keys of `freemcg.comparison.measures.MEASURES`.
-        against: the method that the others are tested against on the same images; `None` takes the first.
+        against: the label of the method that the others are tested against on the same images; `None` takes the first.
+        published: what a paper found; it is shown beside.
         price_per_1000: the price of a thousand queries, in any currency. It is shown beside the queries.
 
     Returns:
@@ -93,26 +98,26 @@ def compare(
             f"methods are compared on classes that exclude one another, and the model answers "
             f"{explainer.black_box.scores}; for one label say scores='binary' on its column"
         )
-    black_box = explainer.black_box
-    start = Start(black_box, price_per_1000)
-    names, further = method_names(methods, black_box), measure_names(measures)
+    start = Start(black_box := explainer.black_box, price_per_1000)
+    entries, further = entries_of(methods, black_box), measure_names(measures)
+    names = [entry.name for entry in entries]
     against = _one_of(names, against)
     wanted = None if target is None else black_box.class_index(target)
     tangents = _tangents(explainer, vae)
     for name, image in images.items():
         _check_image(name, image, explainer, tangents, steps)
     given = {"vae": vae, "references": references, "tangent_spaces": tangents, "seed": explainer.settings.seed}
-    contestants = {each.name: each for each in make_contestants(names, explainer, given)}
+    contestants = {each.name: each for each in make_contestants(entries, explainer, given)}
 
     kept = {(image, name): _kept(out, image, name, images[image]) for image in images for name in names}
     measuring = Measuring(explainer, tangents, steps, further)
     pending = [pair for pair, cell in kept.items() if not measuring.is_done(cell)]
     made_with = _settings(explainer, wanted, tangents, steps)
-    digest = digest_of_settings(made_with)
+    digests = {each.name: digest_of_settings({**made_with, **each.changes}) for each in entries}
 
     def check() -> None:
         if start.speaks:
-            check_made_with(out, made_with, _of_others(out, kept, digest))
+            check_made_with(out, made_with, _of_others(out, kept, digests))
             if (then := _oldest_answer(out, kept, images)) is not None:
                 check_unchanged(black_box, then, out)
             out.mkdir(parents=True, exist_ok=True)
@@ -129,7 +134,7 @@ def compare(
     def measure(pair: tuple[str, str]) -> None:
         image, name = pair
         cell = measuring.finished(kept[pair], contestants[name], image, images[image], targets[image])
-        replace(cell, made_with=digest).save(cell_path(out, image, name))
+        replace(cell, made_with=digests[name]).save(cell_path(out, image, name))
 
     with start.saying_what_was_spent():
         start.together(check)
@@ -146,6 +151,7 @@ def compare(
         keep_pictures(images, out)
         print_report(list(cells.values()), columns, names, tangents, out / GRID, out / TABLE)
         write_verdict(cells, names, against, out)
+        write_published(published, list(cells.values()), out)
         start.spending.say(spent)
         try_to_write_comparison_page(out)
     return rows
@@ -163,10 +169,12 @@ def _kept(out: Path, image: str, method: str, pixels: Tensor) -> Cell | None:
     return cell if cell is not None and cell.picture == image_key(pixels).hex() else None
 
 
-def _of_others(out: Path, kept: Mapping[tuple[str, str], Cell | None], digest: str) -> list[Path] | None:
+def _of_others(out: Path, kept: Mapping[tuple[str, str], Cell | None], digests: Mapping[str, str]) -> list[Path] | None:
     """The cells that were made with other settings; `None` if one does not note its settings."""
-    noted = {cell_path(out, *pair): cell.made_with for pair, cell in kept.items() if cell is not None}
-    return None if "" in noted.values() else [path for path, made_with in noted.items() if made_with != digest]
+    noted = {pair: cell.made_with for pair, cell in kept.items() if cell is not None}
+    if "" in noted.values():
+        return None
+    return [cell_path(out, *pair) for pair, made_with in noted.items() if made_with != digests[pair[1]]]
 
 
 def _check_image(name: str, image: Tensor, explainer: FreeMCG, tangents: Tangents, steps: int) -> None:

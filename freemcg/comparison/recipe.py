@@ -1,0 +1,149 @@
+"""A comparison as data: which methods with which settings, which measures, and what a paper found.
+
+A recipe is a YAML file. Those in `configs/compare` have names, one for each paper.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from freemcg.files.config import config_folder, read_config
+from freemcg.messages.errors import InvalidValue
+from freemcg.settings import Settings, make
+
+LABEL = re.compile(r"[\w(][\w ,.()+=-]*")
+
+
+class Entry(BaseModel):
+    """A method that takes part, under a name of its own.
+
+    Attributes:
+        method: `freemcg`, `freemcg_contribution`, or one of `baselines.available()`.
+        label: its name in tables, and of its files. The default is that of the method.
+        cost: the most that its map may cost, in queries or gradients. `None` is the cost of the comparison. Several
+            base-points (`n_base`, `starts`) multiply it.
+        settings: arguments of its constructor, or settings of FreeMCG. The base-point `data_mean` is the mean of the
+            reference images.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str
+    label: str = ""
+    cost: int | None = Field(None, ge=1)
+    settings: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """The label, or the method's name without one."""
+        return self.label or self.method
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What its maps depend on beyond the settings of the comparison; empty for a method by its own name."""
+        changed = self.label or self.cost is not None or self.settings
+        return {"method": self.method, "cost": self.cost, "settings": self.settings} if changed else {}
+
+    @field_validator("label")
+    @classmethod
+    def _file_name(cls, value: str) -> str:
+        if value and not LABEL.fullmatch(value):
+            raise InvalidValue(f"the label {value!r} names files; use letters, digits, spaces and any of , . ( ) + = -")
+        return value
+
+
+class Published(BaseModel):
+    """What a paper found.
+
+    Attributes:
+        source: the paper and its data, in words.
+        figures: by the label of a method, then by the column of a measure.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    figures: dict[str, dict[str, float]]
+
+
+class Recipe(BaseModel):
+    """A comparison. Every field may be left out.
+
+    Attributes:
+        images: the number of bundled digits, if no pictures are given.
+        queries: the most that one map may cost.
+        steps: the steps of insertion and deletion.
+        methods: entries, or names of methods; `None` takes a few that the model allows.
+        measures: names of further measures.
+        against: the label of the method that the others are tested against; `None` takes the first.
+        settings: those of FreeMCG.
+        published: what the paper found.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: int = Field(8, ge=1)
+    queries: int = Field(256, ge=3)
+    steps: int = Field(32, ge=1)
+    methods: tuple[Entry, ...] | None = None
+    measures: tuple[str, ...] = ()
+    against: str | None = None
+    settings: dict[str, Any] = {}
+    published: Published | None = None
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _names_too(cls, value: Any) -> Any:
+        return [as_entry(each) for each in value] if isinstance(value, list) else value
+
+    def named(self, names: Sequence[str]) -> list[Entry]:
+        """Its entries of these labels; another name is that of a method."""
+        own = {entry.name: entry for entry in self.methods or ()}
+        return [own.get(name, Entry(method=name)) for name in names]
+
+
+def as_entry(method: Any) -> Entry:
+    """An entry from a method's name, from a mapping of an entry's fields, or itself.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if isinstance(method, Entry):
+        return method
+    fields = {"method": method} if isinstance(method, str) else method
+    if not isinstance(fields, dict) or "method" not in fields:
+        raise InvalidValue(f"a method is a name, or a mapping with 'method' and 'label', got {method!r}")
+    return make(Entry, fields, source="a method")
+
+
+def read_recipe(config: str | None) -> Recipe:
+    """A recipe by its name or from a file. A file without `methods` holds settings of FreeMCG.
+
+    Raises:
+        FileNotFoundError: there is no such recipe, and no config of that name.
+        ValueError: a key or a value is wrong.
+    """
+    if config is None:
+        return Recipe()
+    if not Path(config).is_file() and config in recipes():
+        config = f"compare/{config}"
+    try:
+        values, source = read_config(config)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; bundled recipes of comparisons are {', '.join(recipes())}") from None
+    if "methods" not in values:
+        make(Settings, values, source=source)
+        return Recipe(settings=values)
+    recipe = make(Recipe, values, source=source)
+    make(Settings, recipe.settings, source=f"{source}, settings")
+    return recipe
+
+
+def recipes() -> list[str]:
+    """The names of the recipes in the package."""
+    return sorted(path.stem for path in (config_folder() / "compare").glob("*.yaml"))
