@@ -18,6 +18,7 @@ from freemcg.evaluation.completeness import completeness_residual
 from freemcg.evaluation.infidelity import infidelity
 from freemcg.evaluation.infill import Denoised, Infill, blurred, mean_colour
 from freemcg.evaluation.insertion_deletion import insertion_deletion
+from freemcg.evaluation.localisation import bright_object, mass_inside, pointing_game
 from freemcg.evaluation.map_noise import effective_noise
 from freemcg.evaluation.max_sensitivity import max_sensitivity
 from freemcg.evaluation.pic import THRESHOLDS, pic
@@ -142,6 +143,11 @@ def _max_sensitivity(of: Measured) -> Sequence[Tensor]:
     return [max_sensitivity(of.again, of.image, of.values, samples=REPEATS, seed=of.seed)]
 
 
+def _bright_object(of: Measured) -> Sequence[Tensor]:
+    masks = bright_object(of.image)
+    return pointing_game(of.values, masks), mass_inside(of.values, masks)
+
+
 MEASURES: dict[str, Measure] = {
     "insertion_deletion_exchanged": Measure(
         _columns("grey", "blurred"),
@@ -205,6 +211,16 @@ MEASURES: dict[str, Measure] = {
         lambda steps: 2,
         lambda of: [completeness_residual(of.black_box, of.image, of.values, of.target)],
         "Sundararajan, Taly, Yan 2017, arXiv:1703.01365",
+    ),
+    "bright_object": Measure(
+        (
+            Column("pointing", True, 0, 1, "Whether the peak of the map lies on the bright object."),
+            Column("mass_inside", True, 0, 1, "The share of the map's positive part that lies on the bright object."),
+        ),
+        lambda steps: 0,
+        _bright_object,
+        "Zhang, Lin, Brandt, Shen, Sclaroff 2018, arXiv:1608.00507; Arras, Osman, Samek 2022, arXiv:2003.07258; the "
+        "object is ours: pixels nearer to the brightest than to the darkest",
     ),
     "effective_noise": Measure(
         (Column("effective_noise", False, 0, 1, "The share of the map's variation that a slight blur takes away."),),

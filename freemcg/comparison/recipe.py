@@ -16,7 +16,7 @@ from freemcg.files.config import config_folder, read_config
 from freemcg.messages.errors import InvalidValue
 from freemcg.settings import Settings, make
 
-LABEL = re.compile(r"[\w(][\w ,.()+=-]*")
+LABEL = re.compile(r"[\w(][\w .()+=-]*")
 
 
 class Entry(BaseModel):
@@ -53,7 +53,7 @@ class Entry(BaseModel):
     @classmethod
     def _file_name(cls, value: str) -> str:
         if value and not LABEL.fullmatch(value):
-            raise InvalidValue(f"the label {value!r} names files; use letters, digits, spaces and any of , . ( ) + = -")
+            raise InvalidValue(f"the label {value!r} names files; use letters, digits, spaces and any of . ( ) + = -")
         return value
 
 

@@ -16,7 +16,7 @@ from freemcg.evaluation.informative import informative_changes
 from freemcg.evaluation.insertion_deletion import InsertionDeletion, insertion_deletion
 from freemcg.evaluation.intervals import Interval, mean_interval, ratio_interval, share_interval
 from freemcg.evaluation.invariance import implementation_difference, rewritten
-from freemcg.evaluation.localisation import mass_inside, pointing_game
+from freemcg.evaluation.localisation import bright_object, mass_inside, pointing_game
 from freemcg.evaluation.map_noise import effective_noise
 from freemcg.evaluation.max_sensitivity import max_sensitivity
 from freemcg.evaluation.pic import Pic, pic
@@ -39,6 +39,7 @@ __all__ = [
     "Road",
     "SensitivityN",
     "blurred",
+    "bright_object",
     "cascading_randomisation",
     "changes",
     "completeness_residual",

@@ -43,6 +43,17 @@ def mass_inside(attributions: Tensor, masks: Tensor) -> Tensor:
     return (maps * masks).sum(dim=(1, 2)) / maps.sum(dim=(1, 2))
 
 
+def bright_object(images: Tensor) -> Tensor:
+    """A mask of the bright object on a dark ground, such as a digit, `(N, H, W)` for images `(N, C, H, W)`.
+
+    It holds the pixels nearer to the brightest one than to the darkest, by the mean over channels; of a plain image,
+    all. Where objects are no brighter than their ground, give masks of your own.
+    """
+    light = images.mean(dim=1)
+    low, high = light.amin(dim=(1, 2), keepdim=True), light.amax(dim=(1, 2), keepdim=True)
+    return light >= (low + high) / 2
+
+
 def _checked(attributions: Tensor, masks: Tensor) -> Tensor:
     """The channels' sum of attributions that fit to masks, `(N, H, W)` float64."""
     if masks.dtype != torch.bool or masks.shape != (len(attributions), *attributions.shape[2:]):

@@ -17,12 +17,15 @@ from freemcg.comparison.verdict import paired_tests
 from freemcg.evaluation import (
     Denoised,
     blurred,
+    bright_object,
     completeness_residual,
     effective_noise,
     infidelity,
     insertion_deletion,
+    mass_inside,
     mean_colour,
     pic,
+    pointing_game,
     road,
     sensitivity_n,
 )
@@ -38,6 +41,7 @@ COST = {
     "sensitivity_n": 4 * SETS + 1,
     "max_sensitivity": REPEATS * QUERIES,
     "completeness": 2,
+    "bright_object": 0,
     "effective_noise": 0,
 }
 
@@ -109,6 +113,8 @@ def test_every_measure_is_what_its_function_says_and_costs_what_is_announced(run
         "infidelity": infidelity(*given).unexplained,
         "sensitivity_n": sensitivity_n(*given).mean,
         "completeness_residual": completeness_residual(*given),
+        "pointing": pointing_game(cell.values[None], bright_object(pictures["a"][None])),
+        "mass_inside": mass_inside(cell.values[None], bright_object(pictures["a"][None])),
         "effective_noise": effective_noise(cell.values[None]),
     }
     found = dict(cell.figures)

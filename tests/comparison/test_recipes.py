@@ -65,7 +65,7 @@ def test_one_method_takes_part_with_several_settings(run, tmp_path, image):
     rows = run(
         entry("integrated_gradients", "IG from white", base="white"),
         entry("integrated_gradients", "IG from the mean", base="data_mean"),
-        Entry(method="integrated_gradients", label="IG, 3 gradients", cost=3),
+        Entry(method="integrated_gradients", label="IG of 3 gradients", cost=3),
         "integrated_gradients",
         references=references,
     )
@@ -73,11 +73,11 @@ def test_one_method_takes_part_with_several_settings(run, tmp_path, image):
     wanted = {
         "IG from white": weight * (image - 1),
         "IG from the mean": weight * (image - references.mean(dim=0)),
-        "IG, 3 gradients": weight * image,
+        "IG of 3 gradients": weight * image,
         "integrated_gradients": weight * image,
     }
     assert {row["method"]: (row["cost"], row["error"]) for row in rows} == {
-        name: (3 if name == "IG, 3 gradients" else QUERIES, "") for name in wanted
+        name: (3 if name == "IG of 3 gradients" else QUERIES, "") for name in wanted
     }
     for name, values in wanted.items():
         torch.testing.assert_close(load_cell(tmp_path / "out", "a", name).values, values)

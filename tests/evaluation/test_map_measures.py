@@ -10,6 +10,7 @@ from torch import nn
 
 from freemcg import BlackBox
 from freemcg.evaluation import (
+    bright_object,
     completeness_residual,
     coverage,
     effective_noise,
@@ -202,6 +203,17 @@ def test_pointing_and_mass_of_a_planted_square():
     assert pointing_game(maps, masks).tolist() == [1, 6 / 36, 1, 0]
     assert mass_inside(maps, masks).tolist() == pytest.approx([1, 6 / 36, 0.75, 0])
     assert mass_inside(-maps.abs(), masks).isnan().all()
+
+
+def test_the_bright_object_is_what_lies_nearer_to_the_brightest_pixel():
+    images = torch.zeros(3, 2, 4, 4)
+    images[0, :, 1:3, 1:3] = 0.8
+    images[0, :, 0, 0] = 0.3
+    images[1, 0, 2, 2], images[1, 1] = 0.6, 0.2  # light is the mean of the channels
+    images[2] = 0.5  # a plain image is all object
+    wanted = torch.zeros(3, 4, 4, dtype=torch.bool)
+    wanted[0, 1:3, 1:3] = wanted[1, 2, 2] = wanted[2] = True
+    assert torch.equal(bright_object(images), wanted)
 
 
 def test_the_mean_of_random_maps_is_the_area_of_the_mask(rng):
