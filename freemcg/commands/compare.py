@@ -74,7 +74,8 @@ def compare(
         str | None,
         typer.Option(
             help="Further measures, separated by commas: insertion_deletion_exchanged, insertion_deletion_denoised, "
-            "road, pic, infidelity, sensitivity_n, max_sensitivity, completeness, bright_object, effective_noise."
+            "road, pic, infidelity, sensitivity_n, max_sensitivity, attack, completeness, bright_object, "
+            "effective_noise."
         ),
     ] = None,
     against: Annotated[

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from freemcg.blackbox import BlackBox
+from freemcg.blackbox.local.white_box import has_gradients
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.evaluation.completeness import completeness_residual
 from freemcg.evaluation.infidelity import infidelity
 from freemcg.evaluation.infill import Denoised, Infill, blurred, mean_colour
 from freemcg.evaluation.insertion_deletion import insertion_deletion
+from freemcg.evaluation.likeness import pearson, structural_similarity
 from freemcg.evaluation.localisation import bright_object, mass_inside, pointing_game
 from freemcg.evaluation.map_noise import effective_noise
 from freemcg.evaluation.max_sensitivity import max_sensitivity
@@ -57,6 +59,7 @@ class Measured:
         image, values: the image and its map, `(1, C, H, W)`.
         target: the class explained, `(1,)`.
         again: the method itself, which maps images to maps for that class.
+        attacked: the image after the attack of `comparison/attack.py`, likewise.
         steps: the steps of insertion and deletion.
         seed: the seed of all random numbers.
     """
@@ -67,6 +70,7 @@ class Measured:
     values: Tensor
     target: Tensor
     again: Callable[[Tensor], Tensor]
+    attacked: Callable[[], Tensor]
     steps: int
     seed: int
 
@@ -81,6 +85,7 @@ class Measure:
         of: answers the figures, each `(1,)`.
         source: the author, the year and the address of its definition.
         maps: how many further maps of the method it needs.
+        needs_weights: whether it differentiates the model, at no query.
     """
 
     columns: tuple[Column, ...]
@@ -88,6 +93,7 @@ class Measure:
     of: Callable[[Measured], Sequence[Tensor]]
     source: str
     maps: int = 0
+    needs_weights: bool = False
 
 
 ALIGNMENT = Column(
@@ -141,6 +147,11 @@ def _sensitivity_n(of: Measured) -> Sequence[Tensor]:
 
 def _max_sensitivity(of: Measured) -> Sequence[Tensor]:
     return [max_sensitivity(of.again, of.image, of.values, samples=REPEATS, seed=of.seed)]
+
+
+def _attack(of: Measured) -> Sequence[Tensor]:
+    after = of.again(of.attacked()).to(of.values)
+    return pearson(after, of.values), structural_similarity(after, of.values)
 
 
 def _bright_object(of: Measured) -> Sequence[Tensor]:
@@ -206,6 +217,17 @@ MEASURES: dict[str, Measure] = {
         "Yeh, Hsieh, Suggala, Inouye, Ravikumar 2019, arXiv:1901.09392, definition 3.1",
         maps=REPEATS,
     ),
+    "attack": Measure(
+        (
+            Column("attacked_pearson", True, -1, 1, "How like the map stays if an attack bends Integrated Gradients."),
+            Column("attacked_ssim", True, -1, 1, "The same by structural similarity of the absolute map."),
+        ),
+        lambda steps: 0,
+        _attack,
+        "Dombrowski et al. 2019, arXiv:1906.07983; Zaher et al. 2024, arXiv:2405.09800; the map wanted is ours",
+        maps=1,
+        needs_weights=True,
+    ),
     "completeness": Measure(
         (Column("completeness_residual", False, 0, math.inf, "How far the map's sum is from what the picture adds."),),
         lambda steps: 2,
@@ -234,17 +256,22 @@ COLUMNS: dict[str, Column] = {
 }
 
 
-def measure_names(measures: Sequence[str] | None) -> tuple[str, ...]:
+def measure_names(measures: Sequence[str] | None, black_box: BlackBox) -> tuple[str, ...]:
     """The named measures, each once; none by default.
 
     Raises:
-        ValueError: there is no such measure.
+        ValueError: there is no such measure, or it differentiates and the model can only be queried.
     """
     for name in measures or ():
         if name not in MEASURES:
             raise InvalidValue(
                 f"there is no measure {name!r}; known beside alignment, insertion and deletion are "
                 f"{', '.join(MEASURES)}"
+            )
+        if MEASURES[name].needs_weights and not has_gradients(black_box):
+            raise InvalidValue(
+                f"the measure {name} must differentiate a torch.nn.Module that answers logits, but this model can only "
+                "be queried; leave it out"
             )
     return tuple(dict.fromkeys(measures or ()))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded
 from freemcg.blackbox.cache import image_key
+from freemcg.comparison.attack import Attack
 from freemcg.comparison.cells import Cell
 from freemcg.comparison.contestants import Contestant
 from freemcg.comparison.measures import MEASURES, Measured, take
@@ -38,6 +39,11 @@ class Measuring:
     tangents: Tangents
     steps: int
     measures: Sequence[str]
+    attack: Attack = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the attack, which remembers its last image."""
+        object.__setattr__(self, "attack", Attack(self.explainer.black_box))
 
     def is_done(self, cell: Cell | None) -> bool:
         """Whether nothing is left to do for a cell."""
@@ -113,6 +119,7 @@ class Measuring:
             values=cell.values[None].to(image),
             target=torch.tensor([cell.target]),
             again=again,
+            attacked=lambda: self.attack(image[None], torch.tensor([cell.target], device=image.device)),
             steps=self.steps,
             seed=self.explainer.settings.seed,
         )

@@ -99,7 +99,7 @@ def compare(
             f"{explainer.black_box.scores}; for one label say scores='binary' on its column"
         )
     start = Start(black_box := explainer.black_box, price_per_1000)
-    entries, further = entries_of(methods, black_box), measure_names(measures)
+    entries, further = entries_of(methods, black_box), measure_names(measures, black_box)
     names = [entry.name for entry in entries]
     against = _one_of(names, against)
     wanted = None if target is None else black_box.class_index(target)

@@ -16,6 +16,7 @@ from freemcg.evaluation.informative import informative_changes
 from freemcg.evaluation.insertion_deletion import InsertionDeletion, insertion_deletion
 from freemcg.evaluation.intervals import Interval, mean_interval, ratio_interval, share_interval
 from freemcg.evaluation.invariance import implementation_difference, rewritten
+from freemcg.evaluation.likeness import pearson, structural_similarity
 from freemcg.evaluation.localisation import bright_object, mass_inside, pointing_game
 from freemcg.evaluation.map_noise import effective_noise
 from freemcg.evaluation.max_sensitivity import max_sensitivity
@@ -64,6 +65,7 @@ __all__ = [
     "mean_interval",
     "nearest",
     "paired_p_value",
+    "pearson",
     "pic",
     "pointing_game",
     "randomised",
@@ -75,6 +77,7 @@ __all__ = [
     "share_interval",
     "spearman",
     "split_frechet_distance",
+    "structural_similarity",
     "summarise",
     "target_gain",
 ]

@@ -22,12 +22,14 @@ def fool_gradient(
     learning_rate: float = 0.005,
     keep: float = 1.0,
     softness: float = 30.0,
+    points: int = 0,
 ) -> Tensor:
     """Images that `model` answers as it answers `images`, but whose gradient maps are like `wanted`.
 
     Adam minimises `|h - h_wanted|^2 / |h_wanted|^2 + keep * mean (f - f_0)^2`. Here `f` are the logits, and `h` is the
-    absolute gradient of the target's logit, summed over channels and divided by its sum. After each step an image is
-    clipped to [0, 1] and to `reach` around its start. An `nn.ReLU` has no useful second derivative. So, as in the
+    absolute gradient of the target's logit, summed over channels and divided by its sum. With `points`, Integrated
+    Gradients from black take the gradient's place, as in Zaher et al. 2024 (arXiv:2405.09800). After each step an image
+    is clipped to [0, 1] and to `reach` around its start. An `nn.ReLU` has no useful second derivative. So, as in the
     paper, the attack uses a copy of the model with `softplus(softness x) / softness` in its place. The bound `reach` is
     ours; it replaces the paper's small learning rate. The result is the image with the least loss among those met.
 
@@ -41,8 +43,9 @@ def fool_gradient(
         learning_rate: the rate of Adam.
         keep: the weight of the change of the logits.
         softness: the sharpness of the softplus: the larger, the nearer to a ReLU.
+        points: the gradients along the line of Integrated Gradients; 0 attacks the gradient itself.
 
-    An image costs `steps + 1` second derivatives.
+    An image costs `(steps + 1) * max(points, 1)` second derivatives.
 
     Raises:
         ValueError: a part of the model is in training mode, or the numbers of targets, wanted maps and images differ.
@@ -64,9 +67,12 @@ def fool_gradient(
     with torch.enable_grad():
         for step in range(steps + 1):
             answers = soft(current)
-            scores = answers.gather(1, targets[:, None]).sum()
-            (slopes,) = torch.autograd.grad(scores, current, create_graph=True)
-            missed = (gradient_shares(slopes) - wanted_maps).square().flatten(1).sum(dim=1)
+            missed = (
+                (gradient_shares(attacked_map(soft, current, targets, points)) - wanted_maps)
+                .square()
+                .flatten(1)
+                .sum(dim=1)
+            )
             loss = missed / wanted_maps.square().flatten(1).sum(dim=1) + keep * (answers - logits).square().mean(dim=1)
             better = loss.detach() < least
             least = torch.where(better, loss.detach(), least)
@@ -77,6 +83,16 @@ def fool_gradient(
             optimiser.step()
             current.data = torch.minimum(torch.maximum(current.data, low), high)
     return best
+
+
+def attacked_map(model: nn.Module, images: Tensor, targets: Tensor, points: int) -> Tensor:
+    """The map under attack, with its graph: the gradient, or Integrated Gradients from black."""
+    middles = (torch.arange(points).to(images) + 0.5) / points if points else images.new_ones(1)
+    line = (middles[:, None, None, None, None] * images).flatten(0, 1)
+    scores = model(line).gather(1, targets.repeat(len(middles))[:, None]).sum()
+    (slopes,) = torch.autograd.grad(scores, line, create_graph=True)
+    mean: Tensor = slopes.unflatten(0, (len(middles), -1)).mean(dim=0)
+    return mean * images if points else mean
 
 
 def gradient_shares(maps: Tensor) -> Tensor:

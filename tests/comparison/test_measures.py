@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from baselines import create
 from freemcg import BlackBox, Denoiser, FreeMCG
+from freemcg.comparison.attack import Attack
 from freemcg.comparison.cells import load_cell
 from freemcg.comparison.measures import COLUMNS, MEASURES, REPEATS, SAMPLES, SETS
 from freemcg.comparison.run import compare
@@ -24,10 +26,12 @@ from freemcg.evaluation import (
     insertion_deletion,
     mass_inside,
     mean_colour,
+    pearson,
     pic,
     pointing_game,
     road,
     sensitivity_n,
+    structural_similarity,
 )
 
 QUERIES, STEPS = 9, 4
@@ -40,6 +44,7 @@ COST = {
     "infidelity": SAMPLES + 1,
     "sensitivity_n": 4 * SETS + 1,
     "max_sensitivity": REPEATS * QUERIES,
+    "attack": QUERIES,
     "completeness": 2,
     "bright_object": 0,
     "effective_noise": 0,
@@ -119,10 +124,24 @@ def test_every_measure_is_what_its_function_says_and_costs_what_is_announced(run
     }
     found = dict(cell.figures)
     assert found.pop("max_sensitivity") > 0
+    attacked = Attack(box)(pictures["a"][None], targets)
+    after = create("rise", box, queries=QUERIES + 1).attribute(attacked, 0)
+    wanted |= {
+        "attacked_pearson": pearson(after, cell.values[None]),
+        "attacked_ssim": structural_similarity(after, cell.values[None]),
+    }
     assert found == pytest.approx({name: value.item() for name, value in wanted.items()}, rel=1e-4, abs=1e-6)
     assert rows[0]["infidelity"] == pytest.approx(wanted["infidelity"].item(), abs=1e-5)
     for name, value in cell.figures.items():
         assert COLUMNS[name].low <= value <= COLUMNS[name].high
+
+
+def test_a_measure_that_differentiates_is_refused_for_a_model_that_only_answers(run, tmp_path):
+    model = Linear().eval()
+    with pytest.raises(ValueError, match=r"the measure attack must differentiate .* can only be queried; leave it out"):
+        run(lambda images: model(images).detach(), measures=("attack",))
+    assert model.asked == 0
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", MEASURES)
@@ -130,7 +149,7 @@ def test_a_measure_costs_what_it_says(run, name):
     model = Linear().eval()
     run(model, methods=("geex",), measures=(name,))
     geex = QUERIES - 1
-    cost = REPEATS * geex if name == "max_sensitivity" else COST[name]
+    cost = {"max_sensitivity": REPEATS * geex, "attack": geex}.get(name, COST[name])
     assert model.asked == 2 * (geex + PLACES + cost)
 
 

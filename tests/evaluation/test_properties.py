@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from baselines import Gradient
+from baselines import Gradient, IntegratedGradients
 from freemcg.evaluation import (
     cascading_randomisation,
     fool_gradient,
@@ -18,7 +18,7 @@ from freemcg.evaluation import (
     rewritten,
     spearman,
 )
-from freemcg.evaluation.fooling import gradient_shares, softened
+from freemcg.evaluation.fooling import attacked_map, gradient_shares, softened
 
 
 def network(activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -168,6 +168,29 @@ def test_the_attack_finds_the_only_image_with_this_answer_and_that_gradient():
     found = fool_gradient(Product().eval(), image, torch.tensor([0]), 5 * wanted, reach=1.0, steps=1500, keep=10.0)
     solution = torch.tensor([(0.25 * 0.3 / 0.7) ** 0.5, (0.25 * 0.7 / 0.3) ** 0.5], dtype=torch.double)
     torch.testing.assert_close(found.flatten(), solution, atol=1e-3, rtol=0)
+
+
+class Weighted(nn.Module):
+    """One logit, `2 x + 3 y`."""
+
+    def forward(self, images):
+        return (images.flatten(1) @ torch.tensor([[2.0], [3.0]], dtype=images.dtype)).reshape(-1, 1)
+
+
+def test_the_attack_on_integrated_gradients_finds_the_only_image_with_this_answer_and_that_map():
+    """For a linear `f` they are `w x`, so `w x / f = a` and `f = c` have one solution, `x = a c / w`."""
+    image = torch.tensor([0.5, 0.5], dtype=torch.double).reshape(1, 1, 1, 2)
+    wanted = torch.tensor([0.3, 0.7], dtype=torch.double).reshape(1, 1, 1, 2)
+    options = {"reach": 1.0, "steps": 1500, "keep": 10.0, "points": 3}
+    found = fool_gradient(Weighted().eval(), image, torch.tensor([0]), 5 * wanted, **options)
+    solution = torch.tensor([0.3 * 2.5 / 2, 0.7 * 2.5 / 3], dtype=torch.double)
+    torch.testing.assert_close(found.flatten(), solution, atol=1e-3, rtol=0)
+
+
+def test_integrated_gradients_under_attack_are_those_of_the_baseline(images):
+    model, targets = network(nn.Tanh), torch.tensor([0, 1, 2, 3, 0])
+    wanted = IntegratedGradients(model, steps=4).attribute(images, targets)
+    torch.testing.assert_close(attacked_map(model, images.requires_grad_(True), targets, 4).detach(), wanted)
 
 
 def test_the_attack_keeps_within_reach_and_leaves_the_model_alone(images):

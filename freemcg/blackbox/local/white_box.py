@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -47,6 +48,12 @@ class WhiteBox(nn.Module):
         answer = unwrapped(answered, len(images), 2, self.black_box.num_classes)
         logits: Tensor = answer.to(images)
         return logits
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> WhiteBox:
+        """A copy of the network behind the same black box, with a count of its own."""
+        copied = WhiteBox(self.black_box)
+        copied.network = copy.deepcopy(self.network, memo)
+        return copied
 
     def _count(self, slope: Tensor) -> None:
         self.gradients += len(slope)
