@@ -387,8 +387,8 @@ REFUSED = [
     (
         {"methods": ("rise", "gradient", "guided_ig"), "black_box": ASKED},
         "gradient, guided_ig must differentiate a torch.nn.Module that answers logits, but this model can only be "
-        "queried; methods that only query are freemcg, freemcg_contribution, zeroth_order, geex, rise, occlusion, "
-        "kernel_shap, lime",
+        "queried; methods that only query are freemcg, freemcg_contribution, zeroth_order, geex, rise, sobol, hsic, "
+        "occlusion, kernel_shap, leverage_shap, lime",
     ),
     ({"methods": ("expected_gradients",)}, "expected_gradients needs the setting 'references'; see ExpectedGradients"),
     (
