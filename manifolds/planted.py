@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from freemcg.blackbox import check_images
 from freemcg.messages.errors import InvalidValue
 
 RADIUS, EDGE, RING = 0.095, 0.02, 0.86  # in half sides of the image
@@ -48,7 +47,6 @@ def plant(images: Tensor, labels: Tensor, *, classes: int, tells: bool, seed: in
     Raises:
         ValueError: a label is not in 0..classes-1, or there is not one for each image.
     """
-    check_images(images)
     if labels.shape != images.shape[:1] or not ((labels >= 0) & (labels < classes)).all():
         raise InvalidValue(f"give {len(images)} labels in 0..{classes - 1}, one for each image")
     generator = torch.Generator().manual_seed(seed)
