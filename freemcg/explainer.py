@@ -24,6 +24,7 @@ from freemcg.tasks.attribution import attribute_image, contrast_maps, difference
 from freemcg.tasks.between import taken_back
 from freemcg.tasks.counterfactual import find_counterfactual, find_diverse_counterfactuals
 from freemcg.tasks.goal import ValueGoal, goal_of
+from freemcg.tasks.settling import settled_search
 
 AnyExplanation = TypeVar("AnyExplanation", Attribution, Counterfactual)
 Target = int | str | Tensor | Sequence[int | str] | None
@@ -53,7 +54,7 @@ class FreeMCG:
         objective: `"log_odds"`, `"log_probability"`, `"logit"`, `"margin"`, or a callable from log-probabilities
             `(N, num_classes)` and the target to values `(N,)`.
         search: the search for counterfactuals: `SharedSearch(...)`, `PaperSearch(...)`, or a mapping of their fields.
-            If the black box answers top classes or bare labels, other defaults hold: `freemcg.settings.for_scores`.
+            The image decides some of what a mapping does not name: `freemcg.settings.SharedSearch`.
         seed: the seed of all noise. It fixes the result, whatever the batch size or the number of processes.
         progress: whether to show a bar over the images.
 
@@ -213,17 +214,18 @@ class FreeMCG:
         tenth of the way there, or `"up:1.5"` or `"down:2"`. If there are several values, `"NAME="` comes before it. The
         result then has two classes, no and yes: see `freemcg.tasks.goal`.
 
-        It costs at most `search.queries` queries, 50 by default, and 8 more if the search went past a number to reach.
+        It costs at most `search.queries` queries, and 8 more if the search went past a number to reach. The default is
+        50, or 400 if images near this one differ in many directions, as photographs do: `freemcg.tasks.settling`.
         """
         goal = goal_of(self.black_box, target)
         if goal is None:
             wanted = None if target is None else self.black_box.class_index(target)
-            prepared, record = self._prepared(image, wanted)
-            result = find_counterfactual(self.black_box, self.denoiser, prepared, wanted, self.settings)
+            prepared, settings, record = self._prepared_search(image, wanted)
+            result = find_counterfactual(self.black_box, self.denoiser, prepared, wanted, settings)
             return _finished(result, image, record, target_named=target is not None)
-        prepared, record = self._prepared(image, None)
+        prepared, settings, record = self._prepared_search(image, None)
         with self.black_box.read_as(goal.reading):
-            result = find_counterfactual(self.black_box, self.denoiser, prepared, goal.target, self.settings)
+            result = find_counterfactual(self.black_box, self.denoiser, prepared, goal.target, settings)
             if isinstance(goal, ValueGoal):
                 result = taken_back(self.black_box, self.denoiser, result, goal, seed=self.settings.seed)
         told = goal.told(result.original_log_probabilities, result.log_probabilities)
@@ -245,8 +247,8 @@ class FreeMCG:
             raise InvalidValue(f"several counterfactuals need classes, not {self.black_box.scores}; ask for one")
         if not isinstance(self.settings.search, SharedSearch):
             raise InvalidValue("the paper's search finds one counterfactual; several need search.method 'shared'")
-        prepared, record = self._prepared(image, target)
-        results = find_diverse_counterfactuals(self.black_box, self.denoiser, prepared, target, self.settings, n)
+        prepared, settings, record = self._prepared_search(image, target)
+        results = find_diverse_counterfactuals(self.black_box, self.denoiser, prepared, target, settings, n)
         return [_finished(result, image, record, target_named=target is not None) for result in results]
 
     def known_target(self, target: float | str | None, task: str) -> int | str | None:
@@ -269,6 +271,17 @@ class FreeMCG:
 
         The record is made before the first query. If that fails, no paid answer is lost.
         """
+        prepared = self._checked(image, target)
+        return prepared, made_by(self.black_box, self.denoiser, (settings or self.settings).record())
+
+    def _prepared_search(self, image: Tensor, target: int | str | None) -> tuple[Tensor, Settings, dict[str, Any]]:
+        """As `_prepared`, and the settings with all that the image decides."""
+        prepared, given = self._checked(image, target), self.settings
+        search = settled_search(given.search, self.denoiser, prepared, self.black_box.scores, seed=given.seed)
+        settings = given.model_copy(update={"search": search})
+        return prepared, settings, made_by(self.black_box, self.denoiser, settings.record())
+
+    def _checked(self, image: Tensor, target: int | str | None) -> Tensor:
         without_batch = isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] in (1, 3)
         batch = image[None] if without_batch else image
         self._check(batch)
@@ -276,8 +289,7 @@ class FreeMCG:
             raise InvalidValue(f"one image at a time, (C, H, W), got {tuple(image.shape)}; attribute() takes a batch")
         if target is not None:
             self.black_box.class_index(target)
-        record = made_by(self.black_box, self.denoiser, (settings or self.settings).record())
-        return batch[0].detach().to(self.denoiser.device, torch.float32), record
+        return batch[0].detach().to(self.denoiser.device, torch.float32)
 
     def _check(self, images: Tensor) -> None:
         check_images(images)

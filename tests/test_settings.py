@@ -17,7 +17,6 @@ from freemcg.training import ClassifierTraining, DenoiserTraining, VaeTraining
 
 CONFIGS = {
     "paper": Settings,
-    "photos": Settings,
     "digits-classifier": ClassifierTraining,
     "digits-judge": ClassifierTraining,
     "mnist-classifier": ClassifierTraining,

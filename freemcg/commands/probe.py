@@ -28,6 +28,7 @@ def probe(images: Images, classifier: Classifier, prior: Prior, device: Device =
     from freemcg.jobs.spending import Spending
     from freemcg.jobs.unreadable import check_some_are_left, read_each, say_unreadable
     from freemcg.settings import Settings, for_scores, make
+    from freemcg.tasks.settling import settled_search
 
     hush_diffusers()
     items = list_items(images, images.parent / "unwritten")
@@ -42,6 +43,8 @@ def probe(images: Images, classifier: Classifier, prior: Prior, device: Device =
     with Spending(black_box).said_if_broken_off(goes_on=False):
         found = asking.probe(black_box, pictures[0], other)
     meant = make(Settings, for_scores({}, black_box.scores))
+    search = settled_search(meant.search, diffusion, pictures[0], black_box.scores, seed=meant.seed)
+    meant = meant.model_copy(update={"search": search})
     times = seconds_per_image(diffusion, pictures[0])
     described = asking.describe(black_box, found, tuple(pictures[0].shape))
     for line in [*described, *describe_speed(times, meant, str(diffusion.device))]:

@@ -14,6 +14,7 @@ Nothing here knows about images, diffusion models or classifiers, and nothing dr
 from freemcg.ensemble.anomalies import anomalies
 from freemcg.ensemble.control_variate import control_variate
 from freemcg.ensemble.cross_covariance import cross_covariance
+from freemcg.ensemble.effective_dimension import effective_dimension
 from freemcg.ensemble.estimate import ErrorParts, Estimate
 from freemcg.ensemble.label_widening import label_widening
 from freemcg.ensemble.per_particle import per_particle
@@ -32,6 +33,7 @@ __all__ = [
     "anomalies",
     "control_variate",
     "cross_covariance",
+    "effective_dimension",
     "label_widening",
     "linear_model",
     "per_particle",

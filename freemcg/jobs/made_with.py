@@ -14,6 +14,7 @@ from freemcg.identity.source import source
 from freemcg.jobs.plan import Task
 from freemcg.messages.errors import InvalidValue
 from freemcg.messages.terminal import say
+from freemcg.settings import SharedSearch
 
 SETTINGS = "settings.json"
 CHECKSUM = "checksum"
@@ -30,6 +31,8 @@ def job_settings(explainer: FreeMCG, task: Task, target: int | str | None) -> di
         del settings["search"]
     else:
         settings = {key: settings[key] for key in ("objective", "search", "seed")}
+        if isinstance(search := explainer.settings.search, SharedSearch) and search.left_open:
+            settings["search"]["open"] = search.left_open
     black_box = explainer.black_box
     return {
         "task": task,

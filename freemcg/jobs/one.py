@@ -26,6 +26,7 @@ from freemcg.jobs.rows import row_of
 from freemcg.messages.errors import sentence_of
 from freemcg.messages.terminal import say
 from freemcg.results import Attribution, Counterfactual, Explanation, Status, load_result
+from freemcg.settings import Settings
 from freemcg.show.figures import write_figure
 
 PICTURES: dict[Task, tuple[str, ...]] = {"attribution": (FIGURE,), "counterfactual": (FIGURE, CHANGED)}
@@ -44,7 +45,7 @@ def explain(
     spent = {name: count - before[name] for name, count in explainer.black_box.spent.items()}
     row = {"image": item.name, **row, "record": result.record, "spent": spent}
     row |= {"picture": picture, "made with": item.made_with}
-    row["unfinished"] = result.status == Status.BUDGET_EXHAUSTED and _fell_short(explainer, task, result.queries)
+    row["unfinished"] = result.status == Status.BUDGET_EXHAUSTED and _fell_short(explainer, task, result)
     for path in (item.folder / name for name in (RESULT, FIGURE, CONTRIBUTION, CONTRIBUTION_FIGURE)):
         if not path.is_dir():
             path.unlink(missing_ok=True)
@@ -89,8 +90,9 @@ def _is_drawn(item: Item, task: Task, *, contribution: bool) -> bool:
     return all(is_whole(item.folder / name) for name in names)
 
 
-def _fell_short(explainer: FreeMCG, task: Task, queries: int) -> bool:
+def _fell_short(explainer: FreeMCG, task: Task, result: Explanation) -> bool:
     """Whether the black box's budget ended before the image had the queries that its settings allow."""
     black_box = explainer.black_box
-    most = most_queries(explainer.settings, task, may_change=black_box.may_change)
-    return black_box.remaining is not None and black_box.remaining < most - queries
+    meant = explainer.settings.model_copy(update={"search": result.record["settings"]["search"]})
+    most = most_queries(Settings(**dict(meant)), task, may_change=black_box.may_change)
+    return black_box.remaining is not None and black_box.remaining < most - result.queries

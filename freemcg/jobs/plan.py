@@ -13,7 +13,7 @@ from freemcg.diffusion.realism import DRAWS, NOISE_LEVELS
 from freemcg.gradient.estimator import queries_on_axes
 from freemcg.messages.arguments import real
 from freemcg.messages.errors import InvalidValue
-from freemcg.settings import PaperSearch, Settings
+from freemcg.settings import PaperSearch, Settings, SharedSearch
 from freemcg.tasks.attribution import BATCH, FIRST_BATCH
 from freemcg.tasks.shared_search import POLISH_DRAWS
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Task = Literal["attribution", "counterfactual"]
 
 DAY = 86_400.0  # seconds
+FEW_DIRECTIONS = "have few directions, as digits and X-rays do"
 LEAST_PRICE = 1e-6  # a choice of ours: below it a price is a slip of the keyboard
 
 
@@ -33,6 +34,7 @@ class Forecast:
     Attributes:
         images: the images to explain.
         queries: the queries of all images.
+        queries_if_few: the same, if around each image there are few directions; see `freemcg.tasks.settling`.
         requests: the messages or calls that carry the queries.
         seconds: the time of the black box, from its latency and its rate limit. `None` if neither is known.
         price: the price of the queries. `None` if no price was given.
@@ -40,6 +42,7 @@ class Forecast:
 
     images: int
     queries: int
+    queries_if_few: int
     requests: int
     seconds: float | None
     price: float | None
@@ -76,27 +79,38 @@ def check_price(price_per_1000: float | None) -> None:
         )
 
 
-def calls(settings: Settings, task: Task, *, may_change: bool = False) -> list[int]:
+def calls(settings: Settings, task: Task, *, scores: str = "logits", may_change: bool = False) -> list[int]:
     """The most queries of an image, one number for each call of the black box that the next has to wait for.
 
     Args:
+        scores: what the black box answers. The defaults of a search depend on it.
         may_change: whether the black box may change. If so, the image is asked again at the end.
     """
     again = [1, MOST_REPEATS - 1] if may_change else []
     if task == "attribution":
         return [*_calls_of_a_map(settings), *again]
-    return [*settings.search.calls, *again]
+    return [*settings.search.dearest(scores).calls, *again]
 
 
-def most_queries(settings: Settings, task: Task, *, may_change: bool = False) -> int:
+def most_queries(settings: Settings, task: Task, *, scores: str = "logits", may_change: bool = False) -> int:
     """The most queries that an image costs: the sum of `calls`, or the bound of a search with any target."""
     if task == "counterfactual":
-        return settings.search.queries + (MOST_REPEATS if may_change else 0)
+        return settings.search.dearest(scores).queries + (MOST_REPEATS if may_change else 0)
     return sum(calls(settings, task, may_change=may_change))
 
 
+def with_few_directions(settings: Settings, scores: str) -> Settings:
+    """The settings that hold for an image around which there are few directions; see `freemcg.tasks.settling`."""
+    search = settings.search
+    few = search.settled(0, scores) if isinstance(search, SharedSearch) else search
+    return settings.model_copy(update={"search": few})
+
+
 def denoisings(settings: Settings, task: Task) -> int:
-    """The images that are denoised for one explanation, if the queries of a map do not call for more particles."""
+    """The images that are denoised for one explanation, if the queries of a map do not call for more particles.
+
+    The search leaves nothing open, see `freemcg.tasks.settling`, whose own 64 are not counted.
+    """
     search = settings.search
     if task == "attribution":
         return settings.particles * len(settings.noise)
@@ -152,15 +166,20 @@ def forecast(
     batch, together = (black_box.batch_size, 1) if transport is None else (transport.batch_size, transport.concurrency)
     asked_again = [1, MOST_REPEATS - 1] if done and not black_box.identity_is_whole else []
     spacing = 0.0 if transport is None else transport.spacing
-    queries = images * most_queries(settings, task, may_change=black_box.may_change) + sum(asked_again)
+    scores, may_change = black_box.scores, black_box.may_change
+    most, few = (
+        images * most_queries(each, task, scores=scores, may_change=may_change) + sum(asked_again)
+        for each in (settings, with_few_directions(settings, scores))
+    )
+    each_image = calls(settings, task, scores=scores, may_change=may_change)
     sent, seconds = 0, 0.0
-    for times, each_call in ((images, calls(settings, task, may_change=black_box.may_change)), (1, asked_again)):
+    for times, each_call in ((images, each_image), (1, asked_again)):
         requests = [math.ceil(each / batch) for each in each_call]
         waited = sum(math.ceil(each / together) for each in requests) * (latency or 0)
         sent += times * sum(requests)
         seconds += times * max(waited, sum(requests) * spacing)
-    price = None if price_per_1000 is None else queries * price_per_1000 / 1000
-    return Forecast(images, queries, sent, seconds if latency is not None or spacing > 0 else None, price)
+    price = None if price_per_1000 is None else most * price_per_1000 / 1000
+    return Forecast(images, most, few, sent, seconds if latency is not None or spacing > 0 else None, price)
 
 
 def describe_speed(seconds: dict[int, float], settings: Settings, device: str) -> list[str]:
@@ -178,6 +197,8 @@ def describe_speed(seconds: dict[int, float], settings: Settings, device: str) -
 def describe_forecast(found: Forecast) -> list[str]:
     """A forecast as lines of text."""
     lines = [f"images: {found.images}", f"queries: at most {found.queries}, in {found.requests} requests"]
+    if found.queries_if_few < found.queries:
+        lines.append(f"queries: at most {found.queries_if_few}, if the pictures {FEW_DIRECTIONS}")
     if found.seconds is not None:
         lines.append(f"seconds: at most {found.seconds:.0f} of the classifier, beside those of the diffusion model")
     if found.price is not None:

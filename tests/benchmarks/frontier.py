@@ -29,8 +29,7 @@ from data_sets import MNIST, MODELS, SPLITS, Models, load_images, load_judge, lo
 from frontier_report import draw, markdown, read_finished, summarise_row, write_csv
 from tqdm import tqdm
 
-from freemcg import BlackBox, FreeMCG
-from freemcg.files.config import read_config
+from freemcg import BlackBox, FreeMCG, SharedSearch
 from freemcg.files.images import write_image
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
@@ -42,11 +41,9 @@ def ours(models: Models, queries: int, seed: int) -> Any:
     return FreeMCG(BlackBox(models.classifier), models.denoiser, search={"queries": queries}, seed=seed)
 
 
-def photos(models: Models, queries: int, seed: int) -> Any:
-    """Our search with the settings of `--config photos`."""
-    values, _ = read_config("photos")
-    values["search"]["queries"] = queries
-    return FreeMCG(BlackBox(models.classifier), models.denoiser, **values, seed=seed)
+def axes(models: Models, queries: int, seed: int) -> Any:
+    """Our search with the settings for few directions, whatever the image."""
+    return FreeMCG(BlackBox(models.classifier), models.denoiser, search=SharedSearch(queries=queries), seed=seed)
 
 
 def paper(models: Models, queries: int, seed: int) -> Any:
@@ -84,7 +81,7 @@ def nearest(models: Models, queries: int, seed: int) -> Any:
 
 METHODS: dict[str, Callable[[Models, int, int], Any]] = {
     "ours": ours,
-    "photos": photos,
+    "axes": axes,
     "paper": paper,
     "whitebox": whitebox,
     "pixel": pixel,

@@ -9,6 +9,7 @@ from freemcg import BlackBox, FreeMCG
 from freemcg.diffusion.speed import seconds_per_image
 from freemcg.jobs.plan import denoisings, describe_speed
 from freemcg.settings import Settings
+from freemcg.tasks.settling import PARTICLES
 
 SMALL = {"particles": 3, "steps": 5, "strength": 0.5}
 
@@ -36,11 +37,12 @@ def test_as_many_are_denoised_as_forecast(values, denoiser):
     for task in ("attribution", "counterfactual"):
         before = sum(given)
         if task == "attribution":
-            explainer.explain(image, target=0)
+            result, counted = explainer.explain(image, target=0), 0
         else:
             decision = int(BlackBox(brighter_right)(image[None]).argmax())
-            explainer.counterfactual(image, target=1 - decision)
-        assert sum(given) - before == denoisings(explainer.settings, task)
+            result = explainer.counterfactual(image, target=1 - decision)
+            counted = PARTICLES if getattr(explainer.settings.search, "left_open", []) else 0
+        assert sum(given) - before == counted + denoisings(Settings(**result.record["settings"]), task)
 
 
 def test_batches_grow_up_to_that_of_the_denoiser_and_each_is_called_twice(denoiser):

@@ -50,7 +50,8 @@ def test_a_search_on_partial_answers_has_defaults_of_its_own(denoiser):
     given = FreeMCG(Labels().box, denoiser, search={"queries": 77, "copies": 0}).settings.search
     assert given == SharedSearch(**{**LABEL_SEARCH, "queries": 77, "copies": 0})
     top = BlackBox(Labels(), "top_k", num_classes=9)
-    assert FreeMCG(top, denoiser, search={"steps": 12}).settings.search == SharedSearch(queries=100, steps=12)
+    search = FreeMCG(top, denoiser, search={"steps": 12}).settings.search
+    assert search.settled(9.0, top.scores) == SharedSearch(queries=100, steps=12)
     scores = BlackBox(lambda images: images.flatten(1)[:, :3])
     assert FreeMCG(scores, denoiser).settings.search == SharedSearch()
 

@@ -1,0 +1,205 @@
+"""The settings of the two searches for counterfactuals, and which of them hold where a user names none."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from freemcg.messages.errors import InvalidValue
+
+OPEN = ("queries", "strength", "refresh", "unpaid", "estimate")
+"""The values of a shared search that the image decides, unless they are named."""
+
+MANY = 28.0
+"""The directions from which on an image has many. Digits and X-rays have 15 to 20, photographs 39 to 47."""
+
+MANY_DIRECTIONS: dict[str, Any] = {"queries": 400, "strength": 0.5, "unpaid": 2}
+QUERIES_OF_A_ROUGH_GRADIENT = 4
+
+
+class SharedSearch(BaseModel):
+    """The counterfactual search of this package. A few particles share one gradient, which is renewed every few steps.
+
+    `queries` bounds the whole search. One query is for the image. Up to `checks` are for candidates at the end: the
+    nearest comes first, and the first good one ends the search. The gradients share the rest evenly.
+
+    The defaults below are those for an image with few directions, such as a digit or an X-ray. If values are given as a
+    mapping, those in `OPEN` that it does not name are left open until the image is seen; see `settled`. If a black box
+    answers only its top classes or a bare label, other defaults hold: see `SEARCHES_BY_SCORES`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["shared"] = "shared"
+    queries: int = Field(50, ge=1, description="the most queries for one counterfactual, the image's own included")
+    particles: int = Field(8, ge=1, description="candidates that are guided")
+    strength: float = Field(0.6, gt=0, le=1, description="noise level of the start, as a fraction of the schedule")
+    steps: int = Field(24, ge=2, description="steps of the reverse diffusion")
+    eta: float = Field(1.0, ge=0, le=1, description="fresh noise per step: 0 is DDIM, 1 is DDPM")
+    guidance: float = Field(0.12, ge=0, description="size of a guiding step, relative to the predicted noise")
+    spread: float = Field(
+        1.8, ge=1, description="ratio of the largest guidance to the mean, and of the mean to the smallest"
+    )
+    proximity: float = Field(0.03, ge=0, description="size of the pull to the input, relative to the predicted noise")
+    refresh: int = Field(6, ge=1, description="steps that use the same estimated gradient")
+    unpaid: int = Field(64, ge=2, description="particles drawn for each estimated gradient; they cost no query")
+    estimate: Literal["sigma_points", "cross_covariance"] = Field(
+        "sigma_points", description="estimate of the gradients, from sigma points or from particles, which differ more"
+    )
+    stop: float = Field(
+        15.0, description="predicted objective beyond which a particle is not guided; needs sigma points"
+    )
+    polish: float = Field(0.08, gt=0, le=1, description="noise level of the last denoising")
+    confidence: float = Field(
+        0.99, gt=0, lt=1, description="mean target probability that an answer and its copies must reach"
+    )
+    copies: int = Field(0, ge=0, description="denoised noisy copies that are queried with a candidate")
+
+    @property
+    def gradients(self) -> int:
+        """The number of gradients estimated in a search."""
+        return math.ceil((self.steps - 1) / self.refresh)
+
+    @property
+    def queries_per_gradient(self) -> int:
+        """The queries for each gradient."""
+        share = self.queries // (3 if self.copies else 6)
+        return (self.queries - 1 - max(1, min(self.particles * (1 + self.copies), share))) // self.gradients
+
+    @property
+    def checks(self) -> int:
+        """The most queries for candidates at the end."""
+        most = (self.particles + 1) * (1 + self.copies)
+        return min(most, self.queries - 1 - self.gradients * self.queries_per_gradient)
+
+    @property
+    def calls(self) -> list[int]:
+        """The number of queries in each call of the black box, in order. The first call is for the image."""
+        return [1] + [self.queries_per_gradient] * self.gradients + [1] * self.checks
+
+    @property
+    def left_open(self) -> list[str]:
+        """The values that are left open until the image is seen."""
+        return [name for name in OPEN if name not in self.model_fields_set]
+
+    def settled(self, directions: float, scores: str = "logits") -> SharedSearch:
+        """The search with nothing left open, for an image around which realistic images differ in `directions` ways.
+
+        Few directions: sigma points find a gradient from few queries, and several steps can follow it. Many directions,
+        as of a photograph: sigma points reach only a few of them. A rough gradient from fresh particles at every step
+        is better then, since the errors of many rough gradients average out along the way. It needs more queries, and
+        an earlier start. A named `estimate` decides instead of `directions`.
+        """
+        named = {name: value for name, value in self if name in self.model_fields_set}
+        if not self.left_open:
+            return self
+        estimate = named.get("estimate", "cross_covariance" if directions >= MANY else "sigma_points")
+        fitting = MANY_DIRECTIONS if estimate == "cross_covariance" else SEARCHES_BY_SCORES.get(scores, {})
+        search = self.model_construct(**{**dict(self), **fitting, **named, "estimate": estimate})
+        if estimate == "cross_covariance" and "refresh" not in named:
+            rough = (search.model_copy(update={"refresh": refresh}) for refresh in range(1, search.steps))
+            enough = (each for each in rough if each.queries_per_gradient >= QUERIES_OF_A_ROUGH_GRADIENT)
+            search = next(enough, search)
+        return SharedSearch(**dict(search))
+
+    def dearest(self, scores: str = "logits") -> SharedSearch:
+        """The search with nothing left open, for the kind of image that costs most."""
+        return max((self.settled(directions, scores) for directions in (0, MANY)), key=lambda search: search.queries)
+
+    def without(self, queries: int) -> SharedSearch:
+        """The same search with `queries` fewer queries, which are spent elsewhere.
+
+        Raises:
+            ValueError: too few are left.
+        """
+        return SharedSearch(**{**dict(self), "queries": self.queries - queries})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_name(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "budget" in values:
+            raise InvalidValue("search.budget is called search.queries now; rename it")
+        return values
+
+    @model_validator(mode="after")
+    def _queries_suffice(self) -> SharedSearch:
+        if self.queries_per_gradient < 2:
+            least = next(queries for queries in itertools.count(self.queries) if self._suffices(queries))
+            raise InvalidValue(
+                f"search.queries must be >= {least} for {self.gradients} gradients, got {self.queries}; "
+                "raise it, or raise search.refresh"
+            )
+        return self
+
+    def _suffices(self, queries: int) -> bool:
+        return self.model_construct(**{**self.__dict__, "queries": queries}).queries_per_gradient >= 2
+
+
+SEARCHES_BY_SCORES: dict[str, dict[str, Any]] = {
+    "top_k": {"queries": 100},
+    "label": {
+        "queries": 200,
+        "strength": 0.6,
+        "refresh": 6,
+        "unpaid": 2,
+        "estimate": "cross_covariance",
+        "confidence": 0.75,
+        "copies": 8,
+    },
+}
+"""The defaults of a `SharedSearch` for a black box that answers only a part of its scores.
+
+One label says little. Sigma points lie close to the mean, so most of them get the same label. The gradients therefore
+query particles, which reach farther. An image's own label does not tell how deep the image lies within its class; the
+labels of its copies do.
+"""
+
+
+class PaperSearch(BaseModel):
+    """The search of Kim et al. 2025, with the paper's numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["paper"] = "paper"
+    particles: int = Field(100, ge=2)
+    strength: float = Field(0.4, gt=0, le=1)
+    steps: int = Field(100, ge=1)
+    eta: float = Field(1.0, ge=0, le=1)
+    guidance: float = Field(0.2, ge=0)
+    proximity: float = Field(0.02, ge=0)
+
+    @property
+    def calls(self) -> list[int]:
+        """The number of queries in each call of the black box, in order. The first call is for the image."""
+        return [1] + [self.particles] * (self.steps - 1) + [1] * self.checks
+
+    @property
+    def queries(self) -> int:
+        """The queries of the whole search, which follow from its other numbers."""
+        return sum(self.calls)
+
+    def dearest(self, scores: str = "logits") -> PaperSearch:
+        """The same search. It costs as much for every image."""
+        return self
+
+    @property
+    def checks(self) -> int:
+        """The queries for candidates at the end. There is one candidate."""
+        return 1
+
+    @property
+    def confidence(self) -> float:
+        """The target probability that an answer needs. The paper wants only the decision."""
+        return 0.5
+
+    @property
+    def copies(self) -> int:
+        """The copies that are queried with a candidate: none."""
+        return 0
+
+    def without(self, queries: int) -> PaperSearch:
+        """The same search. Queries spent elsewhere are added to its own."""
+        return self

@@ -1,0 +1,106 @@
+"""What the image decides about a search, with Gaussian images that differ in a known number of directions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from freemcg import BlackBox, Denoiser, FreeMCG, PaperSearch, SharedSearch
+from freemcg.settings import Settings, make
+from freemcg.settings.search import MANY, OPEN
+from freemcg.tasks.settling import PARTICLES, settled_search
+
+SHAPE = (1, 12, 12)
+FEW, LOTS = 6, 140
+WITHOUT_NAMES = make(Settings, {}).search
+
+
+@pytest.fixture
+def denoiser_of(gaussian_network):
+    """A denoiser that is exact for images which vary equally in so many of 144 pixels, and hardly in the others."""
+
+    def make_denoiser(directions):
+        variances = torch.where(torch.arange(144) < directions, 0.04, 1e-6).double()
+        scheduler = DDPMScheduler()
+        network = gaussian_network(torch.zeros(SHAPE, dtype=torch.double), torch.diag(variances), scheduler)
+        return Denoiser(network.float(), scheduler)
+
+    return make_denoiser
+
+
+def bright(images):
+    light = (images - 0.5).flatten(1).sum(dim=1)
+    return torch.stack([-light, light - 1], dim=1)
+
+
+def searched(denoiser, **search):
+    image = torch.full(SHAPE, 0.5)
+    return settled_search(make(Settings, {"search": search}).search, denoiser, image, "logits", seed=0)
+
+
+def test_few_directions_get_the_defaults_as_they_are_written(denoiser_of):
+    assert searched(denoiser_of(FEW)) == SharedSearch()
+
+
+def test_many_directions_get_rough_gradients_at_every_step(denoiser_of):
+    found = searched(denoiser_of(LOTS))
+    values = {"queries": 400, "strength": 0.5, "refresh": 1, "unpaid": 2, "estimate": "cross_covariance"}
+    assert found == SharedSearch(**values)
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_what_is_named_stays_and_the_rest_is_settled(denoiser_of, name):
+    value = {"queries": 333, "strength": 0.3, "refresh": 5, "unpaid": 9, "estimate": "cross_covariance"}[name]
+    found = searched(denoiser_of(LOTS), **{name: value})
+    assert found == SharedSearch(**{**dict(searched(denoiser_of(LOTS))), name: value})
+
+
+def test_a_named_estimate_decides_for_the_others(denoiser_of):
+    assert searched(denoiser_of(LOTS), estimate="sigma_points") == SharedSearch()
+    assert searched(denoiser_of(FEW), estimate="cross_covariance") == searched(denoiser_of(LOTS))
+
+
+@pytest.mark.parametrize("queries", [10, 25, 50, 100, 200, 400, 1000])
+def test_a_gradient_is_used_longer_if_there_are_few_queries(denoiser_of, queries):
+    found = searched(denoiser_of(LOTS), queries=queries)
+    assert found.queries == queries
+    assert found.refresh == 1 or SharedSearch(**{**dict(found), "refresh": found.refresh - 1}).queries_per_gradient < 4
+    assert found.queries_per_gradient >= 4 or queries == 10  # which buy no gradient of 4
+
+
+def test_the_limit_lies_between_digits_and_photographs():
+    assert WITHOUT_NAMES.settled(MANY - 0.01).estimate == "sigma_points"
+    assert WITHOUT_NAMES.settled(MANY).estimate == "cross_covariance"
+    assert 20 < MANY < 39
+
+
+@pytest.mark.parametrize("search", [SharedSearch(), SharedSearch(queries=77), PaperSearch()])
+def test_an_object_leaves_nothing_open_and_costs_no_denoising(denoiser_of, search):
+    denoiser = denoiser_of(LOTS)
+    kept = FreeMCG(bright, denoiser, search=search).settings.search
+    before = list(denoiser.unet.batches)
+    assert settled_search(kept, denoiser, torch.full(SHAPE, 0.5), "logits", seed=0) == search
+    assert denoiser.unet.batches == before
+
+
+def test_the_particles_that_are_counted_cost_no_query(denoiser_of):
+    denoiser = denoiser_of(LOTS)
+    before = sum(denoiser.unet.batches)
+    searched(denoiser)
+    assert sum(denoiser.unet.batches) - before == PARTICLES
+
+
+def test_a_result_holds_what_was_settled_and_stays_within_it(denoiser_of):
+    for directions, most, estimate in ((FEW, 50, "sigma_points"), (LOTS, 400, "cross_covariance")):
+        box = BlackBox(bright)
+        result = FreeMCG(box, denoiser_of(directions)).counterfactual(torch.full(SHAPE, 0.5))
+        assert result.record["settings"]["search"]["estimate"] == estimate
+        assert most / 2 < result.queries == box.queries <= most
+
+
+def test_the_dearest_search_bounds_every_image():
+    assert WITHOUT_NAMES.dearest().queries == 400
+    assert make(Settings, {"search": {"queries": 60}}).search.dearest().queries == 60
+    assert WITHOUT_NAMES.settled(0, "top_k").queries == 100
+    assert WITHOUT_NAMES.dearest("top_k").queries == 400
