@@ -61,13 +61,16 @@ class Asking(FreeMCG):
     def explain(self, image: Tensor, target: int | str | None = None, **_: object) -> Attribution:
         answers, status = self._asked(image)
         values = image * answers.sum()
-        return Attribution(values, values.abs(), image, answers[0], 0, 0, status, len(answers), 0.0, {})
+        return Attribution(values, values.abs(), image, answers[0], 0, 0, status, len(answers), 0.0, self._record())
 
     def counterfactual(self, image: Tensor, target: int | str | None = None) -> Counterfactual:
         answers, status = self._asked(image)
         path, total = image[None] * answers.sum(), float(answers.sum())
         shown = (1 - image, image, path, answers[-1], answers[0], 1, 1, 0, total, total, 1.0)
-        return Counterfactual(*shown, status, len(answers), 0.0, {})
+        return Counterfactual(*shown, status, len(answers), 0.0, self._record())
+
+    def _record(self) -> dict:
+        return {"settings": self.settings.record()}
 
     def _asked(self, image: Tensor) -> tuple[Tensor, str]:
         batches = self.black_box.predict.batches
