@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from freemcg.messages.errors import InvalidValue
 
-OPEN = ("queries", "strength", "refresh", "unpaid", "estimate")
+OPEN = ("queries", "tries", "strength", "refresh", "unpaid", "estimate")
 """The values of a shared search that the image decides, unless they are named."""
 
 MANY = 28.0
 """The directions from which on an image has many. Digits and X-rays have 15 to 20, photographs 39 to 47."""
 
-MANY_DIRECTIONS: dict[str, Any] = {"queries": 400, "strength": 0.5, "unpaid": 2}
+MANY_DIRECTIONS: dict[str, Any] = {"queries": 800, "tries": 2, "strength": 0.5, "unpaid": 2}
 QUERIES_OF_A_ROUGH_GRADIENT = 4
 
 
@@ -24,7 +24,8 @@ class SharedSearch(BaseModel):
     """The counterfactual search of this package. A few particles share one gradient, which is renewed every few steps.
 
     `queries` bounds the whole search. One query is for the image. Up to `checks` are for candidates at the end: the
-    nearest comes first, and the first good one ends the search. The gradients share the rest evenly.
+    nearest comes first, and the first good one ends the search. The gradients share the rest evenly. Several
+    `tries` share `queries` evenly, and those that are not needed ask nothing.
 
     The defaults below are those for an image with few directions, such as a digit or an X-ray. If values are given as a
     mapping, those in `OPEN` that it does not name are left open until the image is seen; see `settled`. If a black box
@@ -35,6 +36,7 @@ class SharedSearch(BaseModel):
 
     method: Literal["shared"] = "shared"
     queries: int = Field(50, ge=1, description="the most queries for one counterfactual, the image's own included")
+    tries: int = Field(1, ge=1, description="searches from other noise, each begun only if those before it fail")
     particles: int = Field(8, ge=1, description="candidates that are guided")
     strength: float = Field(0.6, gt=0, le=1, description="noise level of the start, as a fraction of the schedule")
     steps: int = Field(24, ge=2, description="steps of the reverse diffusion")
@@ -60,25 +62,30 @@ class SharedSearch(BaseModel):
 
     @property
     def gradients(self) -> int:
-        """The number of gradients estimated in a search."""
+        """The number of gradients estimated in a try."""
         return math.ceil((self.steps - 1) / self.refresh)
+
+    @property
+    def queries_of_a_try(self) -> int:
+        """The most queries of a try, beside the one for the image."""
+        return (self.queries - 1) // self.tries
 
     @property
     def queries_per_gradient(self) -> int:
         """The queries for each gradient."""
-        share = self.queries // (3 if self.copies else 6)
-        return (self.queries - 1 - max(1, min(self.particles * (1 + self.copies), share))) // self.gradients
+        share = (1 + self.queries_of_a_try) // (3 if self.copies else 6)
+        return (self.queries_of_a_try - max(1, min(self.particles * (1 + self.copies), share))) // self.gradients
 
     @property
     def checks(self) -> int:
-        """The most queries for candidates at the end."""
+        """The most queries for candidates at the end of a try."""
         most = (self.particles + 1) * (1 + self.copies)
-        return min(most, self.queries - 1 - self.gradients * self.queries_per_gradient)
+        return min(most, self.queries_of_a_try - self.gradients * self.queries_per_gradient)
 
     @property
     def calls(self) -> list[int]:
         """The number of queries in each call of the black box, in order. The first call is for the image."""
-        return [1] + [self.queries_per_gradient] * self.gradients + [1] * self.checks
+        return [1] + ([self.queries_per_gradient] * self.gradients + [1] * self.checks) * self.tries
 
     @property
     def left_open(self) -> list[str]:
@@ -90,15 +97,17 @@ class SharedSearch(BaseModel):
 
         Few directions: sigma points find a gradient from few queries, and several steps can follow it. Many directions,
         as of a photograph: sigma points reach only a few of them. A rough gradient from fresh particles at every step
-        is better then, since the errors of many rough gradients average out along the way. It needs more queries, and
-        an earlier start. A named `estimate` decides instead of `directions`.
+        is better then, since the errors of many rough gradients average out along the way. It needs more queries, less
+        noise at the start, and now and then a second try. Named `queries` all go to one try, unless `tries` is named
+        too. A named `estimate` decides instead of `directions`.
         """
         named = {name: value for name, value in self if name in self.model_fields_set}
         if not self.left_open:
             return self
         estimate = named.get("estimate", "cross_covariance" if directions >= MANY else "sigma_points")
         fitting = MANY_DIRECTIONS if estimate == "cross_covariance" else SEARCHES_BY_SCORES.get(scores, {})
-        search = self.model_construct(**{**dict(self), **fitting, **named, "estimate": estimate})
+        one_try = {"tries": 1} if "queries" in named else {}
+        search = self.model_construct(**{**dict(self), **fitting, **one_try, **named, "estimate": estimate})
         if estimate == "cross_covariance" and "refresh" not in named:
             rough = (search.model_copy(update={"refresh": refresh}) for refresh in range(1, search.steps))
             enough = (each for each in rough if each.queries_per_gradient >= QUERIES_OF_A_ROUGH_GRADIENT)
@@ -142,6 +151,7 @@ SEARCHES_BY_SCORES: dict[str, dict[str, Any]] = {
     "top_k": {"queries": 100},
     "label": {
         "queries": 200,
+        "tries": 1,
         "strength": 0.6,
         "refresh": 6,
         "unpaid": 2,
@@ -188,6 +198,11 @@ class PaperSearch(BaseModel):
     @property
     def checks(self) -> int:
         """The queries for candidates at the end. There is one candidate."""
+        return 1
+
+    @property
+    def tries(self) -> int:
+        """The searches from other noise: one."""
         return 1
 
     @property

@@ -77,7 +77,7 @@ class Checker:
                 break
         if good or not rest:
             return good
-        best = max(rest, key=self._rank)
+        best = max(rest, key=self.rank)
         if best.decision == self.target:
             return [best]
         unheard = Status.NO_SIGNAL if found.no_signal else Status.NOT_FLIPPED
@@ -101,7 +101,7 @@ class Checker:
             return replace(answer, chance=None), cost
         return replace(answer, chance=(own + nearby[:, self.target].exp().sum().item()) / cost), cost
 
-    def _rank(self, answer: Checked) -> float:
+    def rank(self, answer: Checked) -> float:
         """The chance of the target, plus 1 if it is also the decision."""
         return (answer.chance or 0) + (answer.decision == self.target)
 

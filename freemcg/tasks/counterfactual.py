@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ def find_diverse_counterfactuals(
     settings = _with_runner_up_paid(settings, black_box, target)
     settings, ask_restored = _with_restored_paid(settings, denoiser)
     assert isinstance(settings.search, SharedSearch)
-    search = SharedSearch(**{**dict(settings.search), "particles": PARTICLES_EACH * n})
+    search = SharedSearch(**{**dict(settings.search), "particles": PARTICLES_EACH * n, "tries": 1})
     settings = settings.model_copy(update={"search": search})
     checks = search.queries - 1 - search.gradients * search.queries_per_gradient
     checks += CHECKS_EACH * n * (1 + search.copies)
@@ -104,14 +105,19 @@ def _find(
 ) -> list[Counterfactual]:
     search, objective = settings.search, named(settings.objective)
     run = SEARCHES[type(search)]
+
+    def begun_with(seed: int) -> Callable[[int], Candidates]:
+        return lambda wanted: run(black_box, denoiser, image, wanted, objective, search, seed=seed)
+
     return search_counterfactuals(
-        lambda wanted: run(black_box, denoiser, image, wanted, objective, search, seed=settings.seed),
+        begun_with(settings.seed),
         black_box,
         denoiser,
         image,
         target,
         n=n,
         checks=checks,
+        again=[begun_with(settings.seed + number) for number in range(1, search.tries)],
         confidence=search.confidence,
         copies=search.copies,
         strength=search.strength,
@@ -129,6 +135,7 @@ def search_counterfactuals(
     *,
     n: int = 1,
     checks: int,
+    again: Sequence[Callable[[int], Candidates]] = (),
     confidence: float,
     copies: int = 0,
     strength: float = 0.6,
@@ -155,7 +162,10 @@ def search_counterfactuals(
         search: finds candidates for a wanted class.
         image: `(C, H, W)` in [0, 1], on the denoiser's device.
         target: a class index or name. `None` means the runner-up.
-        checks: the most queries for candidates. If the black box has a budget, this many are kept back from the search.
+        checks: the most queries for candidates of one search. If the black box has a budget, this many are kept back
+            from the search.
+        again: further searches. Each begins only if no image found before is decided as the target, although the
+            answers differed. The best attempt of all is returned.
         confidence: the probability of the target that is enough.
         copies: the copies of each candidate that is decided as the target.
         strength: the noise level of the particles that tell the runner-up of a bare label.
@@ -188,12 +198,10 @@ def search_counterfactuals(
     if status is not None:
         answers = [Checked(image, None, original, status)]
     else:
-        with black_box.reserving(checks):
-            found = search(wanted)
         checker = Checker(black_box, denoiser, wanted, confidence=confidence, copies=copies, seed=seed)
-        answers = checker.check(found, image, n=n, most=checks)
+        found, answers = _tried([search, *again], checker, image, n=n, checks=checks)
         answers = answers or [Checked(image, None, original, Status.BUDGET_EXHAUSTED)]
-    again = ask_again(black_box, image, original, since=sent)
+    repeated = ask_again(black_box, image, original, since=sent)
     errors = denoising_error(denoiser, torch.stack([image, *(answer.image for answer in answers)]), seed=seed)
     queries, seconds = black_box.known - before, time.monotonic() - began
     return [
@@ -209,13 +217,35 @@ def search_counterfactuals(
             l1=(answer.image - image).abs().mean().item(),
             l2=(answer.image - image).norm().item(),
             realism=(error / errors[0]).item(),
-            status=Status.MODEL_CHANGED if again.changed else answer.status,
+            status=Status.MODEL_CHANGED if repeated.changed else answer.status,
             queries=queries,
             seconds=seconds,
-            record={**seen.noted, **again.noted},
+            record={**seen.noted, **repeated.noted},
         )
         for answer, error in zip(answers, errors[1:], strict=True)
     ]
+
+
+def _tried(
+    searches: Sequence[Callable[[int], Candidates]], checker: Checker, image: Tensor, *, n: int, checks: int
+) -> tuple[Candidates | None, list[Checked]]:
+    """The best answers of the searches, and the candidates that they are of. There are none without any answer."""
+    best: list[Checked] = []
+    found = None
+    for number, search in enumerate(searches, start=1):
+        with checker.black_box.reserving(checks):
+            candidates = search(checker.target)
+        answers = checker.check(candidates, image, n=n, most=checks)
+        if answers and (not best or checker.rank(answers[0]) > checker.rank(best[0])):
+            best, found = answers, candidates
+        if best and best[0].decision == checker.target:
+            break
+        if candidates.exhausted or not answers or (checker.black_box.remaining == 0 and number < len(searches)):
+            best = [replace(answer, status=Status.BUDGET_EXHAUSTED) for answer in best]
+            break
+        if answers[0].status != Status.NOT_FLIPPED:
+            break
+    return found, best
 
 
 def _hides_runner_up(black_box: BlackBox) -> bool:

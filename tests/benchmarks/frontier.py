@@ -41,6 +41,11 @@ def ours(models: Models, queries: int, seed: int) -> Any:
     return FreeMCG(BlackBox(models.classifier), models.denoiser, search={"queries": queries}, seed=seed)
 
 
+def default(models: Models, queries: int, seed: int) -> Any:
+    """Our search with nothing named but the models."""
+    return FreeMCG(BlackBox(models.classifier), models.denoiser, seed=seed)
+
+
 def axes(models: Models, queries: int, seed: int) -> Any:
     """Our search with the settings for few directions, whatever the image."""
     return FreeMCG(BlackBox(models.classifier), models.denoiser, search=SharedSearch(queries=queries), seed=seed)
@@ -81,13 +86,14 @@ def nearest(models: Models, queries: int, seed: int) -> Any:
 
 METHODS: dict[str, Callable[[Models, int, int], Any]] = {
     "ours": ours,
+    "default": default,
     "axes": axes,
     "paper": paper,
     "whitebox": whitebox,
     "pixel": pixel,
     "nearest": nearest,
 }
-UNBOUNDED = ("whitebox",)
+UNBOUNDED = ("default", "whitebox")
 
 Data = Annotated[str, typer.Option(help="digits, mnist or cifar10.")]
 Split = Annotated[str, typer.Option(help="test; or train, to choose settings.")]
