@@ -30,7 +30,8 @@ Out = Annotated[Path, typer.Option(help="Folder of the results. Finished ones ar
 DenoiserName = Annotated[
     str,
     typer.Option(
-        help="The diffusion model: a folder, a repository on the hub, a Denoiser file.py:name, or the bundled digits."
+        help="The diffusion model: a folder, a repository on the hub, a Denoiser file.py:name, or the bundled digits, "
+        "chest-xrays or cifar10."
     ),
 ]
 ConditionNumber = Annotated[
@@ -74,7 +75,7 @@ Model = Annotated[
         help="The classifier: file.py:name (BlackBox, torch module, or callable from images (N, C, H, W) in [0, 1] to "
         "scores), file.onnx, hf:name (Hugging Face repository or folder), endpoint.yaml (how to ask over HTTP), "
         "http://.../v2/models/NAME (Open Inference Protocol), a folder written by 'freemcg train classifier', or the "
-        "bundled digits or digits-judge."
+        "bundled digits, digits-judge, chest-xrays or chest-xrays-judge."
     ),
 ]
 Scores = Annotated[

@@ -26,6 +26,7 @@ from freemcg.diffusion.pretrained import load_pipeline
 from freemcg.diffusion.prompt import Prompt
 from freemcg.diffusion.sizes import check_declared, try_size
 from freemcg.diffusion.space import Latents, Pixels, Space
+from freemcg.files.bundles import denoiser_source
 from freemcg.identity.mode import refuse_training
 from freemcg.messages.arguments import real, whole
 from freemcg.messages.errors import InvalidType, InvalidValue
@@ -105,8 +106,10 @@ class Denoiser:
         """Load a pipeline that `save_pretrained` wrote (`DDPMPipeline`, `StableDiffusionPipeline`, ...).
 
         Args:
-            path_or_hub_id: a folder with `model_index.json`, or the name of a repository on the Hugging Face hub.
-                If it holds only a variant of the weights (`*.fp16.safetensors`), that variant is read.
+            path_or_hub_id: a folder with `model_index.json`, the name of a repository on the Hugging Face hub, or that
+                of a bundled denoiser: `"digits"`, `"chest-xrays"` or `"cifar10"`. A folder of such a name is
+                `"./cifar10"`, or a `Path`. If there is only a variant of the weights (`*.fp16.safetensors`), that is
+                read.
             dtype: the dtype in which the network computes. `None` means float32, whatever the files hold. An
                 autoencoder always computes in float32.
             condition, guidance_scale, null_class: for a network with classes, as `Denoiser` takes them.
@@ -117,7 +120,7 @@ class Denoiser:
             ValueError: the pipeline is of an unknown kind, could not be loaded, or holds another network's weights.
                 Its network is told a text or a class that it does not take, or none.
         """
-        parts = load_pipeline(str(path_or_hub_id)).on(device, dtype)
+        parts = load_pipeline(denoiser_source(path_or_hub_id)).on(device, dtype)
         if parts.text is None and prompt is not None:
             raise InvalidValue(f"the denoiser {path_or_hub_id} takes no text; leave out prompt={prompt!r:.60}")
         return cls(

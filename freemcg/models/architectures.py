@@ -20,7 +20,7 @@ from freemcg.messages.errors import InvalidValue
 
 
 class ConvClassifier(nn.Module):
-    """Three stages of 3x3 convolution and pooling, then two dense layers. Sides must be divisible by 8."""
+    """Three stages of 3x3 convolution and pooling, then two dense layers. Sides are 8 pixels or more."""
 
     def __init__(self, channels: int, classes: int, image_size: int, width: int = 16) -> None:
         super().__init__()

@@ -25,14 +25,19 @@ from freemcg.blackbox import (
 from freemcg.blackbox.local.huggingface import is_huggingface_folder
 from freemcg.blackbox.remote.environment import refuse_secret
 from freemcg.diffusion.denoiser import Denoiser
+from freemcg.files.bundles import bundle_folder, bundles_with, denoiser_source
 from freemcg.files.config import config_folder, read_config
 from freemcg.messages.errors import InvalidType, InvalidValue
 from freemcg.models.architectures import ConvVAE, load_network
-from freemcg.models.bundle import BUNDLES, bundle_folder
 from freemcg.settings import make
 
 DTYPES = ("float32", "float16", "bfloat16")
-BUNDLED_MODELS = {"digits": ("digits", "classifier"), "digits-judge": ("digits", "judge")}
+BUNDLED_MODELS = {
+    "digits": ("digits", "classifier"),
+    "digits-judge": ("digits", "judge"),
+    "chest-xrays": ("chest-xrays", "classifier"),
+    "chest-xrays-judge": ("chest-xrays", "judge"),
+}
 
 
 def load_black_box(
@@ -142,8 +147,8 @@ def load_denoiser(
     """Load a diffusion model.
 
     Args:
-        name: that of a bundled one (see `BUNDLES`), a folder made by `save_pretrained`, a repository on the hub, or
-            `file.py:name` of a `Denoiser`, which chooses its own device.
+        name: that of a bundled one (`digits`, `chest-xrays` or `cifar10`), a folder made by `save_pretrained`, a
+            repository on the hub, or `file.py:name` of a `Denoiser`, which chooses its own device.
         condition, guidance_scale, null_class, prompt: what the network is told, as `Denoiser.from_pretrained` takes it.
         dtype: in what the network computes, one of `DTYPES`; `None` is float32.
 
@@ -161,15 +166,14 @@ def load_denoiser(
         if guidance_scale != 1:
             told["guidance_scale"] = guidance_scale
         return _denoiser_in(Path(file), attribute, told)
-    source = str(bundle_folder(name) / "denoiser") if name in BUNDLES else name
-    path = Path(source)
+    path, known = Path(denoiser_source(name)), ", ".join(bundles_with("denoiser"))
     if path.is_file():
         hint = f"; of a Denoiser in a Python file write {name}:NAME" if name.endswith(".py") else ""
         raise NotADirectoryError(f"{name} is a file; a denoiser is a folder made by save_pretrained{hint}")
     if not path.exists() and (name.count("/") > 1 or name.startswith((".", "/", "~"))):
-        raise FileNotFoundError(f"there is no folder {name}; name another, or a bundled denoiser: {', '.join(BUNDLES)}")
-    denoiser = Denoiser.from_pretrained(
-        source,
+        raise FileNotFoundError(f"there is no folder {name}; name another, or a bundled denoiser: {known}")
+    return Denoiser.from_pretrained(
+        name,
         device=device,
         condition=condition,
         guidance_scale=guidance_scale,
@@ -177,8 +181,6 @@ def load_denoiser(
         prompt=prompt,
         dtype=None if dtype is None else getattr(torch, dtype),
     )
-    denoiser.name = name
-    return denoiser
 
 
 def _denoiser_in(file: Path, attribute: str, told: dict[str, Any]) -> Denoiser:
@@ -197,15 +199,16 @@ def _denoiser_in(file: Path, attribute: str, told: dict[str, Any]) -> Denoiser:
 
 
 def load_vae(name: str, *, device: str | torch.device = "cpu") -> ConvVAE:
-    """Load a VAE: bundled (see `BUNDLES`), or a folder that `freemcg train vae` wrote.
+    """Load a VAE: that of the digits by name, or a folder that `freemcg train vae` wrote.
 
     Raises:
         FileNotFoundError: there is no such folder, or it lacks a file.
         ValueError: the folder holds another kind of network.
     """
-    folder = bundle_folder(name) / "vae" if name in BUNDLES else Path(name)
+    bundled = bundles_with("vae")
+    folder = bundle_folder(name) / "vae" if name in bundled else Path(name)
     if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {name}; name another, or a bundled VAE: {', '.join(BUNDLES)}")
+        raise FileNotFoundError(f"there is no folder {name}; name another, or a bundled VAE: {', '.join(bundled)}")
     network, _ = load_network(folder)
     if not isinstance(network, ConvVAE):
         raise InvalidValue(f"{folder} holds a {type(network).__name__}, not a VAE; name a folder of freemcg train vae")

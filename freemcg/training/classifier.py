@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class ClassifierTraining(Training):
 
     network: str = Field("conv_classifier", pattern="^(conv|residual|shallow)_classifier$")
     width: int = Field(16, ge=4, description="channels of the first stage")
+    class_names: list[str] | None = Field(None, description="names of the classes, if the data has only their numbers")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     holdout: float = Field(
         0.1,
@@ -42,7 +44,7 @@ def train_classifier(settings: ClassifierTraining, out: Path) -> dict[str, Any]:
     """Train, and write `model.safetensors`, `config.json` and `training.json` (with the held-out accuracy) to `out`.
 
     Raises:
-        ValueError: the images have no labels.
+        ValueError: the images have no labels, or `class_names` names another number of classes.
     """
     accelerator = start_accelerator()
     images = load_training_images(
@@ -53,6 +55,7 @@ def train_classifier(settings: ClassifierTraining, out: Path) -> dict[str, Any]:
     )
     if images.labels is None:
         raise InvalidValue(f"{settings.data} has no classes; a classifier needs one subfolder a class")
+    images = _named(images, settings)
     if settings.data == "digits":
         scans, labels = load_scans("test")
         held_out = ImageSet(render(scans), labels, images.class_names)
@@ -83,6 +86,18 @@ def train_classifier(settings: ClassifierTraining, out: Path) -> dict[str, Any]:
         save_network(trained, out, settings.network, arguments, class_names=names)
         write_text(out / "training.json", json.dumps(record, indent=2) + "\n")
     return record
+
+
+def _named(images: ImageSet, settings: ClassifierTraining) -> ImageSet:
+    names, classes = settings.class_names, len(images.class_names)
+    if names is None:
+        return images
+    if len(names) != classes:
+        raise InvalidValue(
+            f"class_names must name the {classes} classes of {settings.data}, got {', '.join(names)}; "
+            "name one after another, in the order of their numbers"
+        )
+    return replace(images, class_names=tuple(names))
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.diffusion.noise import particle_noise
+from freemcg.files.bundles import denoiser_source
 from freemcg.files.images import write_image
 from freemcg.files.whole import write_text
 from freemcg.messages.errors import InvalidValue
@@ -39,7 +40,7 @@ def train_denoiser(settings: DenoiserTraining, out: Path) -> dict[str, Any]:
         FileNotFoundError, ValueError: the data, or the denoiser to start from, is missing, damaged or does not fit.
     """
     accelerator = start_accelerator()
-    start = None if settings.start_from is None else load_start(Path(settings.start_from))
+    start = None if settings.start_from is None else load_start(Path(denoiser_source(settings.start_from)))
     if start is not None:
         if Path(start.name).resolve() == out.resolve():
             raise InvalidValue(f"{out} cannot be both start_from and --out; give another --out")

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from baselines import BlurIG, ExpectedGradients, Gradient, IntegratedGradients, SmoothGrad, SmoothGradSquared, VarGrad
+from freemcg.files.bundles import bundle_folder
 from freemcg.models.architectures import load_network
-from freemcg.models.bundle import bundle_folder, load_bundle
+from freemcg.models.bundle import load_bundle
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
-"""The data of the benchmarks: the bundled digits, MNIST with models that `freemcg train` made, and CIFAR-10.
+"""The data of the benchmarks: the bundled digits and X-rays, MNIST with models that `freemcg train` made, and CIFAR-10.
 
-Only those images of CIFAR-10 count that both networks decide right.
+Only those X-rays and images of CIFAR-10 count that both networks decide right.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from freemcg import Denoiser
+from freemcg.files.bundles import bundle_folder
 from freemcg.models.architectures import load_network
-from freemcg.models.bundle import bundle_folder
 from freemcg.models.digits import load_scans, render
 from freemcg.models.load import load_denoiser
 
-DATA = ("digits", "mnist", "cifar10")
+DATA = ("digits", "mnist", "cifar10", "chest-xrays")
+BUNDLED = ("digits", "chest-xrays")
 SPLITS = ("test", "train")
 MNIST = Path("../shared/data/mnist.npz")
 SHARED = Path("../shared/data")
@@ -44,7 +45,7 @@ class Models:
 
 
 def load_models(data: str, folder: Path = MODELS) -> Models:
-    """Load the models of a data set. Those of the digits are in the bundle.
+    """Load the models of a data set. Those of the digits and the X-rays are in their bundles.
 
     Those of MNIST are in `folder`: `mnist-denoiser`, `mnist-classifier` and `mnist-judge`. CIFAR-10 takes
     `cifar10-denoiser` in `folder`, or else the one among the shared data; the classifier is ResNet-20.
@@ -54,9 +55,9 @@ def load_models(data: str, folder: Path = MODELS) -> Models:
         own = folder / "cifar10-denoiser"
         denoiser = load_denoiser(str((own if own.is_dir() else SHARED / "cifar10-denoiser").absolute()))
         return Models(data, denoiser, load_resnet(SHARED / "cifar10-resnet20.safetensors"), load_judge(data, folder))
-    digits = data == "digits"
-    denoiser = load_denoiser("digits" if digits else str((folder / "mnist-denoiser").absolute()))
-    classifier = bundle_folder("digits") / "classifier" if digits else folder / "mnist-classifier"
+    bundled = data in BUNDLED
+    denoiser = load_denoiser(data if bundled else str((folder / "mnist-denoiser").absolute()))
+    classifier = bundle_folder(data) / "classifier" if bundled else folder / "mnist-classifier"
     return Models(data, denoiser, load_classifier(classifier), load_judge(data, folder))
 
 
@@ -65,7 +66,7 @@ def load_judge(data: str, folder: Path = MODELS) -> nn.Module:
     check_data(data)
     if data == "cifar10":
         return load_resnet(SHARED / "cifar10-resnet32.safetensors")
-    return load_classifier(bundle_folder("digits") / "judge" if data == "digits" else folder / "mnist-judge")
+    return load_classifier(bundle_folder(data) / "judge" if data in BUNDLED else folder / "mnist-judge")
 
 
 def load_classifier(folder: Path) -> nn.Module:
@@ -74,7 +75,7 @@ def load_classifier(folder: Path) -> nn.Module:
 
 
 def load_images(data: str, split: str, *, first: int = 0, count: int, mnist: Path = MNIST) -> Tensor:
-    """Images `first` to `first + count - 1` of a split, `(count, channels, 32, 32)` in [0, 1].
+    """Images `first` to `first + count - 1` of a split, `(count, channels, H, W)` in [0, 1].
 
     Raises:
         ValueError: there is no such data set or split, or it holds fewer images.
@@ -84,6 +85,8 @@ def load_images(data: str, split: str, *, first: int = 0, count: int, mnist: Pat
         raise ValueError(f"--split must be one of {', '.join(SPLITS)}, got {split!r}")
     if data == "cifar10":
         images = read_cifar10(split, first + count)
+    elif data == "chest-xrays":
+        images = read_xrays(split)
     elif data == "mnist":
         images = read_mnist(mnist, split)[0]
     elif split == "train":
@@ -122,6 +125,24 @@ def read_cifar10(split: str, most: int) -> Tensor:
         if len(found) >= most:
             break
     return torch.stack(found[:most])
+
+
+@torch.no_grad()
+def read_xrays(split: str) -> Tensor:
+    """Read the X-rays of a split that both networks decide right, `(N, 1, 28, 28)` uint8, in the file's order.
+
+    The test images are in the bundle, and the training images among the shared data.
+    """
+    if split == "test":
+        held_out = load_file(bundle_folder("chest-xrays") / "held_out.safetensors")
+        images, labels = held_out["images"], held_out["labels"]
+    else:
+        with np.load(SHARED / "pneumonia.npz") as arrays:
+            images = torch.from_numpy(arrays["train_images"])[:, None]
+            labels = torch.from_numpy(arrays["train_labels"]).ravel()
+    networks = [load_classifier(bundle_folder("chest-xrays") / part) for part in ("classifier", "judge")]
+    right = torch.stack([network(images / 255).argmax(dim=1) == labels for network in networks]).all(dim=0)
+    return images[right]
 
 
 def check_data(data: str) -> None:

@@ -37,7 +37,7 @@ def profile(images: int = 5) -> None:
     """Print the share of a counterfactual's time that is spent outside the denoiser and the classifier."""
     from diffusers import DDPMPipeline
 
-    from freemcg.models.bundle import bundle_folder
+    from freemcg.files.bundles import bundle_folder
 
     bundle = load_bundle("digits")
     scheduler = DDPMPipeline.from_pretrained(bundle_folder("digits") / "denoiser").scheduler

@@ -95,7 +95,7 @@ METHODS: dict[str, Callable[[Models, int, int], Any]] = {
 }
 UNBOUNDED = ("default", "whitebox")
 
-Data = Annotated[str, typer.Option(help="digits, mnist or cifar10.")]
+Data = Annotated[str, typer.Option(help="digits, mnist, cifar10 or chest-xrays.")]
 Split = Annotated[str, typer.Option(help="test; or train, to choose settings.")]
 ModelFolder = Annotated[Path, typer.Option(help="Holds mnist-denoiser, mnist-classifier and mnist-judge.")]
 MnistFile = Annotated[Path, typer.Option(help="MNIST as one .npz.")]

@@ -10,8 +10,9 @@ import torch
 from data_sets import MNIST, load_classifier, load_judge, read_mnist
 from torch import Tensor
 
+from freemcg.files.bundles import bundle_folder
 from freemcg.models.architectures import ConvVAE
-from freemcg.models.bundle import bundle_folder, load_bundle
+from freemcg.models.bundle import load_bundle
 from freemcg.models.digits import load_scans, render
 from manifolds import KnownManifold, drawn_latents, generated, reconstructed
 from manifolds.renderer import renderer_tangent_space, sample

@@ -16,8 +16,8 @@ import torch
 import typer
 from torch import Tensor
 
+from freemcg.files.bundles import bundle_folder
 from freemcg.models.architectures import ConvVAE, load_network
-from freemcg.models.bundle import bundle_folder
 from manifolds import TangentSpace, decoder_tangent_space, tangent_space_of
 
 

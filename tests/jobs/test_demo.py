@@ -8,7 +8,7 @@ import torch
 from freemcg import Attribution, Counterfactual, load_bundle
 from freemcg.commands.app import main
 from freemcg.files.images import read_image
-from freemcg.jobs.demo import choose_digits, run_demo
+from freemcg.jobs.demo import choose_images, name_images, run_demo
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def shown(tmp_path_factory):
 
 
 def test_digits_are_of_different_classes_and_decided_right(bundle):
-    chosen = choose_digits(bundle, 10, seed=0)
+    chosen = choose_images(bundle, 10, seed=0)
     assert sorted(bundle.labels[chosen].tolist()) == list(range(10))
     assert bundle.classifier(bundle.images[chosen]).argmax(dim=1).tolist() == bundle.labels[chosen].tolist()
 
@@ -35,20 +35,36 @@ def test_a_digit_that_is_decided_wrong_is_passed_over(bundle):
     def seldom_right(images):
         return torch.nn.functional.one_hot(torch.where(right, bundle.labels, (bundle.labels + 1) % 10), 10)
 
-    chosen = choose_digits(replace(bundle, classifier=seldom_right), 10, seed=0)
+    chosen = choose_images(replace(bundle, classifier=seldom_right), 10, seed=0)
     assert len(chosen) == 10
     assert right[chosen].all()
 
 
 def test_the_choice_depends_on_the_seed_alone_and_grows_with_the_count(bundle):
-    assert choose_digits(bundle, 4, seed=0) == choose_digits(bundle, 10, seed=0)[:4]
-    assert choose_digits(bundle, 4, seed=0) != choose_digits(bundle, 4, seed=1)
+    assert choose_images(bundle, 4, seed=0) == choose_images(bundle, 10, seed=0)[:4]
+    assert choose_images(bundle, 4, seed=0) != choose_images(bundle, 4, seed=1)
+
+
+def test_classes_take_turns_when_there_are_fewer_classes_than_images():
+    bundle = load_bundle("chest-xrays")
+    chosen = choose_images(bundle, 7, seed=0)
+    labels = bundle.labels[chosen].tolist()
+    assert len(set(chosen)) == 7
+    assert [sorted(labels[start : start + 2]) for start in (0, 2, 4)] == [[0, 1]] * 3
+    assert bundle.classifier(bundle.images[chosen]).argmax(dim=1).tolist() == labels
 
 
 @pytest.mark.parametrize("count", [0, 11])
-def test_more_digits_than_classes_are_refused(bundle, count, capsys, tmp_path):
+def test_too_many_images_are_refused(count, capsys, tmp_path):
     assert main(["demo", "--images", str(count), "--out", str(tmp_path / "demo")]) == 2
-    assert capsys.readouterr().err == f"freemcg: images must be 1..10, one a class, got {count}\n"
+    assert capsys.readouterr().err == f"freemcg: images must be 1..10, got {count}\n"
+    assert not (tmp_path / "demo").exists()
+
+
+@pytest.mark.parametrize("data", ["cifar10", "shapes"])
+def test_data_without_a_classifier_is_refused(data, capsys, tmp_path):
+    assert main(["demo", "--data", data, "--out", str(tmp_path / "demo")]) == 2
+    assert capsys.readouterr().err == f"freemcg: data must be digits or chest-xrays, got '{data}'\n"
     assert not (tmp_path / "demo").exists()
 
 
@@ -79,3 +95,26 @@ def test_results_and_pictures_are_kept(shown, bundle):
         for name in ("attribution-figure.png", "counterfactual-figure.png"):
             assert read_image(folder / name, channels=3).std() > 0.1
     assert read_image(out / "demo.png", channels=3).std() > 0.1
+
+
+def test_x_rays_are_shown_with_their_own_models_and_names(tmp_path, capsys):
+    (row,) = run_demo(tmp_path, data="chest-xrays", images=1, seed=1)
+    bundle = load_bundle("chest-xrays")
+    assert {row["decision"], row["target"]} == {"normal", "pneumonia"}
+    image = read_image(tmp_path / row["image"], channels=1)
+    assert image.shape == (1, 28, 28)
+    assert any(torch.equal(image, each) for each in bundle.images)
+    name = f"x-ray-{row['decision']}"
+    assert row["image"] == f"inputs/{name}.png"
+    changed = read_image(tmp_path / name / "counterfactual.png", channels=1)
+    for network, agrees in ((bundle.classifier, row["flipped"]), (bundle.judge, row["judge agrees"])):
+        assert agrees == (bundle.class_names[network(changed[None]).argmax()] == row["target"])
+    assert row["queries"] <= 115
+    assert name in (tmp_path / "report.html").read_text()
+    proposed = f"freemcg counterfactual {tmp_path / row['image']} --model chest-xrays --denoiser chest-xrays"
+    assert f"Next: {proposed} --target {row['target']} --out changed" in capsys.readouterr().out
+
+
+def test_pictures_of_one_class_have_names_of_their_own(bundle):
+    chosen = torch.nonzero(bundle.labels == 3).flatten().tolist()[:3]
+    assert name_images(bundle, chosen, "digit") == ["digit-3", "digit-3-2", "digit-3-3"]
