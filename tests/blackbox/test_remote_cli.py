@@ -341,7 +341,9 @@ def test_probe_refuses_what_a_job_refuses(place, capsys):
     assert main(["probe", "pics", "--model", "mine.py:brighter_right", "--device", "gpu"]) == 2
     assert said(capsys) == ["freemcg: there is no device 'gpu'; name cpu, cuda or cuda:N"]
     assert main(["probe", "pics", "--model", "mine.py:brighter_right", "--denoiser", "./nowhere"]) == 2
-    assert said(capsys) == ["freemcg: there is no folder ./nowhere; name another, or a bundled denoiser: digits"]
+    assert said(capsys) == [
+        "freemcg: there is no folder ./nowhere; name another, or a bundled denoiser: digits, chest-xrays, cifar10"
+    ]
     assert tiny.asked(place) == []
 
 

@@ -101,7 +101,10 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
         "scores must be one of logits, probabilities, percent, log_probabilities, top_k, label, binary, ",
     ),
     ({"scores": "label"}, "a black box that answers labels needs class_names or num_classes"),
-    ({"denoiser": "./nowhere"}, "there is no folder ./nowhere; name another, or a bundled denoiser: digits"),
+    (
+        {"denoiser": "./nowhere"},
+        "there is no folder ./nowhere; name another, or a bundled denoiser: digits, chest-xrays, cifar10",
+    ),
     ({"denoiser": "pics"}, "pics holds no model_index.json; a denoiser is a folder made by save_pretrained"),
     ({"denoiser": "mine.py"}, "mine.py is a file; a denoiser is a folder made by save_pretrained"),
     ({"config": "best"}, "there is no config best; bundled ones are cifar10-denoiser, digits-classifier,"),

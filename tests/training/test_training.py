@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -125,6 +127,24 @@ def test_classifier_of_a_folder_learns_it_and_is_loaded_again(folder, tmp_path):
     batch, labels = images.batch(torch.arange(40))
     assert (network(batch).argmax(dim=1) == labels).all()
     assert json.loads((tmp_path / "classifier" / "training.json").read_text())["settings"]["steps"] == 60
+
+
+def test_a_config_names_the_classes_of_data_that_has_only_numbers(tmp_path):
+    """At 28 pixels, a side that is not divisible by 8."""
+    images = np.repeat(np.array([30, 220], dtype=np.uint8), 10)[:, None, None].repeat(28, axis=1).repeat(28, axis=2)
+    np.savez(tmp_path / "chests.npz", images=images, labels=np.repeat([0, 1], 10))
+    settings = ClassifierTraining(
+        data=str(tmp_path / "chests.npz"), image_size=28, steps=1, class_names=["dark", "light"]
+    )
+    record = train_classifier(settings, tmp_path / "named")
+    _, config = load_network(tmp_path / "named")
+    assert config["class_names"] == record["settings"]["class_names"] == ["dark", "light"]
+    refused = (
+        f"class_names must name the 2 classes of {settings.data}, got dark, light, grey; "
+        "name one after another, in the order of their numbers"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(refused)}$"):
+        train_classifier(settings.model_copy(update={"class_names": ["dark", "light", "grey"]}), tmp_path / "other")
 
 
 def test_denoiser_of_a_folder_learns_and_is_loaded_by_the_denoiser(folder, tmp_path):
