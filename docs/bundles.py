@@ -8,15 +8,17 @@ python docs/bundles.py chest-xrays --held-out pneumonia.npz
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
+import typer
 from safetensors.torch import load_file, save
 
 from freemcg.files.bundles import bundle_folder
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
 
 
 def pack_denoiser(source: Path, out: Path) -> None:
@@ -54,22 +56,25 @@ def pack_held_out(source: Path, out: Path) -> None:
     out.write_bytes(save(held_out))
 
 
-def main() -> None:
+@app.command()
+def main(
+    bundle: str,
+    denoiser: Path | None = None,
+    classifier: Path | None = None,
+    judge: Path | None = None,
+    held_out: Path | None = None,
+) -> None:
     """Pack the parts that are named."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle")
-    for option in ("--denoiser", "--classifier", "--judge", "--held-out"):
-        parser.add_argument(option, type=Path)
-    given = parser.parse_args()
-    out = bundle_folder(given.bundle)
-    if given.denoiser:
-        pack_denoiser(given.denoiser, out / "denoiser")
-    for part in ("classifier", "judge"):
-        if getattr(given, part):
-            pack_classifier(getattr(given, part), out / part)
-    if given.held_out:
-        pack_held_out(given.held_out, out / "held_out.safetensors")
+    out = bundle_folder(bundle)
+    if denoiser is not None:
+        pack_denoiser(denoiser, out / "denoiser")
+    if classifier is not None:
+        pack_classifier(classifier, out / "classifier")
+    if judge is not None:
+        pack_classifier(judge, out / "judge")
+    if held_out is not None:
+        pack_held_out(held_out, out / "held_out.safetensors")
 
 
 if __name__ == "__main__":
-    main()
+    app()
