@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from baselines import METHODS, create, settings_within
 from freemcg import BlackBox, Denoiser, FreeMCG
 from freemcg.evaluation import pointing_game, share_interval
-from freemcg.models.bundle import bundle_folder, load_bundle
+from freemcg.files.bundles import bundle_folder
+from freemcg.models.bundle import load_bundle
 from freemcg.models.digits import load_scans, render
 from freemcg.models.load import load_denoiser
 from manifolds.planted import plant
