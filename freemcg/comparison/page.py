@@ -11,14 +11,16 @@ from torch import Tensor
 
 from freemcg.comparison.cells import load_cell, picture_path
 from freemcg.comparison.measures import COLUMNS, Column
+from freemcg.comparison.verdict import RANKS, TESTS
 from freemcg.evaluation.intervals import mean_interval
 from freemcg.files.images import read_image, write_image
 from freemcg.messages.errors import InvalidValue, sentence_of
 from freemcg.messages.terminal import say
-from freemcg.show.page.methods import Measure, Measured, Method, Pictured, write_methods
+from freemcg.show.page.methods import Measure, Measured, Method, Pictured, method_title, write_methods
 from freemcg.show.page.palette import signed_colours
 from freemcg.show.page.pictures import LOSSLESS, data_address
 from freemcg.show.page.planes import top_of
+from freemcg.show.page.standing import PairedTest, Ranked, Standing
 from freemcg.show.tables import read_csv
 
 SHOWN_IMAGES = 8
@@ -50,7 +52,7 @@ def write_comparison_page(out: Path) -> Path:
     ]
     pictures = [Pictured(image, targets[image], _picture(picture_path(out, image))) for image in shown]
     measures = [Measure(_title(each.name), each.higher, each.meaning) for each in columns]
-    return write_methods(methods, measures, pictures, len(images), out)
+    return write_methods(methods, measures, pictures, len(images), out, _standing(columns, out))
 
 
 def try_to_write_comparison_page(out: Path) -> None:
@@ -60,6 +62,39 @@ def try_to_write_comparison_page(out: Path) -> None:
     except Exception as error:
         why, again = sentence_of(error), f"freemcg report {out}"
         say(f"the page could not be written ({why}); the results are kept, and {again} tries again", err=True)
+
+
+def _standing(columns: Sequence[Column], out: Path) -> Standing | None:
+    """The ranks and tests that a comparison wrote; `None` if there are no ranks for these columns."""
+    ranks = read_csv(out / RANKS) if (out / RANKS).is_file() else []
+    if not ranks or any(column.name not in ranks[0] for column in columns):
+        return None
+    tests = read_csv(out / TESTS) if (out / TESTS).is_file() and len(ranks) > 1 else []
+    found = {(row["method"], row["measure"]): row for row in tests}
+    rows = [
+        Ranked(
+            method_title(row["method"]),
+            _number(row["mean rank"]),
+            [_number(row[column.name]) for column in columns],
+            [_test(found.get((row["method"], column.name)), higher=column.higher) for column in columns],
+        )
+        for row in ranks
+    ]
+    return Standing(rows, method_title(tests[0]["against"]) if tests else "", len(tests))
+
+
+def _test(row: Mapping[str, str] | None, *, higher: bool) -> PairedTest | None:
+    """A row of `significance.csv`, turned so that more is better."""
+    if row is None:
+        return None
+    ends = [(1 if higher else -1) * float(row[key]) for key in ("low", "high")]
+    return PairedTest(
+        (1 if higher else -1) * float(row["difference"]), min(ends), max(ends), float(row["p, corrected"])
+    )
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
 
 
 def _title(column: str) -> str:

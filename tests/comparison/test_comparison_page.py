@@ -48,6 +48,28 @@ def test_the_page_shows_the_first_images_and_means_over_all(compared):
     assert values == pytest.approx([0.545, 0.9, 0.1, 0.25, 0.9, 0.1])
 
 
+def test_ranks_and_tests_are_shown_if_they_were_written(compared):
+    """Deletion is better lower: a difference of +.05 is a loss of .05."""
+    assert 'id="standing"' not in write_comparison_page(compared).read_text()
+    places = {"alignment": 1.0, "insertion": 1.5, "deletion": 1.0}
+    write_csv(
+        [
+            {"method": "freemcg", **places, "mean rank": 3.5 / 3},
+            {"method": "smooth_grad", **dict.fromkeys(places, 2.0), "insertion": None, "mean rank": 2.0},
+        ],
+        compared / "ranks.csv",
+    )
+    test = {"method": "smooth_grad", "against": "freemcg", "images": 10, "p": 0.001, "p, corrected": 0.003}
+    ends = {"difference": 0.05, "low": 0.02, "high": 0.09}
+    write_csv([{**test, "measure": each, **ends} for each in ("alignment", "deletion")], compared / "significance.csv")
+    page = write_comparison_page(compared).read_text().split('id="standing"')[1].split("</section>")[0]
+    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    assert "correction for 2 tests" in shown
+    assert "FreeMCG the others are tested against it 1.2 1 1.5 1 Smooth grad 2.0 2 better +0.05 (0.02 to 0.09)" in shown
+    minus = "\N{MINUS SIGN}"
+    assert f"none 2 worse {minus}0.05 ({minus}0.09 to {minus}0.02), p = 0.003" in shown
+
+
 def test_the_verb_makes_it_again(compared, capsys):
     assert main(["report", str(compared)]) == 0
     assert capsys.readouterr().out == f"the page for a browser is {compared / 'report.html'}\n"

@@ -13,6 +13,7 @@ import pytest
 import torch
 from explanations import make_attribution, make_counterfactual
 from test_page_methods import MEASURES, METHODS, PICTURES
+from test_page_standing import STANDING
 
 from freemcg.show.page import gallery
 from freemcg.show.page.explained import Explained
@@ -324,5 +325,28 @@ def test_a_table_of_methods_is_sorted_by_what_is_pressed(opened, compared, viewp
     assert names() == ["FreeMCG", "RISE", "Guided IG"]
     page.get_by_role("button", name="Alignment").click()
     assert names() == ["FreeMCG", "Guided IG", "RISE"]
+    assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+    check_with_axe(page)
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_ranks_are_sorted_apart_from_the_table_above(opened, tmp_path, viewport):
+    page = opened(write_methods(METHODS, MEASURES, PICTURES, 2, tmp_path, STANDING), viewport=viewport)
+    ranks = page.get_by_role("region", name="Table of ranks and tests")
+
+    def names(table):
+        return [each.inner_text().split("\n")[0] for each in table.locator("tbody th").all()]
+
+    above = page.get_by_role("region", name="Table of methods")
+    assert names(ranks) == ["Guided IG", "FreeMCG", "RISE"]
+    ranks.get_by_role("button", name="Alignment").press("Enter")
+    assert names(ranks) == ["FreeMCG", "Guided IG", "RISE"]
+    assert names(above) == ["FreeMCG", "Guided IG", "RISE"]
+    above.get_by_role("button", name="Deletion").click()
+    assert names(above) == ["Guided IG", "RISE", "FreeMCG"]
+    assert names(ranks) == ["FreeMCG", "Guided IG", "RISE"]
+    ranks.get_by_role("button", name="Mean rank").click()
+    assert names(ranks) == ["Guided IG", "FreeMCG", "RISE"]
+    assert ranks.locator("[aria-sort=ascending]").inner_text() == "Mean rank"
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
     check_with_axe(page)

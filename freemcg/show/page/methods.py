@@ -10,13 +10,14 @@ from markupsafe import Markup
 
 from freemcg.files.whole import write_text
 from freemcg.show.page.gallery import PAGE
+from freemcg.show.page.standing import Standing
 from freemcg.show.page.templates import COMPARISON, page
 from freemcg.show.page.words import counted
 
 DOTS = 60
 """Of more pictures, only the first are dots in a figure. Mean and interval are those of all."""
 PROPER = {"freemcg": "FreeMCG", "freemcg_contribution": "FreeMCG contribution", "rise": "RISE", "geex": "GEEX"}
-SHORT = {"ig": "IG", "lime": "LIME", "shap": "SHAP"}
+SHORT = {"ig": "IG", "ig2": "IG2", "idgi": "IDGI", "hsic": "HSIC", "lime": "LIME", "shap": "SHAP"}
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,18 @@ class Pictured:
 
 
 def write_methods(
-    methods: Sequence[Method], measures: Sequence[Measure], pictures: Sequence[Pictured], images: int, out: Path
+    methods: Sequence[Method],
+    measures: Sequence[Measure],
+    pictures: Sequence[Pictured],
+    images: int,
+    out: Path,
+    standing: Standing | None = None,
 ) -> Path:
     """Write `report.html` of a comparison into `out`, whole or not at all.
 
     Args:
         pictures: those that are shown, of all `images`.
+        standing: the ranks and tests, under the same measures; left out if it is `None`.
     """
     columns = [_scale(number, measure, methods) for number, measure in enumerate(measures)]
     html = page(
@@ -101,6 +108,7 @@ def write_methods(
         pictures=pictures,
         images=images,
         dots=DOTS,
+        standing=standing,
     )
     write_text(out / PAGE, html)
     return out / PAGE
