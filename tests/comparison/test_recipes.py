@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import signal
 import subprocess
 import sys
@@ -199,10 +198,9 @@ def test_a_killed_recipe_goes_on_and_makes_no_map_again(tmp_path):
     started = subprocess.Popen(
         [sys.executable, "-m", "freemcg", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 120
-    while len(list(tmp_path.rglob("*.safetensors"))) < 2 and started.poll() is None and time.monotonic() < deadline:
+    while len(list(tmp_path.rglob("*.safetensors"))) < 2 and started.poll() is None:
         time.sleep(0.02)
-    os.kill(started.pid, signal.SIGKILL)
+    started.kill()
     assert started.wait() == -signal.SIGKILL
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     assert 2 <= len(before) < 36
