@@ -18,7 +18,8 @@ from freemcg import BlackBox, FreeMCG, load_bundle
 from freemcg.diffusion.noise import particle_noise
 from freemcg.ensemble import cross_covariance, principal_axes, sigma_points
 from freemcg.gradient.estimator import draw_particles
-from freemcg.show.figures import SIGNED_COLOURS
+from freemcg.jobs.demo import choose_images
+from freemcg.show.figures import SIGNED_COLOURS, plot_grid
 from freemcg.show.significant import significant
 
 OUT = Path(__file__).parent / "pictures"
@@ -123,6 +124,17 @@ def digit() -> Figure:
     return figure
 
 
+def front() -> Figure:
+    """The picture of the README: the images of the demo of two digits and of two chest X-rays."""
+    pairs = []
+    for name in ("digits", "chest-xrays"):
+        bundle = load_bundle(name)
+        explainer = FreeMCG(BlackBox(bundle.classifier, class_names=bundle.class_names), bundle.denoiser)
+        for image in bundle.images[choose_images(bundle, 2, seed=0)]:
+            pairs.append((explainer.explain(image), explainer.counterfactual(image)))
+    return plot_grid(pairs)
+
+
 def a_map() -> Figure:
     """One attribution as `plot` draws it."""
     bundle = load_bundle()
@@ -207,6 +219,7 @@ def _map(axes: Axes, values: Tensor, visible: Tensor | float) -> None:
 
 
 PICTURES = {
+    "front": front,
     "how-it-works": plane,
     "particles": digit,
     "map": a_map,
