@@ -13,14 +13,17 @@ from torch import Tensor
 from freemcg.blackbox import BlackBox
 from freemcg.blackbox.local.white_box import WhiteBox, has_gradients
 from freemcg.comparison.recipe import Entry, as_entry
+from freemcg.evaluation.blur import gaussian_blur
 from freemcg.explainer import FreeMCG
 from freemcg.jobs.plan import most_queries
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Status
 from freemcg.settings import Settings, make
 
-FREEMCG, CONTRIBUTION = "freemcg", "freemcg_contribution"
-OURS = (FREEMCG, CONTRIBUTION)
+FREEMCG, CONTRIBUTION, SMOOTHED = "freemcg", "freemcg_contribution", "freemcg_contribution_smoothed"
+OURS = (FREEMCG, CONTRIBUTION, SMOOTHED)
+SMOOTHING = 1.0
+"""The standard deviation, in pixels, of the blur of a smoothed contribution."""
 WITH_GRADIENTS = (
     FREEMCG,
     "gradient",
@@ -98,8 +101,9 @@ def make_contestants(entries: Sequence[Entry], explainer: FreeMCG, given: dict[s
 
     Args:
         entries: see `entries_of`.
-        explainer: takes part as `freemcg` with its maps, and as `freemcg_contribution` with their contributions. The
-            others query its black box, or differentiate the network in it.
+        explainer: takes part as `freemcg` with its maps, as `freemcg_contribution` with their contributions, and as
+            `freemcg_contribution_smoothed` with these blurred by one pixel. The others query its black box, or
+            differentiate the network in it.
         given: arguments that some of the constructors take, such as `vae`. An argument that is `None` is left out.
 
     Raises:
@@ -169,8 +173,9 @@ def _whole_maps(explainer: FreeMCG, name: str) -> Callable[[Tensor, int], Tensor
         cut_short = any(result.status == Status.BUDGET_EXHAUSTED for result in results)
         if cut_short and explainer.settings.tolerance is None:
             raise InvalidValue("the budget ended before the map was whole")
-        if name == CONTRIBUTION:
+        if name != FREEMCG:
             results = [result.contribution() for result in results]
-        return torch.stack([result.values for result in results])
+        values = torch.stack([result.values for result in results])
+        return gaussian_blur(values, SMOOTHING) if name == SMOOTHED else values
 
     return attribute

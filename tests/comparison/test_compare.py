@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 from ports import free_port
+from scipy import ndimage
 from tolerance import assert_same_map
 from torch import nn
 
@@ -149,17 +150,17 @@ def test_figures_of_a_linear_model_are_those_worked_out_by_hand(run, tmp_path, p
 
 def test_contributions_take_part_at_the_cost_of_a_map(run, tmp_path, denoiser, pictures):
     model = Counted().eval()
-    rows = run(BlackBox(model), methods=("freemcg", "freemcg_contribution"))
-    assert [(row["method"], row["cost"], row["error"]) for row in rows] == [
-        ("freemcg", QUERIES, ""),
-        ("freemcg_contribution", QUERIES, ""),
-    ] * 2
-    assert model.asked == 4 * (QUERIES + MEASURING) + len(pictures)
+    names = ("freemcg", "freemcg_contribution", "freemcg_contribution_smoothed")
+    rows = run(BlackBox(model), methods=names)
+    assert [(row["method"], row["cost"], row["error"]) for row in rows] == [(name, QUERIES, "") for name in names] * 2
+    assert model.asked == 6 * (QUERIES + MEASURING) + len(pictures)
     wanted = FreeMCG(BlackBox(Linear().eval()), denoiser, particles=12, queries=QUERIES, noise=0.3).explain(
         pictures["a"]
     )
-    for name, result in (("freemcg", wanted), ("freemcg_contribution", wanted.contribution())):
-        assert torch.equal(load_cell(tmp_path / "out", "a", name).values, result.values)
+    added = wanted.contribution().values
+    smoothed = torch.from_numpy(ndimage.gaussian_filter(added.double().numpy(), (0, 1, 1))).float()
+    for name, values in zip(names, (wanted.values, added, smoothed), strict=True):
+        torch.testing.assert_close(load_cell(tmp_path / "out", "a", name).values, values, rtol=1e-4, atol=1e-6)
 
 
 def test_everything_asked_is_accounted_for(run, pictures):
@@ -387,8 +388,8 @@ REFUSED = [
     (
         {"methods": ("rise", "gradient", "guided_ig"), "black_box": ASKED},
         "gradient, guided_ig must differentiate a torch.nn.Module that answers logits, but this model can only be "
-        "queried; methods that only query are freemcg, freemcg_contribution, zeroth_order, geex, rise, sobol, hsic, "
-        "occlusion, kernel_shap, leverage_shap, lime",
+        "queried; methods that only query are freemcg, freemcg_contribution, freemcg_contribution_smoothed, "
+        "zeroth_order, geex, rise, sobol, hsic, occlusion, kernel_shap, leverage_shap, lime",
     ),
     ({"methods": ("expected_gradients",)}, "expected_gradients needs the setting 'references'; see ExpectedGradients"),
     (
@@ -397,7 +398,10 @@ REFUSED = [
     ),
     ({"target": 5, "black_box": BlackBox(Linear().eval(), num_classes=2)}, "there is no class 5; classes are 0..1"),
     ({"images": {"a": torch.zeros(1, 4, 4)}}, "images are 4x4 but the denoiser "),
-    ({"methods": ()}, "name at least one method; known are freemcg, freemcg_contribution, gradient, input_x_gradient,"),
+    (
+        {"methods": ()},
+        "name at least one method; known are freemcg, freemcg_contribution, freemcg_contribution_smoothed, gradient,",
+    ),
 ]
 
 

@@ -16,8 +16,8 @@ from freemcg.show.page.words import counted
 
 DOTS = 60
 """Of more pictures, only the first are dots in a figure. Mean and interval are those of all."""
-PROPER = {"freemcg": "FreeMCG", "freemcg_contribution": "FreeMCG contribution", "rise": "RISE", "geex": "GEEX"}
-SHORT = {"ig": "IG", "ig2": "IG2", "idgi": "IDGI", "hsic": "HSIC", "lime": "LIME", "shap": "SHAP"}
+PROPER = {"rise": "RISE", "geex": "GEEX"}
+SHORT = {"freemcg": "FreeMCG", "ig": "IG", "ig2": "IG2", "idgi": "IDGI", "hsic": "HSIC", "lime": "LIME", "shap": "SHAP"}
 
 
 @dataclass(frozen=True)
