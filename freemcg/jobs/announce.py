@@ -58,6 +58,12 @@ def announce(
         + price_text(len(pending) * each, price_per_1000),
         err=True,
     )
+    if pending and if_few < each and black_box.remaining is not None and black_box.remaining < each:
+        say(
+            f"the budget of {black_box.remaining} is less than one picture may cost; with --queries "
+            f"{black_box.remaining} the search of a picture would be planned for it",
+            err=True,
+        )
     say_unreadable(unreadable)
     if cleared := sum(look.cleared for look in looks):
         say(f"transparent in part, laid on white: {cleared} of them", err=True)
