@@ -54,7 +54,7 @@ def plot_attribution(result: Attribution) -> Figure:
     orange = "lighter helps" if result.baseline is None else "adds to it"
     middle.set_title(f"for {_named(result, result.target)}: orange, {orange}")
     drawn = _draw_overlay(right, result, only=significant(result))
-    right.set_title(f"significant (at most {100 * FALSE_RATE:.0f} % false)")
+    right.set_title(f"significant (≤ {100 * FALSE_RATE:.0f} % false)")
     figure.colorbar(drawn, ax=[middle, right], shrink=0.8, label=_unit(result))
     _draw_error(figure, last, result)
     figure.suptitle(_cost(result), fontsize="small")

@@ -75,7 +75,7 @@ def test_the_figure_leaves_out_what_significant_does_not_hold(rng):
     assert told.sum() < (values.abs() >= 1.96).sum()
     certain = shown(panels(plot_attribution(result))[2])
     np.testing.assert_array_equal(certain != 0, told)
-    assert "significant (at most 5 % false)" in words(plot_attribution(result))
+    assert "significant (≤ 5 % false)" in words(plot_attribution(result))
 
 
 def test_the_figure_tests_the_sum_over_channels_that_it_draws():
