@@ -34,18 +34,19 @@ class Forecast:
     Attributes:
         images: the images to explain.
         queries: the queries of all images.
-        queries_if_few: the same, if around each image there are few directions; see `freemcg.tasks.settling`.
         requests: the messages or calls that carry the queries.
         seconds: the time of the black box, from its latency and its rate limit. `None` if neither is known.
         price: the price of the queries. `None` if no price was given.
+        queries_if_few: the queries of all images if around each there are few directions, see `freemcg.tasks.settling`.
+            `None` if that makes no difference.
     """
 
     images: int
     queries: int
-    queries_if_few: int
     requests: int
     seconds: float | None
     price: float | None
+    queries_if_few: int | None = None
 
 
 def budget_in_queries(budget: str, price_per_1000: float | None) -> int:
@@ -179,7 +180,8 @@ def forecast(
         sent += times * sum(requests)
         seconds += times * max(waited, sum(requests) * spacing)
     price = None if price_per_1000 is None else most * price_per_1000 / 1000
-    return Forecast(images, most, few, sent, seconds if latency is not None or spacing > 0 else None, price)
+    known = seconds if latency is not None or spacing > 0 else None
+    return Forecast(images, most, sent, known, price, few if few < most else None)
 
 
 def describe_speed(seconds: dict[int, float], settings: Settings, device: str) -> list[str]:
@@ -197,7 +199,7 @@ def describe_speed(seconds: dict[int, float], settings: Settings, device: str) -
 def describe_forecast(found: Forecast) -> list[str]:
     """A forecast as lines of text."""
     lines = [f"images: {found.images}", f"queries: at most {found.queries}, in {found.requests} requests"]
-    if found.queries_if_few < found.queries:
+    if found.queries_if_few is not None:
         lines.append(f"queries: at most {found.queries_if_few}, if the pictures {FEW_DIRECTIONS}")
     if found.seconds is not None:
         lines.append(f"seconds: at most {found.seconds:.0f} of the classifier, beside those of the diffusion model")
