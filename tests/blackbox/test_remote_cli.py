@@ -455,19 +455,22 @@ def test_a_plan_costs_nothing_and_leaves_out_what_is_done(server, place, explain
 
 
 @pytest.mark.parametrize(
-    ("words", "queries"),
+    ("words", "queries", "if_few"),
     [
-        (["--scores", "label", "--num-classes", "3"], 2 * 200),
-        (["--scores", "top_k", "--num-classes", "3"], 2 * 100),
-        ([], 2 * 50),
-        (["--queries", "26"], 2 * 26),
-        (["--scores", "label", "--num-classes", "3", "--queries", "90"], 2 * 90),
+        (["--scores", "label", "--num-classes", "3"], 2 * 200, None),
+        (["--scores", "top_k", "--num-classes", "3"], 2 * 800, 2 * 100),
+        ([], 2 * 800, 2 * 50),
+        (["--queries", "26"], 2 * 26, None),
+        (["--scores", "label", "--num-classes", "3", "--queries", "90"], 2 * 90, None),
     ],
 )
-def test_a_plan_of_counterfactuals_is_for_what_the_model_answers(place, capsys, words, queries):
+def test_a_plan_of_counterfactuals_is_for_what_the_model_answers(place, capsys, words, queries, if_few):
     (place / "odd.py").write_text("def asked(images):\n    raise RuntimeError('a plan asks nothing')\n")
     assert main(["plan", "pics", "--model", "odd.py:asked", "--task", "counterfactual", *words]) == 0
-    assert f"queries: at most {queries}, in " in capsys.readouterr().out
+    planned = capsys.readouterr().out
+    assert f"queries: at most {queries}, in " in planned
+    assert f"queries: at most {if_few}, if the pictures have few directions" in planned or if_few is None
+    assert planned.count("queries: at most") == (1 if if_few is None else 2)
 
 
 def test_a_cache_is_listed_and_cleared(server, place, explain, capsys):
