@@ -14,7 +14,7 @@ OPEN = ("queries", "tries", "strength", "refresh", "unpaid", "estimate")
 """The values of a shared search that the image decides, unless they are named."""
 
 MANY = 28.0
-"""The directions from which on an image has many. Digits and X-rays have 15 to 20, photographs 39 to 47."""
+"""The directions from which on an image has many. Digits and X-rays have 13 to 23, photographs 39 to 47."""
 
 MANY_DIRECTIONS: dict[str, Any] = {"queries": 800, "tries": 2, "strength": 0.5, "unpaid": 2}
 QUERIES_OF_A_ROUGH_GRADIENT = 4
@@ -101,9 +101,9 @@ class SharedSearch(BaseModel):
         noise at the start, and now and then a second try. Named `queries` all go to one try, unless `tries` is named
         too. A named `estimate` decides instead of `directions`.
         """
-        named = {name: value for name, value in self if name in self.model_fields_set}
         if not self.left_open:
             return self
+        named = {name: value for name, value in self if name in self.model_fields_set}
         estimate = named.get("estimate", "cross_covariance" if directions >= MANY else "sigma_points")
         fitting = MANY_DIRECTIONS if estimate == "cross_covariance" else SEARCHES_BY_SCORES.get(scores, {})
         one_try = {"tries": 1} if "queries" in named else {}
@@ -115,8 +115,9 @@ class SharedSearch(BaseModel):
         return SharedSearch(**dict(search))
 
     def dearest(self, scores: str = "logits") -> SharedSearch:
-        """The search with nothing left open, for the kind of image that costs most."""
-        return max((self.settled(directions, scores) for directions in (0, MANY)), key=lambda search: search.queries)
+        """The search with nothing left open, for the kind of image that costs most queries, or else most calls."""
+        each = [self.settled(directions, scores) for directions in (0, MANY)]
+        return max(each, key=lambda search: (search.queries, len(search.calls)))
 
     def without(self, queries: int) -> SharedSearch:
         """The same search with `queries` fewer queries, which are spent elsewhere.
