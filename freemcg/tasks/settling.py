@@ -17,9 +17,10 @@ def settled_search(
 ) -> SharedSearch | PaperSearch:
     """`search` with nothing left open: `SharedSearch.settled`, by the directions in which images near this one differ.
 
-    They are counted by the effective dimension of 64 particles at noise level 0.2. It is 15 to 20 around
-    handwritten digits and chest X-rays (8 images each), and 39 to 47 around photographs of 32x32 pixels (60 images). At
-    higher noise levels the data are harder to tell apart. For a latent model the particles are latents.
+    They are counted by the effective dimension of 64 particles at noise level 0.2. It is 13 to 23 around handwritten
+    digits and chest X-rays, and 39 to 47 around photographs of 32x32 pixels (60 images each, counted by
+    `tests/benchmarks/directions.py`). At higher levels the data are harder to tell apart. For a latent model the
+    particles are latents.
 
     It costs 64 denoisings and no query; nothing if the search leaves nothing open.
 
