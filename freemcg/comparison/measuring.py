@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -39,11 +40,11 @@ class Measuring:
     tangents: Tangents
     steps: int
     measures: Sequence[str]
-    attack: Attack = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Make the attack, which remembers its last image."""
-        object.__setattr__(self, "attack", Attack(self.explainer.black_box))
+    @cached_property
+    def attack(self) -> Attack:
+        """The attack, which remembers its last image."""
+        return Attack(self.explainer.black_box)
 
     def is_done(self, cell: Cell | None) -> bool:
         """Whether nothing is left to do for a cell."""

@@ -67,12 +67,8 @@ def fool_gradient(
     with torch.enable_grad():
         for step in range(steps + 1):
             answers = soft(current)
-            missed = (
-                (gradient_shares(attacked_map(soft, current, targets, points)) - wanted_maps)
-                .square()
-                .flatten(1)
-                .sum(dim=1)
-            )
+            shares = gradient_shares(attacked_map(soft, current, targets, points))
+            missed = (shares - wanted_maps).square().flatten(1).sum(dim=1)
             loss = missed / wanted_maps.square().flatten(1).sum(dim=1) + keep * (answers - logits).square().mean(dim=1)
             better = loss.detach() < least
             least = torch.where(better, loss.detach(), least)
