@@ -14,6 +14,7 @@ from freemcg.diffusion.denoiser import Denoiser
 from freemcg.files.images import as_file
 from freemcg.messages.arguments import whole
 from freemcg.messages.errors import InvalidValue
+from freemcg.results import Counterfactual
 from freemcg.tasks.candidates import Candidates
 
 
@@ -59,10 +60,24 @@ class NearestImage(CounterfactualMethod):
             raise InvalidValue(f"labels must be one an image, {len(images)}, got shape {tuple(self.labels.shape)}")
         self.queries = whole("queries", queries, 2)
 
-    def _search(self, image: Tensor, target: int) -> Candidates:
+    def counterfactual(self, image: Tensor, target: int | str | None = None) -> Counterfactual:
+        """As `CounterfactualMethod`. A named target that no label has is refused before the first query.
+
+        Raises:
+            ValueError: no image has the label of the target.
+        """
+        if target is not None:
+            self._known(self.black_box.class_index(target))
+        return super().counterfactual(image, target)
+
+    def _known(self, target: int) -> Tensor:
         known = self.images if self.labels is None else self.images[self.labels == target]
         if not len(known):
             raise InvalidValue(f"no image has the label {target}; add images of that class")
+        return known
+
+    def _search(self, image: Tensor, target: int) -> Candidates:
+        known = self._known(target)
         near = (known - image).abs().flatten(1).mean(dim=1).argsort(stable=True)[: self._checks]
         found = known[near]
         return Candidates(found, torch.stack([image.expand_as(found), found]))

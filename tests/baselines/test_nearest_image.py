@@ -72,5 +72,7 @@ def test_bad_input_costs_nothing(denoiser, known, image):
         NearestImage(answer, denoiser, images=known, queries=1)
     with pytest.raises(ValueError, match="images are 3x4 but the denoiser"):
         NearestImage(answer, denoiser, images=known[:, :, :3])
+    box = BlackBox(answer)
     with pytest.raises(ValueError, match=r"^no image has the label 1; add images of that class$"):
-        NearestImage(answer, denoiser, images=known, labels=[0] * 6).counterfactual(image, 1)
+        NearestImage(box, denoiser, images=known, labels=[0] * 6).counterfactual(image, 1)
+    assert box.queries == 0
