@@ -94,6 +94,10 @@ def quick(log_probabilities, target):
             {"search": {"queries": 9, "steps": 24, "refresh": 1}},
             "search.queries must be >= 55 for 23 gradients, got 9; raise it, or raise search.refresh",
         ),
+        (
+            {"search": {"queries": 9, "tries": 2}},
+            "search.queries must be >= 19 for 2 tries of 4 gradients, got 9; raise it, or raise search.refresh",
+        ),
         ({"search": {"budget": 50}}, "search.budget is called search.queries now; rename it"),
         ({"tolerance": 0}, "tolerance must be > 0, got 0"),
         ({"tolerance": -0.1}, "tolerance must be > 0, got -0.1"),

@@ -137,9 +137,10 @@ class SharedSearch(BaseModel):
     @model_validator(mode="after")
     def _queries_suffice(self) -> SharedSearch:
         if self.queries_per_gradient < 2:
+            tries = f"{self.tries} tries of " if self.tries > 1 else ""
             least = next(queries for queries in itertools.count(self.queries) if self._suffices(queries))
             raise InvalidValue(
-                f"search.queries must be >= {least} for {self.gradients} gradients, got {self.queries}; "
+                f"search.queries must be >= {least} for {tries}{self.gradients} gradients, got {self.queries}; "
                 "raise it, or raise search.refresh"
             )
         return self
