@@ -9,7 +9,7 @@ from pathlib import Path
 from freemcg.explainer import FreeMCG
 from freemcg.files.images import decode
 from freemcg.jobs.items import Item
-from freemcg.jobs.plan import FEW_DIRECTIONS, Task, most_queries, with_few_directions
+from freemcg.jobs.plan import FEW_DIRECTIONS, Task, most_by_directions
 from freemcg.jobs.spending import price_text
 from freemcg.jobs.unreadable import read_each, say_unreadable
 from freemcg.messages.terminal import say
@@ -46,11 +46,7 @@ def announce(
     """Say what there is to do, the most that it will cost, and which pictures are changed, left out or made again."""
     unreadable = [why for look in looks for why in look.unreadable.values()]
     black_box = explainer.black_box
-    scores, may_change = black_box.scores, black_box.may_change
-    each, if_few = (
-        most_queries(settings, task, scores=scores, may_change=may_change)
-        for settings in (explainer.settings, with_few_directions(explainer.settings, scores))
-    )
+    each, if_few = most_by_directions(explainer.settings, task, black_box)
     say(
         f"images: {len(items)}; done before: {len(items) - len(unreadable) - len(pending)}; "
         f"to do: {len(pending)}, at most {each} queries each"

@@ -107,6 +107,15 @@ def with_few_directions(settings: Settings, scores: str) -> Settings:
     return settings.model_copy(update={"search": few})
 
 
+def most_by_directions(settings: Settings, task: Task, black_box: BlackBox) -> tuple[int, int]:
+    """The most queries of an image, and of one around which there are few directions."""
+    each, if_few = (
+        most_queries(meant, task, scores=black_box.scores, may_change=black_box.may_change)
+        for meant in (settings, with_few_directions(settings, black_box.scores))
+    )
+    return each, if_few
+
+
 def denoisings(settings: Settings, task: Task) -> int:
     """The images that are denoised for one explanation, if the queries of a map do not call for more particles.
 
@@ -167,12 +176,8 @@ def forecast(
     batch, together = (black_box.batch_size, 1) if transport is None else (transport.batch_size, transport.concurrency)
     asked_again = [1, MOST_REPEATS - 1] if done and not black_box.identity_is_whole else []
     spacing = 0.0 if transport is None else transport.spacing
-    scores, may_change = black_box.scores, black_box.may_change
-    most, few = (
-        images * most_queries(each, task, scores=scores, may_change=may_change) + sum(asked_again)
-        for each in (settings, with_few_directions(settings, scores))
-    )
-    each_image = calls(settings, task, scores=scores, may_change=may_change)
+    most, few = (images * each + sum(asked_again) for each in most_by_directions(settings, task, black_box))
+    each_image = calls(settings, task, scores=black_box.scores, may_change=black_box.may_change)
     sent, seconds = 0, 0.0
     for times, each_call in ((images, each_image), (1, asked_again)):
         requests = [math.ceil(each / batch) for each in each_call]
