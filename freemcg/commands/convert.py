@@ -12,7 +12,6 @@ import typer
 from freemcg.commands.help import examples
 from freemcg.messages.errors import InvalidValue
 from freemcg.messages.terminal import say
-from freemcg.version import versions
 
 if TYPE_CHECKING:
     from freemcg.diffusion.guided_flags import Flags
@@ -80,6 +79,7 @@ def _convert_guided_diffusion(
     from freemcg.files.digest import digest_of
     from freemcg.files.tensors import safetensors_errors
     from freemcg.files.whole import folder_written_whole
+    from freemcg.version import versions
 
     _refuse_foreign(out)
     pipeline, flags = convert(
