@@ -42,6 +42,21 @@ ConditionNumber = Annotated[
         show_default=False,
     ),
 ]
+GuidanceScale = Annotated[
+    float,
+    typer.Option(
+        help="The weight w of guidance, null + w (told - null): what the model sees told --condition or --prompt, and "
+        "told --null-class or the empty text. Any but 1 doubles its time."
+    ),
+]
+NullClass = Annotated[
+    int | None,
+    typer.Option(
+        help="The class of the diffusion model that stands for images of any class, by number. --guidance-scale leads "
+        "away from it. Without --condition, the model is told this one.  [default: DiT names its own]",
+        show_default=False,
+    ),
+]
 PromptText = Annotated[
     str | None,
     typer.Option(
@@ -164,7 +179,9 @@ class Prior:
 
     denoiser: DenoiserName = "digits"
     condition: ConditionNumber = None
+    null_class: NullClass = None
     prompt: PromptText = None
+    guidance_scale: GuidanceScale = 1.0
     dtype: Precision = "float32"
 
     def load(self, device: Any = "cpu") -> Denoiser:
@@ -172,7 +189,8 @@ class Prior:
         from freemcg.models.load import load_denoiser
 
         dtype = None if self.dtype == "float32" else self.dtype
-        return load_denoiser(self.denoiser, condition=self.condition, prompt=self.prompt, dtype=dtype, device=device)
+        told = {name: value for name, value in vars(self).items() if name not in ("denoiser", "dtype")}
+        return load_denoiser(self.denoiser, **told, dtype=dtype, device=device)
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,12 @@ def guided(ask: Callable[[Told], Tensor], told: Told, null: Told | None, weight:
 
 
 def condition_for(
-    classes: int | None, condition: int | None, guidance_scale: float, null_class: int | None
+    classes: int | None, condition: int | None, guidance_scale: float, null_class: int | None, name: str
 ) -> Condition | None:
     """The condition of a network with so many classes, or with none. Without a class, it is the null class.
+
+    Args:
+        name: that of the denoiser, for messages.
 
     Raises:
         ValueError: a network with classes is told none, or one that it does not have. A network without classes is told
@@ -64,27 +67,27 @@ def condition_for(
         TypeError: a class is no whole number, or the scale no number.
     """
     given = {"condition": condition, "null_class": null_class}
-    named = {name: whole(name, value) for name, value in given.items() if value is not None}
+    named = {argument: whole(argument, value) for argument, value in given.items() if value is not None}
     weight = real("guidance_scale", guidance_scale, 0, 100)
     if classes is None:
         if named or weight != 1:
-            said = [f"{name}={value}" for name, value in named.items()] or [f"guidance_scale={weight:g}"]
-            raise InvalidValue(f"the network of the denoiser takes no class; leave out {' and '.join(said)}")
+            said = [f"{argument}={value}" for argument, value in named.items()] or [f"guidance_scale={weight:g}"]
+            raise InvalidValue(f"the denoiser {name} takes no class; leave out {' and '.join(said)}")
         return None
     if not named:
         raise InvalidValue(
-            f"the network of the denoiser needs a class; give condition (--condition), one of 0..{classes - 1}, "
-            "or its null class if it was trained with one"
+            f"the denoiser {name} needs a class; give condition (--condition), one of 0..{classes - 1}, or its null "
+            "class (--null-class) if it was trained with one"
         )
-    for name, value in named.items():
+    for argument, value in named.items():
         if not 0 <= value < classes:
             raise InvalidValue(
-                f"{name} must be a class of the denoiser's network, one of 0..{classes - 1}, got {value}"
+                f"{argument} must be a class of the denoiser's network, one of 0..{classes - 1}, got {value}"
             )
     label, null = next(iter(named.values())), named.get("null_class")
     if weight != 1 and null in (None, label):
         raise InvalidValue(
-            f"guidance_scale={weight:g} leads from the null class to another; give condition and null_class, two "
-            "classes of the denoiser's network"
+            f"guidance_scale={weight:g} leads from the null class to another; give condition (--condition) and "
+            "null_class (--null-class), two classes of the denoiser's network"
         )
     return Condition(label, weight, null if weight != 1 else None)

@@ -76,7 +76,9 @@ class Denoiser:
         name: str | None = None,
     ) -> None:
         batch_size = whole("batch_size", batch_size, 1)
-        self.condition: Condition | Prompt | None = condition_of(unet, condition, guidance_scale, null_class, text)
+        self.name = str(name or type(unet).__name__)
+        told = condition_of(unet, condition, guidance_scale, null_class, text, self.name)
+        self.condition: Condition | Prompt | None = told
         self.prediction: Prediction = prediction_for(Network(unet, self.condition), scheduler)
         self.unet = unet
         self.batch_size = batch_size
@@ -87,7 +89,6 @@ class Denoiser:
         if autoencoder is not None:
             self.space = Latents(autoencoder)
             self.channels, self.image_size = self.space.images_of(self.channels, self.image_size)
-        self.name = str(name or type(unet).__name__)
         self._tried: set[tuple[int, ...]] = set()
 
     @classmethod

@@ -96,7 +96,12 @@ class Network:
 
 
 def condition_of(
-    module: nn.Module, condition: int | None, guidance_scale: float, null_class: int | None, text: Prompt | None
+    module: nn.Module,
+    condition: int | None,
+    guidance_scale: float,
+    null_class: int | None,
+    text: Prompt | None,
+    name: str,
 ) -> Condition | Prompt | None:
     """What a network is told: the text, or the class as `condition_for` says it.
 
@@ -109,8 +114,8 @@ def condition_of(
     if beside:
         classes, null_class = beside + 1, beside if null_class is None else null_class
     if text is None:
-        return condition_for(classes or None, condition, guidance_scale, null_class)
-    condition_for(None, condition, guidance_scale, null_class)
+        return condition_for(classes or None, condition, guidance_scale, null_class, name)
+    condition_for(None, condition, guidance_scale, null_class, name)
     return text
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import diffusers
 import pytest
 import tiny
@@ -10,7 +12,7 @@ from kinds import DISCRETE, PIPELINES, save_pipeline
 from latents import LATENT, save_latent_pipeline
 from unets import tiny_unet
 
-from freemcg import Attribution, Counterfactual
+from freemcg import Attribution, Counterfactual, Denoiser
 from freemcg.__main__ import main
 from freemcg.identity.network import identity
 
@@ -26,6 +28,10 @@ def place(tmp_path, monkeypatch):
 def run(task, out, *options):
     given = ["--model", "mine.py:brighter_right", "--denoiser", "prior", "--config", "tiny.yaml", "--out", out]
     return main([task, "pics", *given, *options])
+
+
+def made(out):
+    return Attribution.load(Path(out, "a", "result.safetensors"))
 
 
 def save_classes():
@@ -141,13 +147,46 @@ def test_a_class_is_named_recorded_and_replayed(task, place, capsys):
     assert "out holds results made with another denoiser" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("classes", {"condition": 3, "null_class": 4, "guidance_scale": 2.5}),
+        ("classes", {"null_class": 4}),
+        ("DiT", {"condition": 3, "guidance_scale": 2.5}),
+        ("Stable Diffusion", {"prompt": "a cat", "guidance_scale": 2.5}),
+    ],
+)
+def test_what_a_model_is_told_is_that_of_python_and_is_replayed(kind, told, place, capsys):
+    save_classes() if kind == "classes" else save_latent_pipeline(kind, "prior")
+    named = [word for name, value in told.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    assert run("attribute", "out", *named) == 0
+    record, denoiser = made("out").record, Denoiser.from_pretrained("prior", **told)
+    assert (record["condition"], record["denoiser_identity"]) == (denoiser.condition.record, denoiser.identity)
+    assert main(["replay", "out"]) == 0
+    assert "equal to the last digit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (["--condition", "3"], "the denoiser digits takes no class; leave out condition=3"),
+        (["--null-class", "3"], "the denoiser digits takes no class; leave out null_class=3"),
+        (["--guidance-scale", "2"], "the denoiser digits takes no class; leave out guidance_scale=2"),
+        (["--prompt", "a cat"], "the denoiser digits takes no text; leave out prompt='a cat'"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["attribute", "counterfactual", "compare", "probe"])
+def test_what_the_bundled_digits_cannot_be_told_is_refused_by_their_name(verb, told, message, place, capsys):
+    out = [] if verb == "probe" else ["--out", "out"]
+    assert main([verb, "pics", "--model", "mine.py:brighter_right", *out, *told]) == 2
+    assert capsys.readouterr().err == f"freemcg: {message}\n"
+    assert tiny.asked(place) == []
+
+
 def test_a_class_that_is_missing_is_asked_for_before_the_first_query(place, capsys):
     save_classes()
     assert run("attribute", "out") == 2
-    assert (
-        "the network of the denoiser needs a class; give condition (--condition), one of 0..4"
-        in capsys.readouterr().err
-    )
+    assert "the denoiser prior needs a class; give condition (--condition), one of 0..4" in capsys.readouterr().err
     assert main(["probe", "pics", "--model", "mine.py:brighter_right", "--denoiser", "prior"]) == 2
     assert tiny.asked(place) == []
 

@@ -131,8 +131,8 @@ def test_the_condition_is_part_of_the_identity_and_of_the_record(folder):
 
 
 NEEDED = (
-    "the network of the denoiser needs a class; give condition (--condition), one of 0..3, "
-    "or its null class if it was trained with one"
+    "the denoiser {} needs a class; give condition (--condition), one of 0..3, or its null class (--null-class) if it "
+    "was trained with one"
 )
 
 
@@ -153,8 +153,8 @@ NEEDED = (
         *(
             (
                 {**told, "guidance_scale": 2.0},
-                "guidance_scale=2 leads from the null class to another; give condition and null_class, two classes "
-                "of the denoiser's network",
+                "guidance_scale=2 leads from the null class to another; give condition (--condition) and null_class "
+                "(--null-class), two classes of the denoiser's network",
             )
             for told in ({"condition": 1}, {"null_class": 1}, {"condition": 1, "null_class": 1})
         ),
@@ -162,7 +162,7 @@ NEEDED = (
     ],
 )
 def test_a_condition_that_is_missing_or_wrong_is_refused(told, message, folder):
-    with pytest.raises((InvalidValue, InvalidType), match=f"^{re.escape(message)}$"):
+    with pytest.raises((InvalidValue, InvalidType), match=f"^{re.escape(message.format(folder))}$"):
         Denoiser.from_pretrained(folder, **told)
 
 
@@ -175,7 +175,7 @@ def test_a_condition_that_is_missing_or_wrong_is_refused(told, message, folder):
     ],
 )
 def test_a_condition_of_a_network_without_classes_is_refused(told, said):
-    message = f"the network of the denoiser takes no class; leave out {said}"
+    message = f"the denoiser UNet2DModel takes no class; leave out {said}"
     with pytest.raises(InvalidValue, match=f"^{re.escape(message)}$"):
         Denoiser(tiny_unet(), diffusers.DDPMScheduler(), **told)
 

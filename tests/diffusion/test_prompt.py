@@ -109,8 +109,8 @@ def test_a_text_encoder_of_one_variant_is_read_in_float32(variant, safe, texts, 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"condition": 1}, "the network of the denoiser takes no class; leave out condition=1"),
-        ({"null_class": 1}, "the network of the denoiser takes no class; leave out null_class=1"),
+        ({"condition": 1}, "the denoiser {} takes no class; leave out condition=1"),
+        ({"null_class": 1}, "the denoiser {} takes no class; leave out null_class=1"),
         ({"prompt": 3}, "prompt must be a text, got 3"),
         ({"prompt": "cats dogs"}, "prompt has 8 tokens, but the denoiser's text encoder takes 7; shorten it"),
         (
@@ -121,7 +121,7 @@ def test_a_text_encoder_of_one_variant_is_read_in_float32(variant, safe, texts, 
     ],
 )
 def test_what_a_model_of_texts_cannot_be_told_is_refused(given, message, texts):
-    with pytest.raises((InvalidValue, InvalidType), match=f"^{re.escape(message)}$"):
+    with pytest.raises((InvalidValue, InvalidType), match=f"^{re.escape(message.format(texts[0]))}$"):
         Denoiser.from_pretrained(texts[0], **given)
 
 
@@ -132,8 +132,8 @@ def test_what_a_model_of_texts_cannot_be_told_is_refused(given, message, texts):
         ({"condition": 6}, "condition must be a class of the denoiser's network, one of 0..5, got 6"),
         (
             {"guidance_scale": 2.0},
-            "guidance_scale=2 leads from the null class to another; give condition and null_class, two classes of the "
-            "denoiser's network",
+            "guidance_scale=2 leads from the null class to another; give condition (--condition) and null_class "
+            "(--null-class), two classes of the denoiser's network",
         ),
     ],
 )
