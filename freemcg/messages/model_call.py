@@ -7,10 +7,19 @@ in a library's code only, without a line of the user's. The error itself stays a
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
 
 from freemcg.messages.origin import is_ours, is_the_users
+
+Piece_co = TypeVar("Piece_co", covariant=True)
+
+
+class Answering(Protocol[Piece_co]):
+    """A model that answers piece by piece."""
+
+    def answers(self, images: Any, charge: Any, /) -> Iterable[Piece_co]: ...  # noqa: D102
 
 
 def call_model(model: Callable[[Any], Any], images: Any) -> Any:
@@ -18,27 +27,38 @@ def call_model(model: Callable[[Any], Any], images: Any) -> Any:
     return model(images)
 
 
+def call_remote(remote: Answering[Piece_co], images: Any, charge: Any) -> Iterator[Piece_co]:
+    """The answers of a user's model piece by piece. Whatever it raises in between is the model's failure too."""
+    yield from remote.answers(images, charge)
+
+
 def is_the_models(error: BaseException) -> bool:
-    """Whether an error came out of `call_model`, or out of other code of the user's that the model brought along."""
-    return _inside(error) is not None or bool(_users_line(error))
+    """Whether an error came out of the model's call, or out of other code of the user's that it brought along."""
+    return _call(error) is not None or bool(_users_line(error))
 
 
 def place_in_model(error: BaseException) -> str:
-    """The file and line where the model failed: the innermost of the user's, else the innermost. It may be empty."""
-    inside = _inside(error) or []
-    written = [frame for frame in inside if not frame.filename.startswith("<")]
-    users = [frame for frame in inside if is_the_users(frame.filename)]
-    return next((_line(frame) for frame in reversed(users or written)), "") or _users_line(error)
+    """The file and line where the model failed: the innermost of the user's, else the innermost. It may be empty.
+
+    If a model that answers piece by piece has no line of the user's, its class comes first.
+    """
+    call = _call(error)
+    inside = [] if call is None else traceback.extract_tb(call.tb_next)
+    users = [_line(frame) for frame in inside if is_the_users(frame.filename)]
+    if call is None or users:
+        return users[-1] if users else _users_line(error)
+    remote = call.tb_frame.f_locals.get("remote")
+    named = [] if remote is None else [f"{type(remote).__module__}.{type(remote).__qualname__}"]
+    written = [_line(frame) for frame in inside if not frame.filename.startswith("<")]
+    return ", ".join(named + written[-1:])
 
 
-def _inside(error: BaseException) -> list[traceback.FrameSummary] | None:
-    """The lines of an error that lie within `call_model`, outermost first; `None` if it did not come out of there."""
+def _call(error: BaseException) -> TracebackType | None:
+    """The call of the model that an error came out of; `None` if it came out of none."""
     step = error.__traceback__
-    while step is not None:
-        if step.tb_frame.f_code is call_model.__code__:
-            return list(traceback.extract_tb(step.tb_next))
+    while step is not None and step.tb_frame.f_code not in (call_model.__code__, call_remote.__code__):
         step = step.tb_next
-    return None
+    return step
 
 
 def _users_line(error: BaseException) -> str:

@@ -22,6 +22,7 @@ from freemcg.blackbox import (
     load_huggingface,
     load_onnx,
 )
+from freemcg.blackbox.asking import Remote
 from freemcg.blackbox.local.huggingface import is_huggingface_folder
 from freemcg.blackbox.remote.environment import refuse_secret
 from freemcg.diffusion.denoiser import Denoiser
@@ -55,8 +56,8 @@ def load_black_box(
     """Load the classifier under explanation. This costs no query.
 
     Args:
-        model: `file.py:name` of a `BlackBox`, a `torch.nn.Module` or a callable from images to scores; an ONNX file;
-            `hf:` and a Hugging Face classifier's folder or repository (a folder needs no `hf:`); a folder that
+        model: `file.py:name` of a `BlackBox`, a `Remote`, a `torch.nn.Module` or a callable from images to scores; an
+            ONNX file; `hf:` and a Hugging Face classifier's folder or repository (a folder needs no `hf:`); one that
             `freemcg train classifier` wrote; the description of an endpoint, as `load_endpoint` takes it; the address
             of a model behind the Open Inference Protocol v2, such as `http://localhost:8080/v2/models/digits`; or the
             name of a bundled model, one of `BUNDLED_MODELS`.
@@ -235,7 +236,7 @@ def load_attribute(path: Path, name: str) -> Any:
         raise InvalidValue(f"{path} has nothing called {name!r}{hint}") from None
     if isinstance(found, type):
         raise InvalidType(f"{path}:{name} is a class; name an instance of it")
-    if not callable(found) and not isinstance(found, BlackBox | Denoiser):
+    if not callable(found) and not isinstance(found, BlackBox | Remote | Denoiser):
         raise InvalidType(f"{path}:{name} is a {type(found).__name__}; it must be callable, images in and scores out")
     return found
 

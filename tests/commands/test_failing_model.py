@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sysconfig
 
 import pytest
 import tiny
@@ -79,3 +80,54 @@ def test_a_file_that_raises_no_exception_at_its_import_is_refused(place, pipelin
     words = ["--denoiser", str(pipeline), "--config", "tiny.yaml", "--out", "out"]
     assert main(["attribute", "pics", "--model", "mine.py:model", *words]) == 2
     assert capsys.readouterr().err.endswith("mine.py cannot be imported: line 15: Ended: it fell\n")
+
+
+VENDOR = """\
+class Service:
+    identity = "a service"
+
+    def answers(self, images, charge):
+"""
+SERVICES = {
+    "a failure at once": ("raise KeyError('token')", 3, r"{}, line 5: KeyError: 'token'"),
+    "a failure in between": (
+        "charge(1, False); yield 0, 1, images[:1, 0, 0, :3]; raise TimeoutError('no answer')",
+        3,
+        r"{}, line 5: TimeoutError: no answer",
+    ),
+    "no iterable": ("return None", 3, r"vendor\.Service: TypeError: 'NoneType' object is not iterable"),
+    "no triples": ("yield images", 2, r"Service\.answers must yield \(start, count, scores\), got Tensor"),
+    "no whole number": (
+        "yield 'a', 1, images",
+        2,
+        "the start from Service.answers must be a whole number, got 'a'",
+    ),
+    "an image twice": (
+        "yield from [(0, 1, images[:1, 0, 0, :3])] * 2",
+        2,
+        r"Service\.answers answered images 0\.\.0, of which some were answered before or are not among the \d asked "
+        "about; it must answer each once",
+    ),
+    "an image left out": (
+        "yield from ()",
+        2,
+        r"Service\.answers left image 0 of \d without an answer; it must answer each once",
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", ["attribute", "probe"])
+@pytest.mark.parametrize("kind", SERVICES)
+def test_what_an_installed_service_does_wrong_is_not_ours(place, pipeline, capsys, kind, verb):
+    body, status, sentence = SERVICES[kind]
+    installed = sysconfig.get_path("purelib") + "/vendor.py"
+    code = f"compile({VENDOR + '        ' + body!r}, {installed!r}, 'exec')"
+    (place / "mine.py").write_text(
+        f"names = {{'__name__': 'vendor'}}\nexec({code}, names)\nmodel = names['Service']()\n"
+    )
+    options = ["--config", "tiny.yaml", "--out", "out"] if verb == "attribute" else []
+    assert main([verb, "pics", "--model", "mine.py:model", "--denoiser", str(pipeline), *options]) == status
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    (said,) = [line for line in printed.splitlines() if line.startswith("freemcg: ")]
+    assert re.fullmatch(sentence.format(rf"vendor\.Service, {installed}"), said.removeprefix("freemcg: ")), said

@@ -19,7 +19,7 @@ from freemcg.blackbox.remote.logs import HiddenInLogs, close_client
 from freemcg.blackbox.remote.side_by_side import side_by_side
 from freemcg.blackbox.remote.waiting import Gate, retry_after, sleep
 from freemcg.messages.arguments import real, whole
-from freemcg.messages.errors import require
+from freemcg.messages.errors import Refusal, require
 
 PAYLOAD_TOO_LARGE, TOO_MANY_REQUESTS, GATEWAY_TIMEOUT = 413, 429, 504
 LONGEST_BACKOFF = 30.0
@@ -30,7 +30,7 @@ EXCERPT = 160
 LOOKED_AT = 2**16  # characters at each end of a body; secrets are looked for in these alone
 
 
-class RemoteError(ConnectionError):
+class RemoteError(Refusal, ConnectionError):
     """A server gave no answer, or a wrong one. The message is one sentence that says what happened."""
 
 
