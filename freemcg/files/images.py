@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from pathlib import Path
 from typing import Protocol
@@ -13,13 +12,12 @@ import torch
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
+from freemcg.files.depth import SIXTEEN_BIT_MODES, loses_bits
 from freemcg.files.whole import written_whole
 from freemcg.messages.errors import InvalidValue, Refusal
 
 MOST_PIXELS = 8192 * 8192
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-CUT_TO_8_BITS = re.compile(r"(?!BGR).*;16[BLN]?$|SGI16$")  # Pillow's names of a layout; its BGR;16 has 5 or 6 bits
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -85,7 +83,7 @@ def decode(path: Path) -> tuple[Image.Image, bool]:
         FileNotFoundError: there is nothing at `path`.
         IsADirectoryError: `path` is a folder.
         ValueError: the file is no picture, is cut short, is too large or holds several frames. Or its numbers do not
-            say what is black, white or transparent. Or it is of more than 8 bits, but not plain grey.
+            say what is black, white or transparent. Or it is not of 8 bits, nor plain grey of 16.
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a picture")
@@ -147,22 +145,11 @@ def _check_header(path: Path | str, opened: Image.Image) -> None:
         _check_tiff(path, opened.tag_v2)
     elif opened.mode == "I" and opened.format not in ("PNG", "PPM"):  # Pillow scales the 16 bits of these two
         raise InvalidValue(_white_is_unknown(path, 32))
-    if opened.mode not in SIXTEEN_BIT_MODES and _is_cut_to_8_bits(opened):
+    if loses_bits(opened):
         raise InvalidValue(
-            f"{path} has more than 8 bits in each channel, of which 8 would be read; save it with 8, or as grey of 16 "
-            "bits without transparency"
+            f"{path} has channels of another depth than 8 bits, which would not be read exactly; save it with 8, or as "
+            "grey of 16 bits without transparency"
         )
-
-
-def _is_cut_to_8_bits(opened: Image.Image) -> bool:
-    """Whether Pillow decodes more than 8 bits of a channel, and keeps 8. Only grey of 16 bits keeps them all."""
-    for tile in getattr(opened, "tile", ()):
-        layout, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)
-        if tile.codec_name == "ppm" and rest[-1] > 255:
-            return True
-        if any(isinstance(name, str) and CUT_TO_8_BITS.match(name) for name in (tile.codec_name, layout)):
-            return True
-    return False
 
 
 def _check_tiff(path: Path | str, tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from freemcg.files.images import decode, list_images, read_image, write_image
 from freemcg.messages.errors import InvalidValue
@@ -317,6 +317,9 @@ def test_integers_that_do_not_say_what_is_white_are_refused(kind, words, tmp_pat
     )
 
 
+needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+
+
 def save_deep_png(path, array):
     """Write `(H, W, bands)` of 16 bits as a PNG: grey, grey with alpha, colour, or colour with alpha."""
     rows, columns, bands = array.shape
@@ -341,6 +344,29 @@ def save_deep_sgi(path, array):
     return path
 
 
+def save_jpeg_2000(path, array, bits):
+    """Write a JPEG 2000 whose header tells `bits` for each channel; 128 more mean signed numbers."""
+    Image.fromarray(array.squeeze(axis=2) if array.shape[2] == 1 else array).save(path, "JPEG2000")
+    content = bytearray(path.read_bytes())
+    channels = array.shape[2]
+    start = content.index(b"\xff\x4f\xff\x51") + 42
+    content[start : start + 3 * channels : 3] = bytes([bits - 1]) * channels
+    path.write_bytes(content)
+    return path
+
+
+def save_avif(path, bits):
+    """Write an AVIF whose headers tell `bits`, 8 or 10, for each channel."""
+    Image.fromarray(np.full((8, 8, 3), 9, dtype=np.uint8)).save(path, "AVIF")
+    content = bytearray(path.read_bytes())
+    if bits == 10:
+        content[content.index(b"av1C") + 6] |= 0x40
+        start = content.index(b"pixi") + 9
+        content[start : start + 3] = bytes([bits]) * 3
+    path.write_bytes(content)
+    return path
+
+
 DEEP = np.array([[[300, 40000, 65535, 9], [1, 129, 65407, 9]]], dtype=np.uint16)
 
 
@@ -356,17 +382,42 @@ DEEP = np.array([[[300, 40000, 65535, 9], [1, 129, 65407, 9]]], dtype=np.uint16)
         lambda place: save_deep_ppm(place / "a.ppm", DEEP[:, :, :3]),
         lambda place: save_deep_ppm(place / "a.ppm", DEEP[:, :, :3] // 64, 1023),
         lambda place: save_deep_sgi(place / "a.rgb", DEEP[:, :, :3]),
+        lambda place: save_jpeg_2000(place / "a.jp2", DEEP[:, :, :3].astype(np.uint8), 12),
+        lambda place: save_jpeg_2000(place / "a.j2k", DEEP[:, :, :1], 12),
+        lambda place: save_jpeg_2000(place / "a.png", DEEP[:, :, :1], 128 + 16),
+        lambda place: save_jpeg_2000(place / "a.jp2", DEEP[:, :, :1].astype(np.uint8), 4),
+        pytest.param(lambda place: save_avif(place / "a.avif", 10), marks=needs_avif),
     ],
-    ids=["png", "png-rgba", "png-grey-alpha", "tif", "tif-rgba", "tif-cmyk", "ppm", "ppm-10", "sgi"],
+    ids=[
+        *("png", "png-rgba", "png-grey-alpha", "tif", "tif-rgba", "tif-cmyk", "ppm", "ppm-10", "sgi"),
+        *("jpeg-2000", "jpeg-2000-grey", "jpeg-2000-signed", "jpeg-2000-4-bits", "avif"),
+    ],
 )
 def test_what_would_lose_bits_is_refused(written, tmp_path):
     path = written(tmp_path)
     with pytest.raises(InvalidValue) as caught:
         read_image(path, channels=3)
     assert str(caught.value) == (
-        f"{path} has more than 8 bits in each channel, of which 8 would be read; save it with 8, or as grey of 16 bits "
-        "without transparency"
+        f"{path} has channels of another depth than 8 bits, which would not be read exactly; save it with 8, or as "
+        "grey of 16 bits without transparency"
     )
+
+
+@pytest.mark.parametrize(
+    "array", [DEEP[:, :, :1], DEEP[:, :, :1].astype(np.uint8), DEEP[:, :, :3].astype(np.uint8)], ids=["16", "8", "rgb"]
+)
+@pytest.mark.parametrize("name", ["a.jp2", "a.j2k"])
+def test_jpeg_2000_of_8_bits_or_grey_of_16_is_read_exactly(array, name, tmp_path):
+    Image.fromarray(array.squeeze(axis=2) if array.shape[2] == 1 else array).save(tmp_path / name)
+    read = read_image(tmp_path / name, channels=array.shape[2])
+    wanted = array.transpose(2, 0, 1) / np.float32(np.iinfo(array.dtype).max)
+    torch.testing.assert_close(read, torch.from_numpy(wanted), rtol=0, atol=1e-6)
+
+
+@needs_avif
+def test_avif_of_8_bits_is_read(tmp_path):
+    read = read_image(save_avif(tmp_path / "a.avif", 8), channels=3)
+    torch.testing.assert_close(read, torch.full((3, 8, 8), 9 / 255), rtol=0, atol=2 / 255)
 
 
 def test_fewer_than_8_bits_are_read(tmp_path):
