@@ -138,6 +138,14 @@ Cache = Annotated[
     ),
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Store no answers.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="The most images in one call of the diffusion model, and of a classifier that runs here. Fewer need less "
+        "memory, and a result then differs by rounding.  [default: 64, or what a Python file says]",
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.  [default: cuda if there is one]")]
 
 
@@ -164,13 +172,19 @@ class Classifier:
     layout: Layout = None
     mean: Mean = None
     std: Std = None
+    batch_size: BatchSize = None
 
     def load(self, device: Any = "cpu") -> BlackBox:
-        """The black box. Loading it costs no query."""
+        """The black box. Loading it costs no query. How many images an endpoint gets, its description says."""
+        from freemcg.blackbox.asking import Remote
         from freemcg.models.load import load_black_box
 
-        numbers = {"mean": _numbers("--mean", self.mean), "std": _numbers("--std", self.std)}
-        return load_black_box(**vars(self) | numbers, device=device)
+        named = {**vars(self), "mean": _numbers("--mean", self.mean), "std": _numbers("--std", self.std)}
+        batch_size = named.pop("batch_size")
+        black_box = load_black_box(**named, device=device)
+        if batch_size is not None and not isinstance(black_box.predict, Remote):
+            black_box.batch_size = batch_size
+        return black_box
 
 
 @dataclass(frozen=True)
@@ -183,6 +197,7 @@ class Prior:
     prompt: PromptText = None
     guidance_scale: GuidanceScale = 1.0
     dtype: Precision = "float32"
+    batch_size: BatchSize = None
 
     def load(self, device: Any = "cpu") -> Denoiser:
         """The denoiser."""
@@ -228,25 +243,27 @@ class Payment:
 
 
 def taking_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """A verb whose dataclass parameters become options, one for each of their fields."""
+    """A verb whose dataclass parameters become options, one for each of their fields. Groups may share a field."""
     groups: dict[str, Any] = {name: kind for name, kind in get_type_hints(verb).items() if is_dataclass(kind)}
-    hints, options = get_type_hints(verb, include_extras=True), []
+    hints, options = get_type_hints(verb, include_extras=True), dict[str, tuple[Any, Any]]()
     for name, parameter in inspect.signature(verb).parameters.items():
         if name in groups:
             kinds = get_type_hints(groups[name], include_extras=True)
-            options += [(field.name, field.default, kinds[field.name]) for field in fields(groups[name])]
+            options |= {field.name: (field.default, kinds[field.name]) for field in fields(groups[name])}
         else:
-            options.append((name, parameter.default, hints[name]))
+            options[name] = parameter.default, hints[name]
 
     @wraps(verb)
     def run(**values: Any) -> None:
-        for name, kind in groups.items():
-            values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
-        verb(**values)
+        made = {
+            name: kind(**{field.name: values[field.name] for field in fields(kind)}) for name, kind in groups.items()
+        }
+        verb(**made, **{name: values[name] for name in hints if name in values})
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    made = [inspect.Parameter(name, keyword, default=default, annotation=kind) for name, default, kind in options]
-    run.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]
-    run.__annotations__ = {name: kind for name, _, kind in options}
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, keyword, default=given, annotation=kind) for name, (given, kind) in options.items()]
+    )
+    run.__annotations__ = {name: kind for name, (_, kind) in options.items()}
     del run.__wrapped__
     return run

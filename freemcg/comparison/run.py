@@ -106,7 +106,13 @@ def compare(
     tangents = _tangents(explainer, vae)
     for name, image in images.items():
         _check_image(name, image, explainer, tangents, steps)
-    given = {"vae": vae, "references": references, "tangent_spaces": tangents, "seed": explainer.settings.seed}
+    given = {
+        "vae": vae,
+        "references": references,
+        "tangent_spaces": tangents,
+        "seed": explainer.settings.seed,
+        "batch_size": black_box.batch_size,
+    }
     contestants = {each.name: each for each in make_contestants(entries, explainer, given)}
 
     kept = {(image, name): _kept(out, image, name, images[image]) for image in images for name in names}

@@ -31,6 +31,9 @@ from freemcg.identity.mode import refuse_training
 from freemcg.messages.arguments import real, whole
 from freemcg.messages.errors import InvalidType, InvalidValue
 
+BATCH_SIZE = 64
+"""The noisy points in one call, if no other number is named."""
+
 
 class Denoiser:
     """A diffusion model on pixels or latents as a denoiser.
@@ -72,7 +75,7 @@ class Denoiser:
         null_class: int | None = None,
         text: Prompt | None = None,
         autoencoder: nn.Module | None = None,
-        batch_size: int = 64,
+        batch_size: int = BATCH_SIZE,
         name: str | None = None,
     ) -> None:
         batch_size = whole("batch_size", batch_size, 1)
@@ -102,7 +105,7 @@ class Denoiser:
         guidance_scale: float = 1.0,
         null_class: int | None = None,
         prompt: str | None = None,
-        batch_size: int = 64,
+        batch_size: int = BATCH_SIZE,
     ) -> Denoiser:
         """Load a pipeline that `save_pretrained` wrote (`DDPMPipeline`, `StableDiffusionPipeline`, ...).
 
@@ -142,7 +145,7 @@ class Denoiser:
         function: Callable[[Tensor, float], Any],
         *,
         sigmas: tuple[float, float],
-        batch_size: int = 64,
+        batch_size: int = BATCH_SIZE,
         name: str | None = None,
     ) -> Denoiser:
         """Any denoiser of Gaussian noise: `function(y + s eps, s)` answers the mean of the images `y` in [0, 1].

@@ -7,16 +7,17 @@ from typing import Any
 import torch
 
 from freemcg.blackbox import BlackBox
-from freemcg.diffusion.denoiser import Denoiser
+from freemcg.diffusion.denoiser import BATCH_SIZE, Denoiser
 from freemcg.version import versions
 
 
 def made_by(black_box: BlackBox, denoiser: Denoiser, settings: dict[str, Any]) -> dict[str, Any]:
     """The record of a result: settings, the identities of both models, the names of the classes, versions.
 
-    It holds a condition, a class or a text, only if the denoiser has one, and a dtype only if that is not float32.
+    It holds a condition, a class or a text, only if the denoiser has one. It holds a dtype and a batch size only if
+    they are not those of most denoisers, float32 and `BATCH_SIZE`.
     """
-    record = {
+    record: dict[str, Any] = {
         "settings": settings,
         "black_box": black_box.identity,
         "scores": black_box.scores,
@@ -29,4 +30,6 @@ def made_by(black_box: BlackBox, denoiser: Denoiser, settings: dict[str, Any]) -
         record["condition"] = denoiser.condition.record
     if denoiser.dtype != torch.float32:
         record["denoiser_dtype"] = str(denoiser.dtype).removeprefix("torch.")
+    if denoiser.batch_size != BATCH_SIZE:
+        record["denoiser_batch_size"] = denoiser.batch_size
     return record

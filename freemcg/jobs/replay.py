@@ -84,8 +84,9 @@ def replay_folder(
             yield path.parent, InvalidValue(sentence_of(error))
             continue
         name, told = denoiser or result.record["denoiser"], dict(result.record.get("condition", {}))
-        if "denoiser_dtype" in result.record:
-            told["dtype"] = result.record["denoiser_dtype"]
+        for key in ("dtype", "batch_size"):
+            if f"denoiser_{key}" in result.record:
+                told[key] = result.record[f"denoiser_{key}"]
         key = f"{name} {told}"
         if key not in loaded:
             loaded[key] = load_denoiser(name, device=device, **told)

@@ -28,6 +28,7 @@ from freemcg.blackbox.remote.environment import refuse_secret
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.files.bundles import bundle_folder, bundles_with, denoiser_source
 from freemcg.files.config import config_folder, read_config
+from freemcg.messages.arguments import whole
 from freemcg.messages.errors import InvalidType, InvalidValue
 from freemcg.models.architectures import ConvVAE, load_network
 from freemcg.settings import make
@@ -144,6 +145,7 @@ def load_denoiser(
     null_class: int | None = None,
     prompt: str | None = None,
     dtype: str | None = None,
+    batch_size: int | None = None,
 ) -> Denoiser:
     """Load a diffusion model.
 
@@ -152,6 +154,7 @@ def load_denoiser(
             repository on the hub, or `file.py:name` of a `Denoiser`, which chooses its own device.
         condition, guidance_scale, null_class, prompt: what the network is told, as `Denoiser.from_pretrained` takes it.
         dtype: in what the network computes, one of `DTYPES`; `None` is float32.
+        batch_size: the noisy points in one call, also of a `Denoiser` in a file.
 
     Raises:
         FileNotFoundError: `name` can only be a folder and there is none, or the folder lacks weights.
@@ -166,7 +169,9 @@ def load_denoiser(
         told = _given(condition=condition, null_class=null_class, prompt=prompt, dtype=dtype)
         if guidance_scale != 1:
             told["guidance_scale"] = guidance_scale
-        return _denoiser_in(Path(file), attribute, told)
+        denoiser = _denoiser_in(Path(file), attribute, told)
+        denoiser.batch_size = denoiser.batch_size if batch_size is None else whole("batch_size", batch_size, 1)
+        return denoiser
     path, known = Path(denoiser_source(name)), ", ".join(bundles_with("denoiser"))
     if path.is_file():
         hint = f"; of a Denoiser in a Python file write {name}:NAME" if name.endswith(".py") else ""
@@ -181,6 +186,7 @@ def load_denoiser(
         null_class=null_class,
         prompt=prompt,
         dtype=None if dtype is None else getattr(torch, dtype),
+        **_given(batch_size=batch_size),
     )
 
 

@@ -249,3 +249,42 @@ def test_the_precision_is_recorded_replayed_and_changes_a_map_by_little(place, p
     assert "float32 holds results made with another denoiser" in capsys.readouterr().err
     assert main(["attribute", "pics", *given, "--out", "out", "--dtype", "half"]) == 2
     assert "dtype must be one of float32, float16, bfloat16, got 'half'" in capsys.readouterr().err
+
+
+SIZES = """
+
+def notes_sizes(images):
+    with Path(__file__).with_name("sizes.txt").open("a") as sizes:
+        sizes.write(f"{len(images)} ")
+    return brighter_right(images)
+
+
+own = BlackBox(notes_sizes)
+"""
+
+
+@pytest.mark.parametrize("model", ["notes_sizes", "own"])
+def test_the_batch_size_bounds_both_models_and_is_recorded_and_replayed(model, place, pipeline, capsys):
+    (place / "mine.py").write_text(tiny.MODEL + SIZES)
+    (place / "told.py").write_text(f"from freemcg import Denoiser\nprior = Denoiser.from_pretrained('{pipeline}')\n")
+    denoiser = str(pipeline) if model == "notes_sizes" else "told.py:prior"
+    given = ["--model", f"mine.py:{model}", "--denoiser", denoiser, "--config", "tiny.yaml"]
+    largest = {}
+    for out, options in (("default", []), ("small", ["--batch-size", "3"])):
+        assert main(["attribute", "pics", *given, "--out", out, *options]) == 0
+        largest[out] = max(int(each) for each in (place / "sizes.txt").read_text().split())
+        (place / "sizes.txt").unlink()
+    assert main(["replay", "small"]) == 0
+    assert "equal to the last digit" in capsys.readouterr().out
+    assert largest["default"] > 3 == largest["small"]
+    default, small = made("default"), made("small")
+    assert (default.record.get("denoiser_batch_size"), small.record["denoiser_batch_size"]) == (None, 3)
+    assert small.record["denoiser_identity"] == default.record["denoiser_identity"]
+    torch.testing.assert_close(small.values, default.values, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("verb", ["attribute", "counterfactual", "compare", "plan", "probe"])
+def test_every_verb_takes_a_batch_size_and_refuses_none(verb, place, capsys):
+    assert main([verb, "--batch-size", "0", "pics", "--model", "mine.py:brighter_right"]) == 2
+    assert "Invalid value for '--batch-size'" in capsys.readouterr().err
+    assert tiny.asked(place) == []
