@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -22,7 +18,6 @@ from freemcg.blackbox import (
     load_huggingface,
     load_onnx,
 )
-from freemcg.blackbox.asking import Remote
 from freemcg.blackbox.local.huggingface import is_huggingface_folder
 from freemcg.blackbox.remote.environment import refuse_secret
 from freemcg.diffusion.denoiser import Denoiser
@@ -31,6 +26,7 @@ from freemcg.files.config import config_folder, read_config
 from freemcg.messages.arguments import whole
 from freemcg.messages.errors import InvalidType, InvalidValue
 from freemcg.models.architectures import ConvVAE, load_network
+from freemcg.models.python_file import load_attribute
 from freemcg.settings import make
 
 DTYPES = ("float32", "float16", "bfloat16")
@@ -220,63 +216,6 @@ def load_vae(name: str, *, device: str | torch.device = "cpu") -> ConvVAE:
     if not isinstance(network, ConvVAE):
         raise InvalidValue(f"{folder} holds a {type(network).__name__}, not a VAE; name a folder of freemcg train vae")
     return network.requires_grad_(False).to(device)
-
-
-def load_attribute(path: Path, name: str) -> Any:
-    """Run the Python file `path`, and return its attribute `name`. The file may import its neighbours.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file has no `name`, or it raised an exception. The message names the exception and its line.
-        TypeError: the attribute cannot be called, or is a class.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    module = _run(path)
-    try:
-        found = getattr(module, name)
-    except AttributeError:
-        known = [key for key, value in vars(module).items() if callable(value) and not isinstance(value, type)]
-        own = [key for key in known if not key.startswith("_")]
-        hint = f"; it has {', '.join(own[:8])}" if own else ""
-        raise InvalidValue(f"{path} has nothing called {name!r}{hint}") from None
-    if isinstance(found, type):
-        raise InvalidType(f"{path}:{name} is a class; name an instance of it")
-    if not callable(found) and not isinstance(found, BlackBox | Remote | Denoiser):
-        raise InvalidType(f"{path}:{name} is a {type(found).__name__}; it must be callable, images in and scores out")
-    return found
-
-
-def _run(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    folder, before = str(path.resolve().parent), sys.modules.get(path.stem)
-    sys.path.insert(0, folder)
-    sys.modules[path.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # the file may raise any kind
-        sys.modules.pop(path.stem)
-        raise InvalidValue(
-            f"{path} cannot be imported: {_failing_line(error, path)}{type(error).__name__}: {error}"
-        ) from error
-    finally:
-        sys.path.remove(folder)
-        if before is not None:
-            sys.modules[path.stem] = before
-    return module
-
-
-def _failing_line(error: BaseException, path: Path) -> str:
-    if isinstance(error, SyntaxError):
-        return ""  # its message ends with file and line
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
-    return f"line {lines[-1]}: " if lines else ""
 
 
 def _trained_classifier(model: str, device: str | torch.device) -> BlackBox:

@@ -19,7 +19,8 @@ from freemcg.identity.network import identity
 from freemcg.identity.source import source
 from freemcg.jobs.run import run_job
 from freemcg.messages.errors import InvalidValue
-from freemcg.models.load import load_attribute, load_black_box
+from freemcg.models.load import load_black_box
+from freemcg.models.python_file import load_attribute
 
 SEARCH = {"queries": 12, "particles": 2, "steps": 4, "refresh": 2, "unpaid": 8, "strength": 0.5}
 EACH = 9
