@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from freemcg.commands.options import Classifier, Device, Payment, Prior, Seed, Target
+from freemcg.commands.options import Classifier, Contest, Device, Payment, Prior, Seed, Target
 from freemcg.messages.errors import UNFINISHED, InvalidValue
 
 EXAMPLES = (
@@ -23,6 +23,7 @@ def compare(
     classifier: Classifier,
     payment: Payment,
     prior: Prior,
+    contest: Contest,
     images: Annotated[
         Path | None,
         typer.Argument(
@@ -35,15 +36,6 @@ def compare(
     ),
     count: Annotated[
         int | None, typer.Option("--images", min=1, help="How many of the bundled digits.  [default: 8]")
-    ] = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help="The methods, separated by commas: labels of the recipe, freemcg, freemcg_contribution (how much each "
-            "pixel adds), and those of baselines.available().  [default: the recipe's; without one, freemcg, gradient, "
-            "smooth_grad, integrated_gradients, guided_ig, rise, zeroth_order; freemcg, rise, geex, zeroth_order for a "
-            "model that can only be queried]"
-        ),
     ] = None,
     vae: Annotated[
         str | None,
@@ -69,15 +61,6 @@ def compare(
             help="The most queries per map, the image's own included; or gradients of the model.  [default: 256]",
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of insertion and deletion.  [default: 32]")] = None,
-    measures: Annotated[
-        str | None,
-        typer.Option(
-            help="Further measures, separated by commas: insertion_deletion_exchanged, insertion_deletion_denoised, "
-            "road, pic, infidelity, sensitivity_n, max_sensitivity, attack, completeness, bright_object, "
-            "effective_noise."
-        ),
-    ] = None,
     against: Annotated[
         str | None,
         typer.Option(help="The method that the others are tested against.  [default: the first]", show_default=False),
@@ -94,7 +77,7 @@ def compare(
     A map costs at most --queries, and 2 * --steps + 1 queries to measure it. Each image costs one for its decision.
     Further measures cost more; the most of all is said before the first query.
     """
-    from freemcg.commands.prepare import class_of, hush_diffusers
+    from freemcg.commands.prepare import class_of, for_comparison, hush_diffusers
     from freemcg.comparison.pictures import bundled_digits, read_pictures
     from freemcg.comparison.recipe import read_recipe
     from freemcg.comparison.run import compare as run_comparison
@@ -108,14 +91,12 @@ def compare(
     if images is not None and count is not None:
         raise InvalidValue("give pictures, or --images for the bundled digits, and not both")
     hush_diffusers()
-    recipe = read_recipe(config)
-    wanted = {**recipe.settings, "queries": queries or recipe.queries, **({} if seed is None else {"seed": seed})}
+    recipe = contest.over(read_recipe(config), queries)
+    wanted = {**recipe.settings, "queries": recipe.queries, **({} if seed is None else {"seed": seed})}
     make(Settings, wanted)
     state, place = start_processes(device)
-    black_box = classifier.load(place)
+    black_box = for_comparison(classifier.load(place))
     payment.give(black_box, out)
-    if not black_box.change_is_declared:
-        black_box.may_change = False  # to check for a change would cost freemcg more than the others
     diffusion = prior.load(place)
     vae = "digits" if vae is None and prior.denoiser == "digits" else vae
     if images is None:
@@ -128,13 +109,13 @@ def compare(
         FreeMCG(black_box, diffusion, **wanted),
         pictures,
         out,
-        methods=recipe.methods if methods is None else recipe.named([each.strip() for each in methods.split(",")]),
+        methods=recipe.methods,
         vae=None if vae is None else load_vae(vae, device=place),
         references=load_bundle("digits").images if images is None else None,
         target=class_of(target, black_box.class_names),
-        steps=steps or recipe.steps,
-        measures=recipe.measures if measures is None else [each.strip() for each in measures.split(",")],
-        against=against or (recipe.against if methods is None else None),
+        steps=recipe.steps,
+        measures=recipe.measures,
+        against=against or recipe.against,
         published=recipe.published if images is None else None,
         price_per_1000=payment.price_per_1000,
     )

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from freemcg.commands.options import Classifier, Config, Images, Price
+from freemcg.commands.options import Classifier, Config, Contest, Price
 from freemcg.messages.errors import InvalidValue
 from freemcg.messages.terminal import say
+
+if TYPE_CHECKING:
+    from freemcg.jobs.items import Item
 
 EXAMPLES = (
     "freemcg plan photos/ --model endpoint.yaml --price-per-1000 1.50 --latency 0.2",
     "freemcg plan photos/ --task counterfactual --config paper --price-per-1000 1.50",
+    "freemcg plan photos/ --task comparison --config freemcg --model endpoint.yaml --price-per-1000 1.50",
 )
+TASKS = ("attribution", "counterfactual", "comparison")
 
 
 def plan(
-    images: Images,
     classifier: Classifier,
-    task: Annotated[str, typer.Option(help="attribution or counterfactual.")] = "attribution",
+    contest: Contest,
+    images: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A picture, or a folder of pictures. A comparison may leave them out, as 'compare' does.",
+            show_default=False,
+        ),
+    ] = None,
+    task: Annotated[
+        str, typer.Option(help="attribution, counterfactual, or comparison (what 'compare' does).")
+    ] = "attribution",
     config: Config = None,
     queries: Annotated[
         int | None,
-        typer.Option(help="The most queries per explanation, as 'attribute' and 'counterfactual' take them."),
+        typer.Option(help="The most queries per explanation, as the verb of the task takes them."),
     ] = None,
     tolerance: Annotated[float | None, typer.Option(help="The tolerance, as 'attribute' takes it.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results. Finished ones are left out.")] = None,
@@ -33,29 +47,30 @@ def plan(
 ) -> None:
     """Forecast the queries, time and price of a job.
 
-    It costs nothing, since the classifier is not queried.
+    It costs nothing, since the classifier is not queried. --methods, --measures and --steps are those of 'compare'.
     """
     from freemcg.commands.prepare import search_settings, settings
-    from freemcg.files.images import decode
-    from freemcg.jobs.items import list_items
     from freemcg.jobs.plan import Task, describe_forecast, forecast
-    from freemcg.jobs.unreadable import check_some_are_left, read_each, say_unreadable
     from freemcg.settings import Settings, for_scores, make
 
-    if task not in ("attribution", "counterfactual"):
-        raise InvalidValue(f"task must be attribution or counterfactual, got {task!r}")
-    items = list_items(images, images.parent / "unwritten" if out is None else out)
-    pending = [item for item in items if not item.done]
-    readable, unreadable = read_each(pending, lambda picture: decode(picture)[1], alone=images.is_file())
-    check_some_are_left(images, items, unreadable.values())
-    say_unreadable(unreadable.values())
+    if task not in TASKS:
+        raise InvalidValue(f"task must be {', '.join(TASKS[:-1])} or {TASKS[-1]}, got {task!r}")
+    if tolerance is not None and task != "attribution":
+        raise InvalidValue(f"--tolerance {tolerance:g} is for attributions; leave it out, or say --task attribution")
+    if task == "comparison":
+        _plan_comparison(classifier, contest, images, config, queries, out, latency, price_per_1000)
+        return
+    if contest.given:
+        raise InvalidValue(f"{', '.join(contest.given)}: for comparisons; leave it out, or say --task comparison")
+    if images is None:
+        raise InvalidValue("name a picture or a folder of pictures")
+    items, readable = _readable(images, out)
     black_box = classifier.load()
     wanted: Task = "attribution" if task == "attribution" else "counterfactual"
-    if tolerance is not None and wanted == "counterfactual":
-        raise InvalidValue(f"--tolerance {tolerance:g} is for attributions; leave it out, or say --task attribution")
     own = settings(config, queries=queries, tolerance=tolerance) if wanted == "attribution" else None
     values = search_settings(config, queries) if own is None else own
     meant = make(Settings, for_scores(values, black_box.scores))
+    pending = [item for item in items if not item.done]
     found = forecast(
         black_box,
         meant,
@@ -67,3 +82,50 @@ def plan(
     )
     for line in describe_forecast(found):
         say(line)
+
+
+def _plan_comparison(
+    classifier: Classifier,
+    contest: Contest,
+    images: Path | None,
+    config: str | None,
+    queries: int | None,
+    out: Path | None,
+    latency: float | None,
+    price_per_1000: float | None,
+) -> None:
+    from freemcg.commands.prepare import for_comparison
+    from freemcg.comparison.cells import load_cell
+    from freemcg.comparison.contestants import entries_of
+    from freemcg.comparison.cost import cost_of, describe_remaining, forecast_comparison, remaining
+    from freemcg.comparison.measures import measure_names
+    from freemcg.comparison.pictures import digit_names
+    from freemcg.comparison.recipe import read_recipe
+    from freemcg.jobs.plan import describe_forecast
+    from freemcg.settings import Settings, make
+
+    recipe = contest.over(read_recipe(config), queries)
+    names = digit_names(recipe.images) if images is None else _readable(images, out)[1]
+    black_box = for_comparison(classifier.load())
+    entries, measures = entries_of(recipe.methods, black_box), measure_names(recipe.measures, black_box)
+    own = make(Settings, {**recipe.settings, "queries": recipe.queries})
+    costs = {entry.name: cost_of(entry, own, may_change=black_box.may_change) for entry in entries}
+    kept = {(image, name): None if out is None else load_cell(out, image, name) for image in names for name in costs}
+    left = remaining(kept, costs, measures, recipe.steps, black_box=black_box, decide=True)
+    found = forecast_comparison(left, len(names), black_box, latency=latency, price_per_1000=price_per_1000)
+    for line in (*describe_forecast(found), *describe_remaining(left)):
+        say(line)
+
+
+def _readable(images: Path, out: Path | None) -> tuple[list[Item], list[str]]:
+    """The pictures of a job, and the names of those that are not done and can be read. The others are said."""
+    from freemcg.files.images import decode
+    from freemcg.jobs.items import list_items
+    from freemcg.jobs.unreadable import check_some_are_left, read_each, say_unreadable
+
+    items = list_items(images, images.parent / "unwritten" if out is None else out)
+    pending = [item for item in items if not item.done]
+    readable, unreadable = read_each(pending, lambda picture: decode(picture)[1], alone=images.is_file())
+    check_some_are_left(images, items, unreadable.values())
+    say_unreadable(unreadable.values())
+    return items, list(readable)

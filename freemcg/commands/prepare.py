@@ -7,6 +7,7 @@ from typing import Any
 
 from diffusers.utils.logging import disable_progress_bar
 
+from freemcg.blackbox import BlackBox
 from freemcg.files.config import read_config
 from freemcg.messages.errors import InvalidValue
 from freemcg.settings import Settings, make
@@ -39,6 +40,13 @@ def class_of(target: str | None, names: Sequence[str] | None) -> int | str | Non
     if target is None or target in (names or ()):
         return target
     return int(target) if target.removeprefix("-").isdecimal() else target
+
+
+def for_comparison(black_box: BlackBox) -> BlackBox:
+    """The black box, which nothing asks again for a change, unless that was declared: it would cost only FreeMCG."""
+    if not black_box.change_is_declared:
+        black_box.may_change = False
+    return black_box
 
 
 def hush_diffusers() -> None:

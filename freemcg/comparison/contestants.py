@@ -12,16 +12,14 @@ from torch import Tensor
 
 from freemcg.blackbox import BlackBox
 from freemcg.blackbox.local.white_box import WhiteBox, has_gradients
-from freemcg.comparison.recipe import Entry, as_entry
+from freemcg.comparison.cost import Work, cost_of, settings_of
+from freemcg.comparison.recipe import FREEMCG, OURS, SMOOTHED, Entry, as_entry
 from freemcg.evaluation.blur import gaussian_blur
 from freemcg.explainer import FreeMCG
 from freemcg.jobs.plan import most_queries
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Status
-from freemcg.settings import Settings, make
 
-FREEMCG, CONTRIBUTION, SMOOTHED = "freemcg", "freemcg_contribution", "freemcg_contribution_smoothed"
-OURS = (FREEMCG, CONTRIBUTION, SMOOTHED)
 SMOOTHING = 1.0
 """The standard deviation, in pixels, of the blur of a smoothed contribution."""
 WITH_GRADIENTS = (
@@ -44,7 +42,6 @@ class Contestant:
     Attributes:
         name: its label in tables.
         model: the model that it queries or differentiates. Other methods may share it.
-        unit: the unit of its cost, `"queries"` or `"gradients"`.
         most: the most that an image costs, for a given target.
         attribute: maps images `(N, C, H, W)` and a target to maps; `None` if a package that it needs is missing.
         missing: says what is missing then, in one sentence.
@@ -52,10 +49,14 @@ class Contestant:
 
     name: str
     model: BlackBox | WhiteBox
-    unit: str
-    most: int
+    most: Work
     attribute: Callable[[Tensor, int], Tensor] | None
     missing: str = ""
+
+    @property
+    def unit(self) -> str:
+        """The unit of its cost, `"queries"` or `"gradients"`."""
+        return "gradients" if isinstance(self.model, WhiteBox) else "queries"
 
     @property
     def spent(self) -> int:
@@ -84,9 +85,7 @@ def entries_of(methods: Sequence[str | Entry] | None, black_box: BlackBox) -> tu
             raise unknown("method", entry.method, (*OURS, *METHODS))
         if found.setdefault(entry.name, entry) != entry:
             raise InvalidValue(f"two methods are called {entry.name!r}; give one of them another label")
-    differentiating = [
-        entry.name for entry in found.values() if entry.method not in OURS and METHODS[entry.method].needs_weights
-    ]
+    differentiating = [entry.name for entry in found.values() if not entry.ours and METHODS[entry.method].needs_weights]
     if differentiating and not open_:
         asking = [*OURS, *(name for name, method in METHODS.items() if not method.needs_weights)]
         raise InvalidValue(
@@ -112,35 +111,30 @@ def make_contestants(entries: Sequence[Entry], explainer: FreeMCG, given: dict[s
     """
     white_box = WhiteBox(explainer.black_box) if has_gradients(explainer.black_box) else None
     return [
-        _ours(entry, explainer) if entry.method in OURS else _baseline(entry, explainer, white_box, given)
-        for entry in entries
+        _ours(entry, explainer) if entry.ours else _baseline(entry, explainer, white_box, given) for entry in entries
     ]
 
 
 def _ours(entry: Entry, explainer: FreeMCG) -> Contestant:
-    if "queries" in entry.settings:
-        raise InvalidValue(f"{entry.name}: its queries follow from its cost; write cost instead of settings.queries")
-    if entry.changes:
-        own = {**dict(explainer.settings), **entry.settings, "queries": entry.cost or explainer.settings.queries}
-        make(Settings, own, source=entry.name)
-        explainer = FreeMCG(explainer.black_box, explainer.denoiser, **own)
-    black_box = explainer.black_box
-    most = most_queries(explainer.settings, "attribution", may_change=black_box.may_change)
-    return Contestant(entry.name, black_box, "queries", most, _whole_maps(explainer, entry.method))
+    black_box, own = explainer.black_box, settings_of(entry, explainer.settings)
+    if own != explainer.settings:
+        explainer = FreeMCG(black_box, explainer.denoiser, **dict(own))
+    most = cost_of(entry, explainer.settings, may_change=black_box.may_change)
+    return Contestant(entry.name, black_box, most, _whole_maps(explainer, entry.method))
 
 
 def _baseline(entry: Entry, explainer: FreeMCG, white_box: WhiteBox | None, given: dict[str, Any]) -> Contestant:
     from baselines import METHODS, create, settings_within  # noqa: PLC0415
 
     name, black_box = entry.method, explainer.black_box
-    cost = entry.cost or most_queries(explainer.settings, "attribution")
-    settings, known = settings_within(name, cost), inspect.signature(METHODS[name]).parameters
+    settings = settings_within(name, entry.cost or most_queries(explainer.settings, "attribution"))
+    known = inspect.signature(METHODS[name]).parameters
     for setting in entry.settings:
         if setting in settings:
             raise InvalidValue(f"{entry.name}: {setting} follows from the cost; write cost instead")
     more = {key: value for key, value in given.items() if key in known and value is not None}
     more |= _with_data_mean(entry, given)
-    model, unit = (white_box, "gradients") if white_box and METHODS[name].needs_weights else (black_box, "queries")
+    model = white_box if white_box and METHODS[name].needs_weights else black_box
     attribute, missing = None, ""
     try:
         attribute = create(name, model, **settings, **more).attribute
@@ -150,7 +144,7 @@ def _baseline(entry: Entry, explainer: FreeMCG, white_box: WhiteBox | None, give
         raise InvalidValue(f"{entry.name}: {name} does not take the settings {entry.settings}: {error}") from None
     except ValueError as error:
         raise InvalidValue(str(error) if entry.name in str(error) else f"{entry.name}: {error}") from None
-    return Contestant(entry.name, model, unit, cost if settings else 1, attribute, missing)
+    return Contestant(entry.name, model, cost_of(entry, explainer.settings), attribute, missing)
 
 
 def _with_data_mean(entry: Entry, given: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from freemcg.blackbox.cache import image_key
 from freemcg.comparison.attack import Attack
 from freemcg.comparison.cells import Cell
 from freemcg.comparison.contestants import Contestant
-from freemcg.comparison.measures import MEASURES, Measured, take
+from freemcg.comparison.cost import cost_of_measuring, missing
+from freemcg.comparison.measures import Measured, take
 from freemcg.comparison.tangents import Tangents
 from freemcg.evaluation.insertion_deletion import insertion_deletion
 from freemcg.explainer import FreeMCG
@@ -46,23 +47,9 @@ class Measuring:
         """The attack, which remembers its last image."""
         return Attack(self.explainer.black_box)
 
-    def is_done(self, cell: Cell | None) -> bool:
-        """Whether nothing is left to do for a cell."""
-        return cell is not None and cell.error is None and not self._missing(cell)
-
-    def most(self, cell: Cell | None, contestant: Contestant) -> dict[str, int]:
-        """The most that the measures cost which a cell lacks, by unit."""
-        lacking = [MEASURES[name] for name in self._missing(cell)]
-        queries = sum(measure.queries(self.steps) for measure in lacking)
-        if cell is None or cell.insertion is None:
-            queries += 2 * self.steps + 1
-        cost = {"queries": queries, "gradients": 0}
-        cost[contestant.unit] += contestant.most * sum(measure.maps for measure in lacking)
-        return cost
-
     def finished(self, kept: Cell | None, contestant: Contestant, name: str, image: Tensor, target: int) -> Cell:
         """A cell with its map and all measures, or with the reason for a failure. What is kept is not made again."""
-        lacking = self.most(kept, contestant)["queries"]
+        lacking = cost_of_measuring(kept, contestant.most, self.measures, self.steps).queries
         cell = kept
         if cell is None or cell.values is None:
             cell = _mapped(contestant, name, image, target, self.explainer.black_box, lacking)
@@ -71,16 +58,12 @@ class Measuring:
         try:
             if cell.insertion is None:
                 cell = self._placed(cell, image)
-            for measure in self._missing(cell):
+            for measure in missing(cell, self.measures):
                 figures = take([measure], self._subject(cell, image, contestant))
                 cell = replace(cell, figures={**cell.figures, **figures})
         except Exception as problem:
             return replace(cell, error=f"not measured: {_one_line(problem)}")
         return replace(cell, error=None)
-
-    def _missing(self, cell: Cell | None) -> list[str]:
-        have = {} if cell is None else cell.figures
-        return [name for name in self.measures if any(each.name not in have for each in MEASURES[name].columns)]
 
     def _placed(self, cell: Cell, image: Tensor) -> Cell:
         """The cell with alignment, insertion and deletion."""
@@ -133,7 +116,7 @@ def _mapped(contestant: Contestant, name: str, image: Tensor, target: int, black
         error = contestant.missing
     else:
         try:
-            _afford(black_box, measuring + (contestant.most if contestant.unit == "queries" else 0))
+            _afford(black_box, measuring + contestant.most.queries)
             with black_box.reserving(measuring):
                 values = contestant.attribute(image[None], target)[0].detach().cpu()
             if not values.isfinite().all():

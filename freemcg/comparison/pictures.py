@@ -38,7 +38,17 @@ def bundled_digits(count: int, denoiser: Denoiser) -> dict[str, Tensor]:
     Raises:
         ValueError: `count` is less than 1, or there are fewer digits.
     """
-    images = load_bundle("digits").images
-    if not 1 <= count <= len(images):
-        raise InvalidValue(f"images must be 1..{len(images)}, the bundled digits, got {count}")
-    return {f"digit-{index:03}": images[index].to(denoiser.device) for index in range(count)}
+    names, images = digit_names(count), load_bundle("digits").images
+    return {name: image.to(denoiser.device) for name, image in zip(names, images, strict=False)}
+
+
+def digit_names(count: int) -> list[str]:
+    """The names of the first `count` of the bundled digits.
+
+    Raises:
+        ValueError: as `bundled_digits`.
+    """
+    known = len(load_bundle("digits").images)
+    if not 1 <= count <= known:
+        raise InvalidValue(f"images must be 1..{known}, the bundled digits, got {count}")
+    return [f"digit-{index:03}" for index in range(count)]

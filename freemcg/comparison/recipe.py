@@ -17,6 +17,8 @@ from freemcg.messages.errors import InvalidValue
 from freemcg.settings import Settings, make
 
 LABEL = re.compile(r"[\w(][\w .()+=-]*")
+FREEMCG, CONTRIBUTION, SMOOTHED = "freemcg", "freemcg_contribution", "freemcg_contribution_smoothed"
+OURS = (FREEMCG, CONTRIBUTION, SMOOTHED)
 
 
 class Entry(BaseModel):
@@ -42,6 +44,11 @@ class Entry(BaseModel):
     def name(self) -> str:
         """The label, or the method's name without one."""
         return self.label or self.method
+
+    @property
+    def ours(self) -> bool:
+        """Whether FreeMCG makes its maps."""
+        return self.method in OURS
 
     @property
     def changes(self) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from freemcg.blackbox import check_images
 from freemcg.blackbox.cache import image_key
 from freemcg.blackbox.scores import MULTI_LABEL, VALUE
 from freemcg.comparison.cells import Cell, cell_path, load_cell
-from freemcg.comparison.contestants import Contestant, entries_of, make_contestants
+from freemcg.comparison.contestants import entries_of, make_contestants
+from freemcg.comparison.cost import Remaining, Work, remaining
 from freemcg.comparison.measures import measure_names
 from freemcg.comparison.measuring import Measuring
 from freemcg.comparison.page import TABLE, keep_pictures, try_to_write_comparison_page
@@ -117,7 +118,8 @@ def compare(
 
     kept = {(image, name): _kept(out, image, name, images[image]) for image in images for name in names}
     measuring = Measuring(explainer, tangents, steps, further)
-    pending = [pair for pair, cell in kept.items() if not measuring.is_done(cell)]
+    costs = {each.name: each.most for each in contestants.values()}
+    left = remaining(kept, costs, further, steps, black_box=black_box, decide=wanted is None)
     made_with = _settings(explainer, wanted, tangents, steps)
     digests = {each.name: digest_of_settings({**made_with, **each.changes}) for each in entries}
 
@@ -128,13 +130,12 @@ def compare(
                 check_unchanged(black_box, then, out)
             out.mkdir(parents=True, exist_ok=True)
             write_made_with(out, made_with)
-            _announce(images, contestants, {pair: kept[pair] for pair in pending}, measuring, price_per_1000)
+            _announce(left, len(images), len(contestants), price_per_1000)
 
     targets = {image: cell.target for (image, _), cell in kept.items() if cell is not None}
-    undecided = [image for image in dict.fromkeys(image for image, _ in pending) if image not in targets]
 
     def decide() -> dict[str, int]:
-        share = start.share(undecided)
+        share = start.share(left.undecided)
         return {name: int(black_box(images[name][None])[0].argmax()) if wanted is None else wanted for name in share}
 
     def measure(pair: tuple[str, str]) -> None:
@@ -146,7 +147,7 @@ def compare(
         start.together(check)
         for decided in start.together(decide):
             targets |= decided
-        start.together(lambda: start.each(start.share(pending), measure, title="comparison", unit="map"))
+        start.together(lambda: start.each(start.share(left.pending), measure, title="comparison", unit="map"))
     spent = start.spending.total()
     cells = {pair: cell for pair in kept if (cell := load_cell(out, *pair)) is not None}
     columns = columns_of(list(cells.values()))
@@ -208,27 +209,15 @@ def _settings(explainer: FreeMCG, target: int | None, tangents: Tangents, steps:
     return {**record, "task": "comparison", "tangent space": space, "steps": steps}
 
 
-def _announce(
-    images: Mapping[str, Tensor],
-    contestants: dict[str, Contestant],
-    pending: Mapping[tuple[str, str], Cell | None],
-    measuring: Measuring,
-    price_per_1000: float | None,
-) -> None:
-    maps, measures = ({"queries": 0, "gradients": 0} for _ in range(2))
-    for (_, name), cell in pending.items():
-        if cell is None or cell.values is None:
-            maps[contestants[name].unit] += contestants[name].most
-        for unit, most in measuring.most(cell, contestants[name]).items():
-            measures[unit] += most
-    costs, more = (
-        " and ".join(f"{count} {unit}" for unit, count in each.items() if count) for each in (maps, measures)
-    )
-    more = f"{more or 'nothing'} to measure the maps{price_text(maps['queries'] + measures['queries'], price_per_1000)}"
-    done = len(images) * len(contestants) - len(pending)
+def _announce(left: Remaining, images: int, methods: int, price_per_1000: float | None) -> None:
+    costs = [str(left.maps)] if left.maps != Work() else []
+    costs.append(f"{left.measures} to measure the maps")
+    if left.decisions != Work():
+        costs.append(f"{left.decisions} for the decisions")
+    price = price_text((left.decisions + left.maps + left.measures).queries, price_per_1000)
     say(
-        f"images: {len(images)}; methods: {len(contestants)}; maps done before: {done}; to do: {len(pending)}, "
-        + (f"at most {', and '.join(each for each in (costs, more) if each)}" if pending else "nothing to ask"),
+        f"images: {images}; methods: {methods}; maps done before: {left.done}; to do: {len(left.pending)}, "
+        + (f"at most {', and '.join(costs)}{price}" if left.pending else "nothing to ask"),
         err=True,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
@@ -171,22 +172,42 @@ def forecast(
     Raises:
         ValueError: the latency is not in 0..86400, a day.
     """
+    again = asked_again(black_box) if done else []
+    most, few = (images * each + sum(again) for each in most_by_directions(settings, task, black_box))
+    each_image = calls(settings, task, scores=black_box.scores, may_change=black_box.may_change)
+    requests, seconds = carried(black_box, [(images, each_image), (1, again)], latency)
+    price = None if price_per_1000 is None else most * price_per_1000 / 1000
+    return Forecast(images, most, requests, seconds, price, few if few < most else None)
+
+
+def asked_again(black_box: BlackBox) -> list[int]:
+    """The most queries, by call, that tell whether a model still answers as an earlier start found it."""
+    return [] if black_box.identity_is_whole else [1, MOST_REPEATS - 1]
+
+
+def carried(
+    black_box: BlackBox, asked: Sequence[tuple[int, Sequence[int]]], latency: float | None
+) -> tuple[int, float | None]:
+    """The most requests that carry some calls, and their seconds, `None` if neither latency nor rate limit is known.
+
+    Args:
+        asked: how often, and the queries of each call that the next has to wait for.
+        latency: the seconds until a request is answered.
+
+    Raises:
+        ValueError: the latency is not in 0..86400, a day.
+    """
     latency = None if latency is None else real("--latency", latency, 0, DAY)
     transport = getattr(black_box.predict, "transport", None)
     batch, together = (black_box.batch_size, 1) if transport is None else (transport.batch_size, transport.concurrency)
-    asked_again = [1, MOST_REPEATS - 1] if done and not black_box.identity_is_whole else []
     spacing = 0.0 if transport is None else transport.spacing
-    most, few = (images * each + sum(asked_again) for each in most_by_directions(settings, task, black_box))
-    each_image = calls(settings, task, scores=black_box.scores, may_change=black_box.may_change)
     sent, seconds = 0, 0.0
-    for times, each_call in ((images, each_image), (1, asked_again)):
+    for times, each_call in asked:
         requests = [math.ceil(each / batch) for each in each_call]
         waited = sum(math.ceil(each / together) for each in requests) * (latency or 0)
         sent += times * sum(requests)
         seconds += times * max(waited, sum(requests) * spacing)
-    price = None if price_per_1000 is None else most * price_per_1000 / 1000
-    known = seconds if latency is not None or spacing > 0 else None
-    return Forecast(images, most, sent, known, price, few if few < most else None)
+    return sent, seconds if latency is not None or spacing > 0 else None
 
 
 def describe_speed(seconds: dict[int, float], settings: Settings, device: str) -> list[str]:

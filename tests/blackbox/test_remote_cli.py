@@ -451,7 +451,7 @@ def test_a_plan_costs_nothing_and_leaves_out_what_is_done(server, place, explain
     assert main([*words, "--out", "out"]) == 0
     assert capsys.readouterr().out.startswith("images: 1\nqueries: at most 17, in 8 requests\n")
     assert main([*words, "--task", "both"]) == 2
-    assert said(capsys) == ["freemcg: task must be attribution or counterfactual, got 'both'"]
+    assert said(capsys) == ["freemcg: task must be attribution, counterfactual or comparison, got 'both'"]
 
 
 @pytest.mark.parametrize(

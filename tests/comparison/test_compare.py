@@ -143,7 +143,7 @@ def test_figures_of_a_linear_model_are_those_worked_out_by_hand(run, tmp_path, p
     assert table[6].endswith("a random map has 0.494")  # a little less than sqrt(16 / 64)
     assert printed.err.splitlines()[0] == (
         "images: 2; methods: 4; maps done before: 0; to do: 8, at most 36 queries and 20 gradients, and "
-        f"{8 * MEASURING} queries to measure the maps"
+        f"{8 * MEASURING} queries to measure the maps, and 2 queries for the decisions"
     )
     assert (tmp_path / "out" / "grid.png").read_bytes().startswith(b"\x89PNG")
 
@@ -514,7 +514,10 @@ def test_the_command_compares_bundled_digits(tmp_path, monkeypatch, capsys):
     asking = ["--methods", "rise", "--images", "2", "--queries", "20", "--steps", "4", "--device", "cpu"]
     assert main(["compare", "--out", "paid", "--budget", "0.40usd", *more, *asking]) == 1
     printed = capsys.readouterr()
-    assert "at most 40 queries, and 18 queries to measure the maps, price 0.58" in printed.err
+    assert (
+        "at most 40 queries, and 18 queries to measure the maps, and 2 queries for the decisions, price 0.60"
+        in printed.err
+    )
     assert "failed: rise on 1 of 2 images: 29 more queries would pass the budget of 40; 10 are left" in printed.err
     assert (
         "queries of this start: 30 sent, 30 answered, 0 retried, 0 unanswered, 1 from the cache, price 0.30"
