@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from freemcg.commands.options import Classifier, Contest, Device, Payment, Prior, Seed, Target
+from freemcg.commands.contest import Contest
+from freemcg.commands.options import Classifier, Device, Payment, Prior, Seed, Target
 from freemcg.messages.errors import UNFINISHED, InvalidValue
 
 EXAMPLES = (
@@ -44,6 +45,14 @@ def compare(
             "bundled digits.  [default: digits for the denoiser digits, else the denoiser's particles are used]"
         ),
     ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with a mask for each picture, a PNG of the same name and size whose object is white, for the "
+            "measure 'mask'.",
+            show_default=False,
+        ),
+    ] = None,
     target: Target = None,
     config: Annotated[
         str | None,
@@ -78,6 +87,8 @@ def compare(
     Further measures cost more; the most of all is said before the first query.
     """
     from freemcg.commands.prepare import class_of, for_comparison, hush_diffusers
+    from freemcg.comparison.masks import read_masks
+    from freemcg.comparison.measures import MASK
     from freemcg.comparison.pictures import bundled_digits, read_pictures
     from freemcg.comparison.recipe import read_recipe
     from freemcg.comparison.run import compare as run_comparison
@@ -90,6 +101,8 @@ def compare(
 
     if images is not None and count is not None:
         raise InvalidValue("give pictures, or --images for the bundled digits, and not both")
+    if masks is not None and images is None:
+        raise InvalidValue(f"--masks {masks} are masks of your own pictures; name these too")
     hush_diffusers()
     recipe = contest.over(read_recipe(config), queries)
     wanted = {**recipe.settings, "queries": recipe.queries, **({} if seed is None else {"seed": seed})}
@@ -112,9 +125,10 @@ def compare(
         methods=recipe.methods,
         vae=None if vae is None else load_vae(vae, device=place),
         references=load_bundle("digits").images if images is None else None,
+        masks=None if masks is None or images is None else read_masks(masks, images, pictures, diffusion),
         target=class_of(target, black_box.class_names),
         steps=recipe.steps,
-        measures=recipe.measures,
+        measures=recipe.measures if masks is None else (*recipe.measures, MASK),
         against=against or recipe.against,
         published=recipe.published if images is None else None,
         price_per_1000=payment.price_per_1000,

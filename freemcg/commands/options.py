@@ -15,7 +15,6 @@ from freemcg.messages.errors import InvalidValue
 
 if TYPE_CHECKING:
     from freemcg.blackbox import BlackBox
-    from freemcg.comparison.recipe import Recipe
     from freemcg.diffusion.denoiser import Denoiser
 
 
@@ -150,25 +149,6 @@ BatchSize = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.  [default: cuda if there is one]")]
 
 
-Methods = Annotated[
-    str | None,
-    typer.Option(
-        help="The methods, separated by commas: labels of the recipe, freemcg, freemcg_contribution (how much each "
-        "pixel adds), and those of baselines.available().  [default: the recipe's; without one, freemcg, gradient, "
-        "smooth_grad, integrated_gradients, guided_ig, rise, zeroth_order; freemcg, rise, geex, zeroth_order for a "
-        "model that can only be queried]"
-    ),
-]
-Measures = Annotated[
-    str | None,
-    typer.Option(
-        help="Further measures, separated by commas: insertion_deletion_exchanged, insertion_deletion_denoised, "
-        "road, pic, infidelity, sensitivity_n, max_sensitivity, attack, completeness, bright_object, effective_noise."
-    ),
-]
-Steps = Annotated[int | None, typer.Option(min=1, help="Steps of insertion and deletion.  [default: 32]")]
-
-
 def _numbers(option: str, text: str | None) -> float | list[float] | None:
     """The value of an option: one number, or one per channel."""
     if text is None:
@@ -226,35 +206,6 @@ class Prior:
         dtype = None if self.dtype == "float32" else self.dtype
         told = {name: value for name, value in vars(self).items() if name not in ("denoiser", "dtype")}
         return load_denoiser(self.denoiser, **told, dtype=dtype, device=device)
-
-
-@dataclass(frozen=True)
-class Contest:
-    """The options that say what a comparison compares, and how. Each overrides that of a recipe."""
-
-    methods: Methods = None
-    measures: Measures = None
-    steps: Steps = None
-
-    @property
-    def given(self) -> list[str]:
-        """The names of the options that were given."""
-        return [f"--{name}" for name, value in vars(self).items() if value is not None]
-
-    def over(self, recipe: Recipe, queries: int | None = None) -> Recipe:
-        """The recipe with these options, and with other queries if they are given."""
-        given: dict[str, Any] = {"steps": self.steps, "queries": queries}
-        changes = {name: value for name, value in given.items() if value is not None}
-        if self.methods is not None:
-            changes |= {"methods": tuple(recipe.named(_names(self.methods))), "against": None}
-        if self.measures is not None:
-            changes["measures"] = tuple(_names(self.measures))
-        return recipe.model_copy(update=changes)
-
-
-def _names(text: str) -> list[str]:
-    """What a list separated by commas names."""
-    return [each.strip() for each in text.split(",")]
 
 
 @dataclass(frozen=True)

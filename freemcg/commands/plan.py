@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from freemcg.commands.options import Classifier, Config, Contest, Price
+from freemcg.commands.contest import Contest
+from freemcg.commands.options import Classifier, Config, Price
 from freemcg.messages.errors import InvalidValue
 from freemcg.messages.terminal import say
 

@@ -28,6 +28,7 @@ class Cell(Stored):
         picture: a digest of the image's pixels.
         made_with: a digest of the settings of the comparison; empty if an earlier version wrote the cell.
         scores: the model's answer for the image itself when the map was measured, as received, `(S,)`.
+        mask: a digest of the mask with which its figures were taken; empty if there was none.
         figures: those of further measures, by column; `None` for one that the map does not have.
     """
 
@@ -46,6 +47,7 @@ class Cell(Stored):
     picture: str = ""
     made_with: str = ""
     scores: Tensor | None = None
+    mask: str = ""
     figures: dict[str, float | None] = field(default_factory=dict)
 
 

@@ -6,15 +6,15 @@ Alignment, insertion and deletion are always measured. The others are named by t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from freemcg.blackbox import BlackBox
 from freemcg.blackbox.local.white_box import has_gradients
-from freemcg.diffusion.denoiser import Denoiser
+from freemcg.comparison.measure import ALWAYS, DELETION, INSERTION, Column, Measure, Measured
 from freemcg.evaluation.completeness import completeness_residual
 from freemcg.evaluation.infidelity import infidelity
 from freemcg.evaluation.infill import Denoised, Infill, blurred, mean_colour
@@ -29,81 +29,7 @@ from freemcg.evaluation.sensitivity_n import sensitivity_n
 from freemcg.messages.errors import InvalidValue
 
 SAMPLES, REPEATS, SETS = 32, 4, 16
-
-
-@dataclass(frozen=True)
-class Column:
-    """One figure of a measure.
-
-    Attributes:
-        name: its name in `comparison.csv`.
-        higher: whether higher is better.
-        low, high: its range.
-        meaning: a sentence for the page.
-    """
-
-    name: str
-    higher: bool
-    low: float
-    high: float
-    meaning: str
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What is measured: the map of one method for one image.
-
-    Attributes:
-        black_box: the classifier. The questions of the measure are counted by it.
-        denoiser: the diffusion model, for an infill.
-        image, values: the image and its map, `(1, C, H, W)`.
-        target: the class explained, `(1,)`.
-        again: the method itself, which maps images to maps for that class.
-        attacked: the image after the attack of `comparison/attack.py`, likewise.
-        steps: the steps of insertion and deletion.
-        seed: the seed of all random numbers.
-    """
-
-    black_box: BlackBox
-    denoiser: Denoiser
-    image: Tensor
-    values: Tensor
-    target: Tensor
-    again: Callable[[Tensor], Tensor]
-    attacked: Callable[[], Tensor]
-    steps: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A measure of a map.
-
-    Attributes:
-        columns: its figures.
-        queries: the queries that it costs, by the steps of insertion and deletion.
-        of: answers the figures, each `(1,)`.
-        source: the author, the year and the address of its definition.
-        maps: how many further maps of the method it needs.
-        needs_weights: whether it differentiates the model, at no query.
-    """
-
-    columns: tuple[Column, ...]
-    queries: Callable[[int], int]
-    of: Callable[[Measured], Sequence[Tensor]]
-    source: str
-    maps: int = 0
-    needs_weights: bool = False
-
-
-ALIGNMENT = Column(
-    "alignment", True, 0, 1, "The share of the map that changes the picture as pictures change; the rest is noise."
-)
-INSERTION = Column("insertion", True, 0, 1, "The mean certainty while the pixels that the map ranks first are put in.")
-DELETION = Column(
-    "deletion", False, 0, 1, "The mean certainty while the pixels that the map ranks first are taken out."
-)
-ALWAYS = (ALIGNMENT, INSERTION, DELETION)
+MASK = "mask"
 
 
 def _columns(insertion: str, deletion: str) -> tuple[Column, Column]:
@@ -155,7 +81,15 @@ def _attack(of: Measured) -> Sequence[Tensor]:
 
 
 def _bright_object(of: Measured) -> Sequence[Tensor]:
-    masks = bright_object(of.image)
+    return _inside(of, bright_object(of.image))
+
+
+def _mask(of: Measured) -> Sequence[Tensor]:
+    assert of.mask is not None  # `check_masks` saw to it
+    return _inside(of, of.mask[None])
+
+
+def _inside(of: Measured, masks: Tensor) -> Sequence[Tensor]:
     return pointing_game(of.values, masks), mass_inside(of.values, masks)
 
 
@@ -243,6 +177,15 @@ MEASURES: dict[str, Measure] = {
         _bright_object,
         "Zhang, Lin, Brandt, Shen, Sclaroff 2018, arXiv:1608.00507; Arras, Osman, Samek 2022, arXiv:2003.07258; the "
         "object is ours: pixels nearer to the brightest than to the darkest",
+    ),
+    MASK: Measure(
+        (
+            Column("pointing_in_mask", True, 0, 1, "Whether the peak of the map lies in the mask of the object."),
+            Column("mass_in_mask", True, 0, 1, "The share of the map's positive part that lies in the mask."),
+        ),
+        lambda steps: 0,
+        _mask,
+        "Zhang, Lin, Brandt, Shen, Sclaroff 2018, arXiv:1608.00507; Arras, Osman, Samek 2022, arXiv:2003.07258",
     ),
     "effective_noise": Measure(
         (Column("effective_noise", False, 0, 1, "The share of the map's variation that a slight blur takes away."),),

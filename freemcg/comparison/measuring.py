@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,7 +17,9 @@ from freemcg.comparison.attack import Attack
 from freemcg.comparison.cells import Cell
 from freemcg.comparison.contestants import Contestant
 from freemcg.comparison.cost import cost_of_measuring, missing
-from freemcg.comparison.measures import Measured, take
+from freemcg.comparison.masks import mask_digest
+from freemcg.comparison.measure import Measured
+from freemcg.comparison.measures import MASK, take
 from freemcg.comparison.tangents import Tangents
 from freemcg.evaluation.insertion_deletion import insertion_deletion
 from freemcg.explainer import FreeMCG
@@ -35,12 +37,14 @@ class Measuring:
         tangents: the tangent spaces of the alignment.
         steps: the steps of insertion and deletion.
         measures: names of further measures.
+        masks: where the object is, by the name of the image.
     """
 
     explainer: FreeMCG
     tangents: Tangents
     steps: int
     measures: Sequence[str]
+    masks: Mapping[str, Tensor]
 
     @cached_property
     def attack(self) -> Attack:
@@ -61,6 +65,8 @@ class Measuring:
             for measure in missing(cell, self.measures):
                 figures = take([measure], self._subject(cell, image, contestant))
                 cell = replace(cell, figures={**cell.figures, **figures})
+                if measure == MASK:
+                    cell = replace(cell, mask=mask_digest(self.masks[name]))
         except Exception as problem:
             return replace(cell, error=f"not measured: {_one_line(problem)}")
         return replace(cell, error=None)
@@ -104,6 +110,7 @@ class Measuring:
             target=torch.tensor([cell.target]),
             again=again,
             attacked=lambda: self.attack(image[None], torch.tensor([cell.target], device=image.device)),
+            mask=self.masks.get(cell.image),
             steps=self.steps,
             seed=self.explainer.settings.seed,
         )

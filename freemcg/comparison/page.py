@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from freemcg.comparison.cells import load_cell, picture_path
-from freemcg.comparison.measures import COLUMNS, Column
+from freemcg.comparison.measure import Column
+from freemcg.comparison.measures import COLUMNS
 from freemcg.comparison.verdict import RANKS, TESTS
 from freemcg.evaluation.intervals import mean_interval
 from freemcg.files.images import read_image, write_image

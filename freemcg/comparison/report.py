@@ -11,7 +11,7 @@ from torch import Tensor
 
 from freemcg.blackbox import BlackBox
 from freemcg.comparison.cells import Cell
-from freemcg.comparison.measures import ALIGNMENT, ALWAYS, Column
+from freemcg.comparison.measure import ALIGNMENT, ALWAYS, Column
 from freemcg.comparison.page import SHOWN_IMAGES
 from freemcg.comparison.tangents import Tangents
 from freemcg.comparison.verdict import figure

@@ -19,7 +19,8 @@ from freemcg.blackbox.scores import MULTI_LABEL, VALUE
 from freemcg.comparison.cells import Cell, cell_path, load_cell
 from freemcg.comparison.contestants import entries_of, make_contestants
 from freemcg.comparison.cost import Remaining, Work, remaining
-from freemcg.comparison.measures import measure_names
+from freemcg.comparison.masks import check_masks, mask_digest, without_mask
+from freemcg.comparison.measures import MASK, measure_names
 from freemcg.comparison.measuring import Measuring
 from freemcg.comparison.page import TABLE, keep_pictures, try_to_write_comparison_page
 from freemcg.comparison.published import write_published
@@ -48,6 +49,7 @@ def compare(
     methods: Sequence[str | Entry] | None = None,
     vae: ConvVAE | None = None,
     references: Tensor | None = None,
+    masks: Mapping[str, Tensor] | None = None,
     target: int | str | None = None,
     steps: int = 32,
     measures: Sequence[str] | None = None,
@@ -74,6 +76,7 @@ def compare(
             few that the model allows.
         vae: gives the tangent spaces of the alignment; `None` takes those of particles. `manifold_ig` needs one.
         references: `(M, C, H, W)`, for `expected_gradients`.
+        masks: where the object is, `(H, W)` bool, by the name of each image, for the measure `mask`.
         target: class index or name; `None` explains each decision.
         steps: the steps of insertion and deletion.
         measures: names of further measures, keys of `freemcg.comparison.measures.MEASURES`.
@@ -116,10 +119,19 @@ def compare(
     }
     contestants = {each.name: each for each in make_contestants(entries, explainer, given)}
 
-    kept = {(image, name): _kept(out, image, name, images[image]) for image in images for name in names}
-    measuring = Measuring(explainer, tangents, steps, further)
-    costs = {each.name: each.most for each in contestants.values()}
-    left = remaining(kept, costs, further, steps, black_box=black_box, decide=wanted is None)
+    masks = check_masks(masks, images) if MASK in further else {}
+    kept = {
+        (image, name): _kept(out, image, name, images[image], masks.get(image)) for image in images for name in names
+    }
+    measuring = Measuring(explainer, tangents, steps, further, masks)
+    left = remaining(
+        kept,
+        {each.name: each.most for each in contestants.values()},
+        further,
+        steps,
+        black_box=black_box,
+        decide=wanted is None,
+    )
     made_with = _settings(explainer, wanted, tangents, steps)
     digests = {each.name: digest_of_settings({**made_with, **each.changes}) for each in entries}
 
@@ -170,10 +182,12 @@ def _one_of(names: Sequence[str], against: str | None) -> str:
     return against or names[0]
 
 
-def _kept(out: Path, image: str, method: str, pixels: Tensor) -> Cell | None:
-    """The saved cell, if it is of this very picture."""
+def _kept(out: Path, image: str, method: str, pixels: Tensor, mask: Tensor | None) -> Cell | None:
+    """The saved cell, if it is of this very picture. What was measured with another mask is left out."""
     cell = load_cell(out, image, method)
-    return cell if cell is not None and cell.picture == image_key(pixels).hex() else None
+    if cell is None or cell.picture != image_key(pixels).hex():
+        return None
+    return cell if mask is None or cell.mask == mask_digest(mask) else without_mask(cell)
 
 
 def _of_others(out: Path, kept: Mapping[tuple[str, str], Cell | None], digests: Mapping[str, str]) -> list[Path] | None:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from freemcg.comparison.cells import Cell
-from freemcg.comparison.measures import ALWAYS, COLUMNS, Column
+from freemcg.comparison.measure import ALWAYS, Column
+from freemcg.comparison.measures import COLUMNS
 from freemcg.evaluation.agreement import concordance, map_agreement, ranks
 from freemcg.evaluation.intervals import mean_interval
 from freemcg.evaluation.significance import holm, paired_p_value

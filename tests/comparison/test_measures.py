@@ -47,8 +47,12 @@ COST = {
     "attack": QUERIES,
     "completeness": 2,
     "bright_object": 0,
+    "mask": 0,
     "effective_noise": 0,
 }
+
+
+MASKS = {name: torch.arange(64).reshape(8, 8) % 8 < 3 for name in ("a", "b")}
 
 
 class Linear(nn.Module):
@@ -79,9 +83,8 @@ def pictures(rng):
 def run(denoiser, tmp_path, pictures):
     def start(model, methods=("rise", "geex"), measures=None, **more):
         explainer = FreeMCG(BlackBox(model, budget=more.pop("budget", None)), denoiser, particles=12, queries=QUERIES)
-        return compare(
-            explainer, pictures, tmp_path / "out", methods=methods, measures=measures, steps=STEPS, target=0, **more
-        )
+        more = {"methods": methods, "measures": measures, "masks": MASKS, **more}
+        return compare(explainer, pictures, tmp_path / "out", steps=STEPS, target=0, **more)
 
     return start
 
@@ -120,6 +123,8 @@ def test_every_measure_is_what_its_function_says_and_costs_what_is_announced(run
         "completeness_residual": completeness_residual(*given),
         "pointing": pointing_game(cell.values[None], bright_object(pictures["a"][None])),
         "mass_inside": mass_inside(cell.values[None], bright_object(pictures["a"][None])),
+        "pointing_in_mask": pointing_game(cell.values[None], MASKS["a"][None]),
+        "mass_in_mask": mass_inside(cell.values[None], MASKS["a"][None]),
         "effective_noise": effective_noise(cell.values[None]),
     }
     found = dict(cell.figures)
