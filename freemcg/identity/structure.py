@@ -23,8 +23,8 @@ from freemcg.identity.inside import codes
 from freemcg.identity.rounded import plain, rounded
 from freemcg.messages.origin import is_the_users
 
-NOT_SETTINGS = frozenset(vars(nn.Module())) | {"name_or_path"}
-"""What torch keeps in every module, and what `transformers` notes of a folder."""
+NOT_SETTINGS = frozenset(vars(nn.Module())) | {"_compiled_call_impl", "name_or_path"}
+"""What torch keeps in every module, and in one after `compile()`, and what `transformers` notes of a folder."""
 MANGLED = re.compile(rb"\.?___torch_mangle_\d+")
 DEVICE = re.compile(rb"X.{3}\x00(cpu|cuda:\d+)", re.DOTALL)
 FINAL = re.compile(rb"(?:  \S+ : Final\[.*\n)+")  # torch keeps these in a set

@@ -141,6 +141,13 @@ def all_of_them():
     return [identity(form(net(nn.GELU()))) for form in FORMS]
 
 
+def test_a_network_that_is_compiled_in_place_is_the_same():
+    network = Scaled(2.0)
+    before = identity(network), tells_all(network)
+    network.compile()  # lazily, at the first call
+    assert (identity(network), tells_all(network)) == before
+
+
 def test_another_process_agrees():
     code = "import test_structure; test_structure.scripted(test_structure.net()); print(*test_structure.all_of_them())"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "1"}
