@@ -78,13 +78,19 @@ def _train_classifier(
             "--adversarial", help="Train on images attacked within the config's 'radius' (L2, 1.0 by default)."
         ),
     ] = False,
+    shuffled_labels: Annotated[
+        bool,
+        typer.Option(
+            "--shuffled-labels", help="Train on labels in random order: a classifier that has learnt nothing of images."
+        ),
+    ] = False,
 ) -> None:
     """Train a small classifier, for --model."""
     from freemcg.training import ClassifierTraining, train_classifier
 
     settings = _training(ClassifierTraining, config, data=data)
-    if adversarial:
-        settings = settings.model_copy(update={"adversarial": True})
+    given = {"adversarial": adversarial, "shuffled_labels": shuffled_labels}
+    settings = settings.model_copy(update={name: True for name, chosen in given.items() if chosen})
     record = train_classifier(settings, out)
     _say_trained(out, f"held-out accuracy {record.get('held_out_accuracy', 0):.4f}")
 

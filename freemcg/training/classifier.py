@@ -35,6 +35,9 @@ class ClassifierTraining(Training):
         lt=1,
         description="share of a folder's images kept for the accuracy; digits have a test split",
     )
+    shuffled_labels: bool = Field(
+        False, description="train on labels in random order (Zhang et al. 2017), so that nothing but noise is learnt"
+    )
     adversarial: bool = Field(False, description="train on attacked images: see freemcg.training.adversarial")
     radius: float = Field(1.0, gt=0, description="largest L2 distance that an attack moves an image in [0, 1]")
     attack_steps: int = Field(10, ge=1, description="gradients an attack")
@@ -61,6 +64,8 @@ def train_classifier(settings: ClassifierTraining, out: Path) -> dict[str, Any]:
         held_out = ImageSet(render(scans), labels, images.class_names)
     else:
         images, held_out = images.split(settings.holdout, settings.seed)
+    if settings.shuffled_labels:
+        images = images.shuffled(settings.seed)
     arguments = {
         "channels": settings.channels,
         "classes": len(images.class_names),

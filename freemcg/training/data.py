@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -42,6 +42,12 @@ class ImageSet:
             labels = None if self.labels is None else self.labels[chosen]
             parts.append(ImageSet(self.images[chosen], labels, self.class_names))
         return parts[0], parts[1]
+
+    def shuffled(self, seed: int) -> ImageSet:
+        """The images with their labels in random order, so that a label tells nothing of its image."""
+        assert self.labels is not None
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return replace(self, labels=self.labels[order])
 
 
 def load_training_images(data: str, *, channels: int, image_size: int, progress: bool = True) -> ImageSet:

@@ -11,6 +11,7 @@ from freemcg.commands.app import main
 from freemcg.files.images import write_image
 from freemcg.models.architectures import ConvClassifier
 from freemcg.training.adversarial import _in_unit_ball, attack
+from freemcg.training.data import ImageSet
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_refusals(radius, steps, linear, images, rng):
     assert str(caught.value) == f"radius must be > 0 and steps >= 1, got {radius} and {steps}"
 
 
-def test_the_command_trains_on_attacked_images_and_records_it(tmp_path, rng, capsys):
+def test_the_command_trains_on_attacked_images_or_on_shuffled_labels_and_records_it(tmp_path, rng, capsys):
     for name, level in (("bright", 0.7), ("dark", 0.3)):
         (tmp_path / "data" / name).mkdir(parents=True)
         for index in range(10):
@@ -115,14 +116,31 @@ def test_the_command_trains_on_attacked_images_and_records_it(tmp_path, rng, cap
                 (level + 0.1 * torch.randn(1, 8, 8, generator=rng)).clamp(0, 1), tmp_path / f"data/{name}/{index}.png"
             )
     config = tmp_path / "tiny.yaml"
-    config.write_text("image_size: 8\nwidth: 4\nsteps: 30\nbatch_size: 8\nradius: 0.5\nattack_steps: 2\n")
+    config.write_text(
+        "image_size: 8\nwidth: 4\nsteps: 30\nwarmup: 3\nlearning_rate: 0.003\nbatch_size: 8\n"
+        "radius: 0.5\nattack_steps: 2\n"
+    )
     losses = {}
-    for flag in ([], ["--adversarial"]):
-        out = tmp_path / f"out{len(flag)}"
+    for flag in ("", "--adversarial", "--shuffled-labels"):
+        out = tmp_path / f"out{flag}"
         command = ["train", "classifier", "--config", str(config), "--data", str(tmp_path / "data"), "--out", str(out)]
-        assert main([*command, *flag]) == 0
+        assert main([*command, flag] if flag else command) == 0
         record = json.loads((out / "training.json").read_text())
-        assert record["settings"]["adversarial"] is bool(flag)
+        assert record["settings"]["adversarial"] is (flag == "--adversarial")
+        assert record["settings"]["shuffled_labels"] is (flag == "--shuffled-labels")
         assert record["settings"]["radius"] == 0.5
-        losses[bool(flag)] = record["loss_curve"][-1][1]
-    assert losses[True] > losses[False]  # the same batches, made harder
+        losses[flag] = record["loss_curve"][-1][1]
+    assert losses["--adversarial"] > losses[""]  # the same batches, made harder
+    assert losses["--shuffled-labels"] > losses[""] + 0.02  # the mean since the start; nothing can be learnt
+
+
+def test_shuffled_labels_are_the_same_in_another_order():
+    """Of 10,000 labels of ten classes in random order, each class has a tenth right, give or take 0.012 (4 sigma)."""
+    labels = torch.arange(10_000) % 10
+    images = ImageSet(torch.arange(10_000)[:, None, None, None].byte(), labels, tuple("0123456789"))
+    found = images.shuffled(1)
+    assert torch.equal(found.images, images.images)
+    assert torch.equal(found.labels.sort().values, labels.sort().values)
+    assert (found.labels == labels).double().mean().item() == pytest.approx(0.1, abs=0.012)
+    assert torch.equal(found.labels, images.shuffled(1).labels)
+    assert not torch.equal(found.labels, images.shuffled(2).labels)
