@@ -9,7 +9,8 @@ sqrt(abar_t) (2 x - 1) + sqrt(1 - abar_t) eps` of an image `x`, and `sqrt(abar_t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ from freemcg.diffusion.condition import Condition
 from freemcg.diffusion.kinds.choose import prediction_for
 from freemcg.diffusion.kinds.gaussian import Function, GaussianNoise
 from freemcg.diffusion.kinds.prediction import Prediction
+from freemcg.diffusion.levels import Levels
 from freemcg.diffusion.network import Network, condition_of
 from freemcg.diffusion.pretrained import load_pipeline
 from freemcg.diffusion.prompt import Prompt
 from freemcg.diffusion.sizes import check_declared, try_size
 from freemcg.diffusion.space import Latents, Pixels, Space
+from freemcg.diffusion.workers import Compute, Workers
 from freemcg.files.bundles import denoiser_source
 from freemcg.identity.mode import refuse_training
 from freemcg.messages.arguments import real, whole
@@ -35,7 +38,7 @@ BATCH_SIZE = 64
 """The noisy points in one call, if no other number is named."""
 
 
-class Denoiser:
+class Denoiser(Levels):
     """A diffusion model on pixels or latents as a denoiser.
 
     Args:
@@ -56,7 +59,6 @@ class Denoiser:
     Attributes:
         space: how images become points, and points images.
         channels, image_size: those of the images that the model was made for; `None` if it does not say.
-        timesteps: the length `T` of the schedule.
         condition: the class or the text that the network is told, or `None`.
 
     Raises:
@@ -85,14 +87,14 @@ class Denoiser:
         self.prediction: Prediction = prediction_for(Network(unet, self.condition), scheduler)
         self.unet = unet
         self.batch_size = batch_size
-        self.alphas_cumprod = self.prediction.alphas_cumprod
-        self.timesteps = len(self.alphas_cumprod)
+        super().__init__(self.prediction.alphas_cumprod)
         self.channels, self.image_size = self.prediction.network.channels, self.prediction.network.image_size
         self.space: Space = Pixels()
         if autoencoder is not None:
             self.space = Latents(autoencoder)
             self.channels, self.image_size = self.space.images_of(self.channels, self.image_size)
         self._tried: set[tuple[int, ...]] = set()
+        self._computed: Compute = self._compute
 
     @classmethod
     def from_pretrained(
@@ -204,31 +206,6 @@ class Denoiser:
     def _restored(self, image: Tensor) -> Tensor:
         return self.decode(self.denoise(self.encode(image), self.timesteps // 2))
 
-    def sigma(self, t: int) -> float:
-        """Noise-to-signal ratio `sqrt((1 - abar_t) / abar_t)` at timestep `t`, for images in [-1, 1]."""
-        abar = self.alphas_cumprod[t].item()
-        return math.sqrt((1 - abar) / abar)
-
-    def timestep(self, fraction: float | None = None, *, sigma: float | None = None) -> int:
-        """The timestep of a noise level, given as a fraction of the schedule in (0, 1], or as `sigma`.
-
-        Raises:
-            ValueError: not exactly one of the two is given, or it is out of range.
-        """
-        if (fraction is None) == (sigma is None):
-            raise InvalidValue(
-                f"give the noise level as a fraction or as sigma, not both; got fraction={fraction}, sigma={sigma}"
-            )
-        if sigma is not None:
-            ratios = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
-            if not ratios[0] <= sigma <= ratios[-1]:
-                raise InvalidValue(f"sigma must lie in [{ratios[0]:.4g}, {ratios[-1]:.4g}], got {sigma}")
-            return int((ratios.log() - torch.tensor(sigma).log()).abs().argmin())
-        assert fraction is not None
-        if not 0 < fraction <= 1:
-            raise InvalidValue(f"a noise level is a fraction of the schedule in (0, 1], got {fraction}")
-        return min(self.timesteps - 1, max(1, round(fraction * self.timesteps)))
-
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """The points of images `(N, C, H, W)` in [0, 1]: the images themselves, or their latents."""
@@ -237,7 +214,7 @@ class Denoiser:
     @torch.no_grad()
     def decode(self, points: Tensor) -> Tensor:
         """The images `(N, C, H, W)` in [0, 1] of points. Of latents, each costs one pass of the decoder."""
-        return self.space.decode(points, self.batch_size)
+        return points if self.space.of_pixels else self._computed(points, None)
 
     def add_noise(self, points: Tensor, t: int, noise: Tensor) -> Tensor:
         """`x_t` of points with `noise` of unit variance, in the model's range. All three have the same shape."""
@@ -271,7 +248,7 @@ class Denoiser:
             ValueError: the network answered with another shape, or with NaN or infinity.
         """
         abar = self.alphas_cumprod[t].item()
-        clean = torch.cat([self._predict_clean(part, t) for part in x_t.split(self.batch_size)])
+        clean = self._computed(x_t, t)
         noise = (x_t - math.sqrt(abar) * clean) / math.sqrt(1 - abar)
         return self.space.within(self.space.from_model(clean)), noise
 
@@ -288,6 +265,36 @@ class Denoiser:
                 images = self.differentiable(t)(leaf)
             parts.append(torch.autograd.grad(images, leaf, wanted)[0])
         return torch.cat(parts)
+
+    @contextmanager
+    def shared(self) -> Iterator[bool]:
+        """Within the block, the processes that a launcher started share the denoising and the decoding.
+
+        Enter it in every process. The main one gets `True` and does all else. The others get `False` when it has done:
+
+            with denoiser.shared() as leads:
+                if leads:
+                    result = explainer.explain(image)
+
+        Results are the same to the rounding of float32, whatever the number of processes. With one, nothing changes.
+
+        Raises:
+            LostProcess: another process has ended.
+        """
+        workers = Workers(self._compute, rows_each=self.batch_size)
+        self._computed = workers if workers.leads else self._compute
+        try:
+            with workers.joined() as leads:
+                yield leads
+        finally:
+            self._computed = self._compute
+
+    @torch.no_grad()
+    def _compute(self, rows: Tensor, t: int | None) -> Tensor:
+        """The network's `x_0` of `x_t` at timestep `t`, or, without a timestep, the images of points."""
+        if t is None:
+            return self.space.decode(rows, self.batch_size)
+        return torch.cat([self._predict_clean(part, t) for part in rows.split(self.batch_size)])
 
     def _predict_clean(self, x_t: Tensor, t: int) -> Tensor:
         refuse_training(self.unet, "denoiser", "denoiser.unet")

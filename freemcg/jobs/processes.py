@@ -11,7 +11,16 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from freemcg.blackbox import BlackBox
-from freemcg.messages.errors import REFUSED, SLIP, FailedElsewhere, InvalidValue, sentence_of, show_traceback, status_of
+from freemcg.messages.errors import (
+    SLIP,
+    UNFINISHED,
+    InvalidValue,
+    LostProcess,
+    failed_elsewhere,
+    sentence_of,
+    show_traceback,
+    status_of,
+)
 
 T = TypeVar("T")
 
@@ -62,6 +71,9 @@ def together(state: PartialState, act: Callable[[], T]) -> list[T]:
     """Act on every process, wait for all, and return what each returned.
 
     If one of them fails, none goes on, and the main process says why. An interrupt does not wait for the others.
+
+    Raises:
+        LostProcess: another process has ended.
     """
     own: BaseException | None = None
     result: T | None = None
@@ -72,7 +84,12 @@ def together(state: PartialState, act: Callable[[], T]) -> list[T]:
     except BaseException as error:  # a model may raise any kind
         own = error
     failed = None if own is None else (status_of(own), sentence_of(own))
-    ends = gather_object([(failed, result)])
+    try:
+        ends = gather_object([(failed, result)])
+    except RuntimeError as error:  # what torch.distributed raises if a process has ended
+        if not state.is_main_process:
+            raise SystemExit(UNFINISHED) from error
+        raise own or LostProcess() from error
     failures = [each for each, _ in ends if each is not None]
     if failures and not state.is_main_process:
         if own is not None and status_of(own) == SLIP:
@@ -81,6 +98,5 @@ def together(state: PartialState, act: Callable[[], T]) -> list[T]:
     if own is not None:
         raise own
     if failures:
-        status, sentence = failures[0]
-        raise InvalidValue(sentence) if status == REFUSED else FailedElsewhere(status, sentence)
+        raise failed_elsewhere(*failures[0])
     return [each for _, each in ends]

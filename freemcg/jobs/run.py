@@ -70,16 +70,15 @@ def run_job(
     cache = explainer.black_box.cache
     items = list_items(images, out, digest_of_settings(made_with), cache=None if cache is None else cache.path)
     pending = [item for item in items if not item.done]
-    share = start.share(pending)
 
     def check() -> Look:
         if start.speaks:
             check_made_with(out, made_with, [item.folder for item in items if item.of_others])
-        return look_at(explainer, share, alone=images.is_file())
+        return look_at(explainer, start.share(pending), alone=images.is_file())
 
     looks = start.together(check)
     unreadable = {name: why for look in looks for name, why in look.unreadable.items()}
-    pending, share = ([item for item in each if item.name not in unreadable] for each in (pending, share))
+    pending = [item for item in pending if item.name not in unreadable]
 
     def announce() -> None:
         if not start.speaks:
@@ -99,7 +98,8 @@ def run_job(
             explain(explainer, item, task, wanted, contribution=contribution)
 
         try:
-            start.each(share, one, title=f"{task}s", unit="image")
+            with start.dealt(pending, explainer.denoiser) as mine:
+                start.each(mine, one, title=f"{task}s", unit="image")
         except QueryBudgetExceeded as error:
             return error
         return None

@@ -57,8 +57,11 @@ class Spending:
             self.black_box.on_answer = before
 
     def total(self) -> dict[str, int]:
-        """The counts of all processes. Each process has to call this."""
-        each = gather_object([self.counts])
+        """The counts of all processes, or of this one if another has ended. Each process has to call this."""
+        try:
+            each = gather_object([self.counts])
+        except RuntimeError:  # what torch.distributed raises if a process has ended
+            return self.counts
         return {name: sum(counts[name] for counts in each) for name in self._before}
 
     def say(self, counts: dict[str, int], more: str = "", *, err: bool = False) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 from accelerate import PartialState
@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from freemcg.blackbox import BlackBox
 from freemcg.blackbox.likeness import unlike
+from freemcg.diffusion.denoiser import Denoiser
 from freemcg.jobs.processes import check_one_counts, together
 from freemcg.jobs.spending import Spending
 from freemcg.messages.terminal import say
@@ -42,6 +43,18 @@ class Start:
     def share(self, units: Sequence[T]) -> Sequence[T]:
         """The units that this process works on; each belongs to one process."""
         return units[self._state.process_index :: self._state.num_processes]
+
+    @contextmanager
+    def dealt(self, units: Sequence[T], denoiser: Denoiser) -> Iterator[Sequence[T]]:
+        """The units that this process works on within the block.
+
+        If there are fewer units than processes, the main process works on all of them, and the others denoise for it.
+        """
+        if len(units) < self._state.num_processes:
+            with denoiser.shared() as leads:
+                yield units if leads else ()
+        else:
+            yield self.share(units)
 
     def together(self, act: Callable[[], T]) -> list[T]:
         """Act on every process, wait for all, and return what each returned. If one fails, none goes on."""

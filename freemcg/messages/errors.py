@@ -66,6 +66,18 @@ class FailedElsewhere(RuntimeError):
         self.status = status
 
 
+class LostProcess(FailedElsewhere):
+    """Another process has ended without a word, so that this one cannot go on."""
+
+    def __init__(self) -> None:
+        super().__init__(UNFINISHED, "another process has ended, killed or out of memory; start all of them again")
+
+
+def failed_elsewhere(status: int, sentence: str) -> Exception:
+    """The error of another process, for this one to raise."""
+    return InvalidValue(sentence) if status == REFUSED else FailedElsewhere(status, sentence)
+
+
 def status_of(error: BaseException) -> int:
     """The exit status that an error ends the command with.
 

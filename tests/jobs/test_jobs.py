@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 import torch
+from launched import launched
 from PIL import Image
 from ports import free_port
 from tolerance import assert_same_map
@@ -589,19 +590,7 @@ def test_two_processes_answer_as_one(make_explainer, pipeline, tmp_path):
 
 def run_in_two(pipeline, place, model="brighter_right"):
     """The exit statuses of both processes, and the texts of their error streams."""
-    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, *command(pipeline, "two", model)],
-            cwd=place,
-            env={**os.environ, **group, "RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": "2"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-    said = [process.communicate(timeout=300)[1] for process in processes]
-    return [process.returncode for process in processes], said
+    return launched(2, command(pipeline, "two", model), place)
 
 
 def test_a_bad_picture_of_the_second_process_is_named_by_the_first(pipeline, tmp_path):
@@ -612,7 +601,7 @@ def test_a_bad_picture_of_the_second_process_is_named_by_the_first(pipeline, tmp
     assert said[0].count("left out, cannot be read: 1 of them\npics/b.png cannot be decoded, is it cut short? (") == 1
     assert said[0].endswith("as said at the start; mend or remove them, and start again\n")
     assert "left out" not in said[1]
-    assert tiny.asked(place) == [2 * 9]
+    assert tiny.asked(place) == [9, 9]
     assert len(written(place / "two")) == 2
 
 
