@@ -9,8 +9,7 @@ sqrt(abar_t) (2 x - 1) + sqrt(1 - abar_t) eps` of an image `x`, and `sqrt(abar_t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from freemcg.diffusion.batches import in_batches
 from freemcg.diffusion.condition import Condition
 from freemcg.diffusion.kinds.choose import prediction_for
 from freemcg.diffusion.kinds.gaussian import Function, GaussianNoise
@@ -28,7 +28,7 @@ from freemcg.diffusion.pretrained import load_pipeline
 from freemcg.diffusion.prompt import Prompt
 from freemcg.diffusion.sizes import check_declared, try_size
 from freemcg.diffusion.space import Latents, Pixels, Space
-from freemcg.diffusion.workers import Compute, Workers
+from freemcg.diffusion.workers import Sharing
 from freemcg.files.bundles import denoiser_source
 from freemcg.identity.mode import refuse_training
 from freemcg.messages.arguments import real, whole
@@ -38,7 +38,7 @@ BATCH_SIZE = 64
 """The noisy points in one call, if no other number is named."""
 
 
-class Denoiser(Levels):
+class Denoiser(Levels, Sharing):
     """A diffusion model on pixels or latents as a denoiser.
 
     Args:
@@ -53,7 +53,7 @@ class Denoiser(Levels):
         null_class: the number of the class that stands for images of any class, if the network was trained with one.
         text: for a network that takes a text, what it is told, in the place of a class.
         autoencoder: for a latent model, the `diffusers.AutoencoderKL` or `VQModel` whose latents it denoises.
-        batch_size: the noisy points in one call. It changes memory, not results.
+        batch_size: the noisy points in one call. It changes memory, not results. It is halved if memory runs out.
         name: the name that a result records.
 
     Attributes:
@@ -94,7 +94,6 @@ class Denoiser(Levels):
             self.space = Latents(autoencoder)
             self.channels, self.image_size = self.space.images_of(self.channels, self.image_size)
         self._tried: set[tuple[int, ...]] = set()
-        self._computed: Compute = self._compute
 
     @classmethod
     def from_pretrained(
@@ -171,11 +170,7 @@ class Denoiser(Levels):
 
     @cached_property
     def identity(self) -> str:
-        """The identity that a result records.
-
-        It is the network's, what that predicts, its schedule and its condition, and for a latent model the
-        autoencoder's.
-        """
+        """What a result records: the identity of the prediction, and of a latent model also the autoencoder's."""
         return ":".join(each for each in (self.prediction.identity, self.space.identity) if each)
 
     @property
@@ -214,7 +209,7 @@ class Denoiser(Levels):
     @torch.no_grad()
     def decode(self, points: Tensor) -> Tensor:
         """The images `(N, C, H, W)` in [0, 1] of points. Of latents, each costs one pass of the decoder."""
-        return points if self.space.of_pixels else self._computed(points, None)
+        return points if self.space.of_pixels else self.computed(points, None)
 
     def add_noise(self, points: Tensor, t: int, noise: Tensor) -> Tensor:
         """`x_t` of points with `noise` of unit variance, in the model's range. All three have the same shape."""
@@ -230,12 +225,11 @@ class Denoiser(Levels):
 
         Unlike `denoise` it does not clip points to [0, 1], since that would stop gradients.
         """
-        return lambda x_t: torch.cat(
-            [
-                self.space.decode(self.space.from_model(self._predict_clean(part, t)), self.batch_size)
-                for part in x_t.split(self.batch_size)
-            ]
-        )
+
+        def images(part: Tensor) -> Tensor:
+            return self.space.decode(self.space.from_model(self._predict_clean(part, t)), self.batch_size)
+
+        return lambda x_t: in_batches(images, x_t, self.batch_size)[0]
 
     @torch.no_grad()
     def separate(self, x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
@@ -248,7 +242,7 @@ class Denoiser(Levels):
             ValueError: the network answered with another shape, or with NaN or infinity.
         """
         abar = self.alphas_cumprod[t].item()
-        clean = self._computed(x_t, t)
+        clean = self.computed(x_t, t)
         noise = (x_t - math.sqrt(abar) * clean) / math.sqrt(1 - abar)
         return self.space.within(self.space.from_model(clean)), noise
 
@@ -266,35 +260,13 @@ class Denoiser(Levels):
             parts.append(torch.autograd.grad(images, leaf, wanted)[0])
         return torch.cat(parts)
 
-    @contextmanager
-    def shared(self) -> Iterator[bool]:
-        """Within the block, the processes that a launcher started share the denoising and the decoding.
-
-        Enter it in every process. The main one gets `True` and does all else. The others get `False` when it has done:
-
-            with denoiser.shared() as leads:
-                if leads:
-                    result = explainer.explain(image)
-
-        Results are the same to the rounding of float32, whatever the number of processes. With one, nothing changes.
-
-        Raises:
-            LostProcess: another process has ended.
-        """
-        workers = Workers(self._compute, rows_each=self.batch_size)
-        self._computed = workers if workers.leads else self._compute
-        try:
-            with workers.joined() as leads:
-                yield leads
-        finally:
-            self._computed = self._compute
-
     @torch.no_grad()
-    def _compute(self, rows: Tensor, t: int | None) -> Tensor:
+    def compute(self, rows: Tensor, t: int | None) -> Tensor:
         """The network's `x_0` of `x_t` at timestep `t`, or, without a timestep, the images of points."""
         if t is None:
             return self.space.decode(rows, self.batch_size)
-        return torch.cat([self._predict_clean(part, t) for part in rows.split(self.batch_size)])
+        found, self.batch_size = in_batches(lambda part: self._predict_clean(part, t), rows, self.batch_size)
+        return found
 
     def _predict_clean(self, x_t: Tensor, t: int) -> Tensor:
         refuse_training(self.unet, "denoiser", "denoiser.unet")

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from freemcg.diffusion.batches import in_batches
 from freemcg.diffusion.network import read_config
 from freemcg.identity.mode import refuse_training
 from freemcg.identity.network import identity
@@ -160,16 +161,20 @@ class Latents(Space):
     def encode(self, images: Tensor, batch_size: int) -> Tensor:
         """`s (E(2 y - 1) - m)` of images `y`, `(N, c, H / factor, W / factor)`."""
         refuse_training(self.autoencoder, *CALLED)
-        parts = (2 * images - 1).split(self._rows(batch_size))
-        found = [self._checked(_mean(self.autoencoder.encode(self._in(x))), x) for x in parts]
-        return self.scale * (torch.cat(found) - self.shift)
+
+        def encoded(x: Tensor) -> Tensor:
+            return self._checked(_mean(self.autoencoder.encode(self._in(x))), x)
+
+        return self.scale * (in_batches(encoded, 2 * images - 1, self._rows(batch_size))[0] - self.shift)
 
     def decode(self, points: Tensor, batch_size: int) -> Tensor:
         """`D(z / s + m)` of points `z`, as images clipped to [0, 1]."""
         refuse_training(self.autoencoder, *CALLED)
-        parts = (points / self.scale + self.shift).split(self._rows(batch_size))
-        found = [self._checked(self.autoencoder.decode(self._in(z)).sample, z) for z in parts]
-        return (torch.cat(found) / 2 + 0.5).clamp(0, 1)
+
+        def decoded(z: Tensor) -> Tensor:
+            return (self._checked(self.autoencoder.decode(self._in(z)).sample, z) / 2 + 0.5).clamp(0, 1)
+
+        return in_batches(decoded, points / self.scale + self.shift, self._rows(batch_size))[0]
 
     def image_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """`(channels, factor h, factor w)` for a point of `(c, h, w)`."""

@@ -7,6 +7,7 @@ one process counts the queries.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -32,13 +33,13 @@ class Workers:
 
     Attributes:
         leads: whether this is the main process.
+        processes: their number, with this one.
     """
 
     def __init__(self, compute: Compute, *, rows_each: int) -> None:
-        self._state = PartialState(cpu=not torch.cuda.is_available())
-        self._compute, self._rows_each = compute, rows_each
-        self._lost = False
-        self.leads = bool(self._state.is_main_process)
+        state = PartialState(cpu=not torch.cuda.is_available())
+        self._compute, self._rows_each, self._rank, self._lost = compute, rows_each, state.process_index, False
+        self.leads, self.processes = bool(state.is_main_process), int(state.num_processes)
 
     def __call__(self, rows: Tensor, t: int | None) -> Tensor:
         """`compute(rows, t)`, made by all processes. Only the main process calls it.
@@ -49,10 +50,10 @@ class Workers:
             ValueError: the work of another process was refused; the message is its own.
             LostProcess: another process has ended.
         """
-        if len(rows) == 1 or self._state.num_processes == 1:
+        if len(rows) == 1 or self.processes == 1:
             return self._compute(rows, t)
         found = []
-        for batch in rows.split(self._rows_each * self._state.num_processes):
+        for batch in rows.split(self._rows_each * self.processes):
             self._told((batch.to("cpu", copy=True), t))  # a view would send all that it is a view of
             found += self._parts(batch, t)
         return torch.cat(found)
@@ -88,7 +89,7 @@ class Workers:
     def _parts(self, rows: Tensor, t: int | None) -> list[Tensor]:
         """The answers for the share of each process. An error of one is raised by the main process."""
         own: BaseException | None = None
-        share = rows.tensor_split(self._state.num_processes)[self._state.process_index]
+        share = rows.tensor_split(self.processes)[self._rank]
         part = share
         try:
             if len(share):
@@ -113,7 +114,7 @@ class Workers:
 
     def _gathered(self, end: End) -> list[End]:
         """The ends of all processes, in the main one."""
-        ends: list[End] = [(None, None)] * self._state.num_processes if self.leads else []
+        ends: list[End] = [(None, None)] * self.processes if self.leads else []
         gather_object(end, ends or None, dst=0)
         return ends
 
@@ -124,3 +125,50 @@ class Workers:
         except RuntimeError as error:  # what torch.distributed raises if a connection breaks
             self._lost = True
             raise LostProcess from error
+
+
+class Sharing(ABC):
+    """A model whose work the processes of a launcher can share.
+
+    Attributes:
+        batch_size: the rows that it computes at a time.
+    """
+
+    batch_size: int
+    _workers: Workers | None = None
+
+    @abstractmethod
+    def compute(self, rows: Tensor, t: int | None) -> Tensor:
+        """The work on rows `(N, ...)` that is shared; see `Workers`."""
+
+    def computed(self, rows: Tensor, t: int | None) -> Tensor:
+        """`compute(rows, t)`, of all processes if they share the work, and else of this one."""
+        return (self._workers or self.compute)(rows, t)
+
+    @property
+    def at_once(self) -> int:
+        """The rows to compute in one call: `batch_size` for each process that shares the work."""
+        return self.batch_size * (self._workers.processes if self._workers else 1)
+
+    @contextmanager
+    def shared(self) -> Iterator[bool]:
+        """Within the block, the processes that a launcher started share the work of this model.
+
+        Enter it in every process. The main one gets `True` and does all else. The others get `False` when it has done:
+
+            with denoiser.shared() as leads:
+                if leads:
+                    result = explainer.explain(image)
+
+        Results are the same to the rounding of float32, whatever the number of processes. With one, nothing changes.
+
+        Raises:
+            LostProcess: another process has ended.
+        """
+        workers = Workers(self.compute, rows_each=self.batch_size)
+        self._workers = workers if workers.leads else None
+        try:
+            with workers.joined() as leads:
+                yield leads
+        finally:
+            self._workers = None
