@@ -12,6 +12,7 @@ Nothing here knows about images, diffusion models or classifiers, and nothing dr
 """
 
 from freemcg.ensemble.anomalies import anomalies
+from freemcg.ensemble.blocks import Rows
 from freemcg.ensemble.control_variate import control_variate
 from freemcg.ensemble.cross_covariance import cross_covariance
 from freemcg.ensemble.effective_dimension import effective_dimension
@@ -30,6 +31,7 @@ __all__ = [
     "LinearModel",
     "PrincipalAxes",
     "Pushforward",
+    "Rows",
     "anomalies",
     "control_variate",
     "cross_covariance",

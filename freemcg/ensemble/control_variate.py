@@ -12,10 +12,13 @@ import math
 import torch
 from torch import Tensor
 
+from freemcg.ensemble.blocks import Rows, column_blocks
 from freemcg.ensemble.estimate import ErrorParts, Estimate
 
 
-def control_variate(particles: Tensor, predicted: Tensor, values: Tensor, *, paid: Tensor | None = None) -> Estimate:
+def control_variate(
+    particles: Tensor | Rows, predicted: Tensor, values: Tensor, *, paid: Tensor | None = None
+) -> Estimate:
     """`g = Cov_M(x, f_lin) + a Cov_K(x, y - f_lin)`, an estimate of the population's `Cov(x, y)`.
 
     With `a = 1` it is unbiased for any linear model. But a correction that is no larger than its own noise does harm.
@@ -37,25 +40,30 @@ def control_variate(particles: Tensor, predicted: Tensor, values: Tensor, *, pai
         The error is infinite for `K < 3`.
     """
     drawn, asked = len(particles), len(values)
-    paid = particles[:asked] if paid is None else paid
-    deviations = particles - particles.mean(dim=0)
+    first = particles[:asked]
+    paid = first if paid is None else paid
     guess = predicted - predicted.mean()
-    linear = guess @ deviations / (drawn - 1)
+    mean, linear, own = guess.new_empty(3, particles.shape[1])
+    for columns in column_blocks(particles):
+        block = particles[:, columns]
+        mean[columns] = block.mean(dim=0)
+        deviations = block - mean[columns]
+        linear[columns] = (along := guess @ deviations) / (drawn - 1)
+        own[columns] = guess.square() @ deviations.square() - along.square() / drawn
     if asked < 3:
         return Estimate(linear, torch.full_like(linear, float("inf")))
     missed = values - predicted[:asked]
     apart = paid - paid.mean(dim=0)
     terms = (missed - missed.mean())[:, None] * apart
-    off = apart - (particles[:asked] - particles[:asked].mean(dim=0))  # what a linear model of the particles misses
+    off = apart - (first - first.mean(dim=0))  # what a linear model of the particles misses
     terms = terms + (predicted[:asked] - predicted[:asked].mean())[:, None] * off
     correction = terms.sum(dim=0) / (asked - 1)
 
     # The variances of the two means and their covariance, pixel by pixel, from what each particle adds to them.
     terms = (terms - terms.mean(dim=0)) * (asked / (asked - 2))
-    own = guess.square() @ deviations.square() - (guess @ deviations).square() / drawn
     sampling = own.clamp(min=0) / (drawn * (drawn - 1))
     residual = terms.square().sum(dim=0) / (asked * (asked - 1))
-    shared = (guess[:asked, None] * deviations[:asked] * terms).sum(dim=0) / (drawn * (asked - 1))
+    shared = (guess[:asked, None] * (first - mean) * terms).sum(dim=0) / (drawn * (asked - 1))
 
     noise, misfit = residual.sum().item(), estimated_misfit(correction, terms)
     shrink = misfit / (misfit + noise) if noise > 0 else 1.0

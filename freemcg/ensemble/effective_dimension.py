@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from freemcg.ensemble.anomalies import anomalies
+from freemcg.ensemble.blocks import gram_matrix
 
 
 def effective_dimension(particles: Tensor) -> float:
@@ -16,7 +16,6 @@ def effective_dimension(particles: Tensor) -> float:
     Args:
         particles: `(M, D)`, with `M >= 2`.
     """
-    from_mean = anomalies(particles.double())
-    gram = from_mean @ from_mean.T
+    gram = gram_matrix(particles)
     spread, squares = gram.trace().item(), gram.square().sum().item()
     return spread**2 / squares if squares > 0 else 0.0

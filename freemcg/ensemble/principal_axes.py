@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from freemcg.ensemble.anomalies import anomalies
+from freemcg.ensemble.blocks import column_blocks, gram_matrix
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,17 @@ def principal_axes(particles: Tensor, *, tolerance: float = 1e-10) -> PrincipalA
     So the eigenproblem has size `M`, for images of any size. Identical particles have no axis: `R = 0`. The sign of an
     axis makes its entry of largest magnitude positive.
     """
-    deviations = anomalies(particles.double())
-    variances, vectors = torch.linalg.eigh(deviations @ deviations.T)
+    variances, vectors = torch.linalg.eigh(gram_matrix(particles))
     variances, vectors = variances.flip(0), vectors.flip(1)
     count = int((variances > max(tolerance * variances[0].item(), 1e-30)).sum())
     variances, vectors = variances[:count], vectors[:, :count]
-    directions = (vectors.T @ deviations) / variances.sqrt()[:, None]
-    if count:
-        peaks = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
-        directions = directions * peaks.sign()
-    dtype = particles.dtype
-    return PrincipalAxes(particles.mean(dim=0), directions.to(dtype), variances.to(dtype))
+    directions = particles.new_empty(count, particles.shape[1])
+    largest, signs = torch.zeros_like(variances), torch.ones_like(variances)
+    for columns in column_blocks(particles) if count else ():
+        made = (vectors.T @ anomalies(particles[:, columns].double())) / variances.sqrt()[:, None]
+        directions[:, columns] = made.to(directions)
+        peaks = made.gather(1, made.abs().argmax(dim=1, keepdim=True))[:, 0]
+        signs = torch.where(peaks.abs() > largest, peaks.sign(), signs)
+        largest = largest.maximum(peaks.abs())
+    directions *= signs[:, None].to(directions)
+    return PrincipalAxes(particles.mean(dim=0), directions, variances.to(directions))

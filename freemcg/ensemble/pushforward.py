@@ -53,9 +53,9 @@ class Pushforward:
         outward = PrincipalAxes(values[0], directions.to(values), variances.to(values))
         return cls(points[0], values[0], inward, slopes, outward)
 
-    def __call__(self, points: Tensor) -> Tensor:
-        """The values `(N, C)` that the model gives points `(N, d)`."""
-        return self.value + ((points - self.center) @ self.inward.directions.T) @ self.slopes
+    def __call__(self, points: Tensor) -> Pushed:
+        """The values `(N, C)` that the model gives points `(N, d)`, computed when they are read."""
+        return Pushed(self.value, (points - self.center) @ self.inward.directions.T, self.slopes)
 
     def carry(self, model: LinearModel) -> LinearModel:
         """A linear model of a score in the points as one in the values. Both agree where `self` is exact.
@@ -66,3 +66,32 @@ class Pushforward:
         rises = self.inward.variances.sqrt() * (self.inward.directions @ model.slope)
         whitened = (self.axes.directions @ rows.T) @ rises / self.axes.variances
         return LinearModel(self.value, model.value, whitened @ self.axes.directions)
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """Rows `value + coordinates @ slopes`, `(N, C)`, of which any part is computed when it is read.
+
+    There are as many as particles, and each is as long as an image. So all together need not fit into memory.
+
+    Attributes:
+        value: `(C,)`.
+        coordinates: `(N, h)`.
+        slopes: `(h, C)`.
+    """
+
+    value: Tensor
+    coordinates: Tensor
+    slopes: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(N, C)`."""
+        return len(self.coordinates), len(self.value)
+
+    def __len__(self) -> int:
+        return len(self.coordinates)
+
+    def __getitem__(self, key: slice | tuple[slice, slice]) -> Tensor:
+        rows, columns = key if isinstance(key, tuple) else (key, slice(None))
+        return self.value[columns] + self.coordinates[rows] @ self.slopes[:, columns]

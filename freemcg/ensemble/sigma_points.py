@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from freemcg.ensemble.blocks import row_blocks
 from freemcg.ensemble.principal_axes import PrincipalAxes
 
 
@@ -37,7 +38,7 @@ class LinearModel:
 
     def __call__(self, points: Tensor) -> Tensor:
         """The score `(N,)` that this model gives points `(N, D)`."""
-        return self.value + (points - self.center) @ self.slope
+        return self.value + torch.cat([(some - self.center) @ self.slope for some in row_blocks(points)])
 
 
 def linear_model(axes: PrincipalAxes, points: Tensor, values: Tensor) -> LinearModel:

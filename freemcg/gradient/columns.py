@@ -11,6 +11,7 @@ from freemcg.ensemble import (
     Estimate,
     LinearModel,
     PrincipalAxes,
+    Rows,
     control_variate,
     cross_covariance,
     per_particle,
@@ -36,7 +37,7 @@ class Columns:
         along: the number of sigma points beside the first.
     """
 
-    particles: Tensor
+    particles: Tensor | Rows
     paid: Tensor
     values: Tensor
     model: LinearModel | None = None
@@ -72,7 +73,7 @@ class Columns:
     @property
     def nothing(self) -> Estimate:
         """Zeros, if there are too few answers for anything else."""
-        return without_error(torch.zeros_like(self.paid[0] if len(self.paid) else self.particles[0]))
+        return without_error(torch.zeros_like(self.paid[0] if len(self.paid) else self.particles[:1][0]))
 
 
 def without_error(gradient: Tensor) -> Estimate:

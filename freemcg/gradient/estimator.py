@@ -266,8 +266,13 @@ def draw_particles(
 
 
 def _draw_points(denoiser: Denoiser, point: Tensor, t: int, count: int, *, seed: int, step: int, first: int) -> Tensor:
-    noise = particle_noise(seed, "particles", step, count, tuple(point.shape), first=first).to(point)
-    return denoiser.denoise(denoiser.add_noise(point, t, noise), t)
+    """Only the particles have their number. All else is made for as many as are denoised at once."""
+    found, at_once = point.new_empty(count, *point.shape), denoiser.at_once
+    for done in range(0, count, at_once):
+        some = found[done : done + at_once]
+        noise = particle_noise(seed, "particles", step, len(some), tuple(point.shape), first=first + done)
+        some[:] = denoiser.denoise(denoiser.add_noise(point, t, noise.to(point)), t)
+    return found
 
 
 def _first(chosen: list[int], *, after: int, of: int) -> list[int]:
