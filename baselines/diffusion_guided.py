@@ -72,7 +72,7 @@ class DiffusionGuided(CounterfactualMethod):
             return pull_to(origin, now, search.proximity) + sizes * uphill
 
         paths = list(guided_reverse(denoiser, origin, search, push, seed=self.seed))
-        paths[-1] = polish(denoiser, paths[-1], search.polish, seed=self.seed)
+        paths[-1] = polish(denoiser, paths[-1], origin, search, seed=self.seed)
         found, path = denoiser.decode(paths[-1]), torch.stack(paths)
         return Candidates(found, path, no_signal=not signal, decode=denoiser.decode)
 

@@ -215,7 +215,7 @@ class FreeMCG:
         result then has two classes, no and yes: see `freemcg.tasks.goal`.
 
         It costs at most `search.queries` queries, and 8 more if the search went past a number to reach. The default is
-        50, or 800 in two tries if images near this one differ in many directions: `freemcg.tasks.settling`.
+        50, or 800 if images near this one differ in many directions: `freemcg.tasks.settling`.
         """
         goal = goal_of(self.black_box, target)
         if goal is None:

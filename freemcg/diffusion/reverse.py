@@ -48,6 +48,8 @@ class ReverseSettings(Protocol):
     def steps(self) -> int: ...  # noqa: D102
     @property
     def eta(self) -> float: ...  # noqa: D102
+    @property
+    def fidelity(self) -> float: ...  # noqa: D102
 
 
 def guided_reverse(
@@ -66,17 +68,27 @@ def guided_reverse(
         push: gives the guidance from one step to the next, `(N, C, H, W)` in the model's range. It is called at every
             step but the last.
 
-    The cost is `particles * steps` denoisings, and that of `push`.
+    Denoising loses more of `point` than guidance means to change. So each particle has a companion: `point` itself
+    under the particle's own noise. What the companion loses is known, and the share `search.fidelity` of it is given
+    back to the particle at every step. With 1 and no guidance, every step yields `point`. This is DDPM inversion
+    (Huberman-Spiegelglas et al. 2024, arXiv:2304.06140) with the noise of the reverse diffusion.
+
+    The cost is `particles * steps` denoisings, twice as many with a `fidelity`, and that of `push`.
     """
     schedule = reverse_schedule(denoiser, search.strength, search.steps)
-    start = particle_noise(seed, "start", 0, search.particles, tuple(point.shape)).to(point)
-    noisy = denoiser.add_noise(point, schedule[0], start)
+    own = particle_noise(seed, "start", 0, search.particles, tuple(point.shape)).to(point)
+    noisy = denoiser.add_noise(point, schedule[0], own)
     for step, t in enumerate(schedule):
         points, noise = denoiser.separate(noisy, t)
+        if search.fidelity:
+            companions, seen = denoiser.separate(denoiser.add_noise(point, t, own), t)
+            points = denoiser.space.within(points + search.fidelity * (point - companions))
+            noise = noise + search.fidelity * (own - seen)
         yield points
         if step + 1 < len(schedule):
             guidance, t_next = push(Particles(step, t, noisy, points, noise, denoiser.space)), schedule[step + 1]
             noisy = reverse_step(denoiser, points, noise, guidance, t, t_next, eta=search.eta, seed=seed, step=step)
+            own = renewed(denoiser, own, t, t_next, eta=search.eta, seed=seed, step=step)
 
 
 def pull_to(point: Tensor, now: Particles, size: float) -> Tensor:
@@ -139,8 +151,14 @@ def reverse_step(
         seed, step: determine the fresh noise.
     """
     abar, abar_next = denoiser.alphas_cumprod[t].item(), denoiser.alphas_cumprod[t_next].item()
+    mixed = renewed(denoiser, noise, t, t_next, eta=eta, seed=seed, step=step)
+    return denoiser.add_noise(points, t_next, mixed) + math.sqrt(abar * abar_next) * push
+
+
+def renewed(denoiser: Denoiser, noise: Tensor, t: int, t_next: int, *, eta: float, seed: int, step: int) -> Tensor:
+    """The noise after the step from `t` to `t_next`, scaled to unit variance: `(c1 z + c2 eps) / sqrt(1 - abar')`."""
+    abar, abar_next = denoiser.alphas_cumprod[t].item(), denoiser.alphas_cumprod[t_next].item()
     c1 = eta * math.sqrt((1 - abar / abar_next) * (1 - abar_next) / (1 - abar))
     c2 = math.sqrt(1 - abar_next - c1**2)
-    fresh = particle_noise(seed, "reverse", step, len(points), tuple(points.shape[1:])).to(points)
-    mixed = (c1 * fresh + c2 * noise) / math.sqrt(1 - abar_next)
-    return denoiser.add_noise(points, t_next, mixed) + math.sqrt(abar * abar_next) * push
+    fresh = particle_noise(seed, "reverse", step, len(noise), tuple(noise.shape[1:])).to(noise)
+    return (c1 * fresh + c2 * noise) / math.sqrt(1 - abar_next)

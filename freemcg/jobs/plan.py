@@ -129,8 +129,9 @@ def denoisings(settings: Settings, task: Task) -> int:
     if isinstance(search, PaperSearch):
         return search.particles * search.steps + measured
     drawn = max(search.unpaid, search.queries_per_gradient if search.estimate == "cross_covariance" else 0)
-    polished = POLISH_DRAWS * (search.particles + 1)
-    return search.particles * search.steps + drawn * search.gradients + polished + measured
+    moved, polished = search.particles * search.steps, POLISH_DRAWS * (search.particles + 1)
+    companions = moved + POLISH_DRAWS if search.fidelity else 0
+    return moved + drawn * search.gradients + polished + companions + measured
 
 
 def _calls_of_a_map(settings: Settings) -> list[int]:

@@ -10,13 +10,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from freemcg.messages.errors import InvalidValue
 
-OPEN = ("queries", "tries", "strength", "refresh", "unpaid", "estimate")
+OPEN = ("queries", "strength", "fidelity", "refresh", "unpaid", "estimate", "confidence")
 """The values of a shared search that the image decides, unless they are named."""
 
 MANY = 28.0
 """The directions from which on an image has many. Digits and X-rays have 13 to 23, photographs 39 to 47."""
 
-MANY_DIRECTIONS: dict[str, Any] = {"queries": 800, "tries": 2, "strength": 0.5, "unpaid": 2}
+MANY_DIRECTIONS: dict[str, Any] = {
+    "queries": 800,
+    "strength": 0.5,
+    "fidelity": 0.5,
+    "unpaid": 2,
+    "confidence": 0.999,
+}
 QUERIES_OF_A_ROUGH_GRADIENT = 4
 
 
@@ -36,11 +42,14 @@ class SharedSearch(BaseModel):
 
     method: Literal["shared"] = "shared"
     queries: int = Field(50, ge=1, description="the most queries for one counterfactual, the image's own included")
-    tries: int = Field(1, ge=1, description="searches from other noise, each begun only if those before it fail")
+    tries: int = Field(1, ge=1, description="searches from other noise, each begun only if none before it succeeds")
     particles: int = Field(8, ge=1, description="candidates that are guided")
     strength: float = Field(0.6, gt=0, le=1, description="noise level of the start, as a fraction of the schedule")
     steps: int = Field(24, ge=2, description="steps of the reverse diffusion")
     eta: float = Field(1.0, ge=0, le=1, description="fresh noise per step: 0 is DDIM, 1 is DDPM")
+    fidelity: float = Field(
+        0.0, ge=0, le=1, description="share of what denoising loses of the input that is given back at every step"
+    )
     guidance: float = Field(0.12, ge=0, description="size of a guiding step, relative to the predicted noise")
     spread: float = Field(
         1.8, ge=1, description="ratio of the largest guidance to the mean, and of the mean to the smallest"
@@ -97,17 +106,16 @@ class SharedSearch(BaseModel):
 
         Few directions: sigma points find a gradient from few queries, and several steps can follow it. Many directions,
         as of a photograph: sigma points reach only a few of them. A rough gradient from fresh particles at every step
-        is better then, since the errors of many rough gradients average out along the way. It needs more queries, less
-        noise at the start, and now and then a second try. Named `queries` all go to one try, unless `tries` is named
-        too. A named `estimate` decides instead of `directions`.
+        is better then, since the errors of many rough gradients average out along the way. It needs more queries and
+        less noise at the start. Denoising would lose much of such an image, so half of that is given back. A named
+        `estimate` decides instead of `directions`.
         """
         if not self.left_open:
             return self
         named = {name: value for name, value in self if name in self.model_fields_set}
         estimate = named.get("estimate", "cross_covariance" if directions >= MANY else "sigma_points")
         fitting = MANY_DIRECTIONS if estimate == "cross_covariance" else SEARCHES_BY_SCORES.get(scores, {})
-        one_try = {"tries": 1} if "queries" in named else {}
-        search = self.model_construct(**{**dict(self), **fitting, **one_try, **named, "estimate": estimate})
+        search = self.model_construct(**{**dict(self), **fitting, **named, "estimate": estimate})
         if estimate == "cross_covariance" and "refresh" not in named:
             rough = (search.model_copy(update={"refresh": refresh}) for refresh in range(1, search.steps))
             enough = (each for each in rough if each.queries_per_gradient >= QUERIES_OF_A_ROUGH_GRADIENT)
@@ -153,8 +161,8 @@ SEARCHES_BY_SCORES: dict[str, dict[str, Any]] = {
     "top_k": {"queries": 100},
     "label": {
         "queries": 200,
-        "tries": 1,
         "strength": 0.6,
+        "fidelity": 0.0,
         "refresh": 6,
         "unpaid": 2,
         "estimate": "cross_covariance",
@@ -206,6 +214,11 @@ class PaperSearch(BaseModel):
     def tries(self) -> int:
         """The searches from other noise: one."""
         return 1
+
+    @property
+    def fidelity(self) -> float:
+        """The share of what denoising loses of the input that is given back: none."""
+        return 0.0
 
     @property
     def confidence(self) -> float:

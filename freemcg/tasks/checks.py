@@ -71,8 +71,7 @@ class Checker:
                 ended = True
                 break
             spent += cost
-            flipped = answer.decision == self.target
-            (good if flipped and (answer.chance or 0) >= self.confidence else rest).append(answer)
+            (good if self.suffices(answer) else rest).append(answer)
             if len(good) == n or answer.chance is None:
                 break
         if good or not rest:
@@ -100,6 +99,10 @@ class Checker:
         except QueryBudgetExceeded:
             return replace(answer, chance=None), cost
         return replace(answer, chance=(own + nearby[:, self.target].exp().sum().item()) / cost), cost
+
+    def suffices(self, answer: Checked) -> bool:
+        """Whether it is decided as the target with enough confidence."""
+        return answer.decision == self.target and (answer.chance or 0) >= self.confidence
 
     def rank(self, answer: Checked) -> float:
         """The chance of the target, plus 1 if it is also the decision."""

@@ -164,8 +164,8 @@ def search_counterfactuals(
         target: a class index or name. `None` means the runner-up.
         checks: the most queries for candidates of one search. If the black box has a budget, this many are kept back
             from the search.
-        again: further searches. Each begins only if no image found before is decided as the target, although the
-            answers differed. The best attempt of all is returned.
+        again: further searches. Each begins only if no image found before is decided as the target with `confidence`,
+            although the answers differed. The best attempt of all is returned.
         confidence: the probability of the target that is enough.
         copies: the copies of each candidate that is decided as the target.
         strength: the noise level of the particles that tell the runner-up of a bare label.
@@ -238,12 +238,13 @@ def _tried(
         answers = checker.check(candidates, image, n=n, most=checks)
         if answers and (not best or checker.rank(answers[0]) > checker.rank(best[0])):
             best, found = answers, candidates
-        if best and best[0].decision == checker.target:
+        if best and checker.suffices(best[0]):
             break
         if candidates.exhausted or not answers or (checker.black_box.remaining == 0 and number < len(searches)):
-            best = [replace(answer, status=Status.BUDGET_EXHAUSTED) for answer in best]
+            if best and best[0].decision != checker.target:
+                best = [replace(answer, status=Status.BUDGET_EXHAUSTED) for answer in best]
             break
-        if answers[0].status != Status.NOT_FLIPPED:
+        if answers[0].status == Status.NO_SIGNAL:
             break
     return found, best
 

@@ -37,14 +37,15 @@ def shared_search(
 
     It costs `gradients * queries_per_gradient` queries, and these denoisings:
     `particles * steps + drawn * gradients + 4 * (particles + 1)`.
-    Here `drawn` is `unpaid`, or the number of particles queried for a gradient if that is larger. Of a latent model,
+    Here `drawn` is `unpaid`, or the number of particles queried for a gradient if that is larger. With a `fidelity`,
+    `particles * steps + 4` denoisings are added for what the input loses. Of a latent model,
     the points queried and the `particles + 1` candidates are decoded, and later the path of the answer.
     """
     origin = denoiser.encode(image[None])[0]
     guide = SharedGradient(black_box, denoiser, origin, target, objective, search, seed)
     steps = guided_reverse(denoiser, origin, search, guide, seed=seed)
     paths = [torch.cat([points, points.mean(dim=0, keepdim=True)]) for points in steps]
-    found = paths[-1] = polish(denoiser, paths[-1], search.polish, seed=seed)
+    found = paths[-1] = polish(denoiser, paths[-1], origin, search, seed=seed)
     return Candidates(
         denoiser.decode(found),
         torch.stack(paths),
@@ -132,9 +133,19 @@ def guidance_factors(count: int, factor: float) -> Tensor:
     return torch.logspace(-1, 1, count, base=factor) if count > 1 else torch.ones(count)
 
 
-def polish(denoiser: Denoiser, points: Tensor, level: float, *, seed: int) -> Tensor:
-    """Replace each point by the mean of 4 denoised copies with little noise. This removes what is off the manifold."""
-    t = denoiser.timestep(level)
-    noise = particle_noise(seed, "polish", 0, POLISH_DRAWS, tuple(points.shape[1:])).to(points)
-    copies = torch.cat([denoiser.add_noise(point, t, noise) for point in points])
-    return reduce(denoiser.denoise(copies, t), "(n draws) c h w -> n c h w", "mean", draws=POLISH_DRAWS)
+def polish(denoiser: Denoiser, points: Tensor, origin: Tensor, search: SharedSearch, *, seed: int) -> Tensor:
+    """Replace each point by the mean of 4 denoised copies with little noise. This removes what is off the manifold.
+
+    The share `search.fidelity` of what the input `origin` `(C, H, W)` loses in this way is given back to each point.
+    """
+    t = denoiser.timestep(search.polish)
+    noise = particle_noise(seed, "polish", 0, POLISH_DRAWS, tuple(origin.shape)).to(origin)
+
+    def denoised(points: Tensor) -> Tensor:
+        copies = torch.cat([denoiser.add_noise(point, t, noise) for point in points])
+        return reduce(denoiser.denoise(copies, t), "(n draws) c h w -> n c h w", "mean", draws=POLISH_DRAWS)
+
+    found = denoised(points)
+    if search.fidelity:
+        found = denoiser.space.within(found + search.fidelity * (origin - denoised(origin[None])))
+    return found

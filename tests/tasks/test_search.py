@@ -37,7 +37,7 @@ def test_polish_keeps_the_manifold_and_takes_away_what_lies_off_it(denoiser):
     abar = denoiser.alphas_cumprod[t].item()
     kept = (abar * VARIANCES / (abar * VARIANCES + 1 - abar)).float().reshape(SHAPE)
     images = 0.5 + torch.stack([torch.full(SHAPE, 0.1), torch.full(SHAPE, -0.05)])
-    first, second = polish(denoiser, images, 0.08, seed=0)
+    first, second = polish(denoiser, images, images[0], SharedSearch(polish=0.08), seed=0)
     torch.testing.assert_close(first - second, kept * 0.15, rtol=1e-4, atol=1e-6)  # both get the same noise
     noise = ((1 - abar) / abar) ** 0.5 / 2 * kept / math.sqrt(POLISH_DRAWS)
     assert ((first - 0.5 - kept * 0.1).abs() < 4 * noise + 1e-6).all()
