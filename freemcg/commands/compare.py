@@ -53,6 +53,14 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of other pictures of this kind, for expected_gradients, ig2 and the base-point data_mean.  "
+            "[default: the bundled digits if there are no pictures]",
+            show_default=False,
+        ),
+    ] = None,
     target: Target = None,
     config: Annotated[
         str | None,
@@ -89,7 +97,7 @@ def compare(
     from freemcg.commands.prepare import class_of, for_comparison, hush_diffusers
     from freemcg.comparison.masks import read_masks
     from freemcg.comparison.measures import MASK
-    from freemcg.comparison.pictures import bundled_digits, read_pictures
+    from freemcg.comparison.pictures import bundled_digits, read_pictures, read_references
     from freemcg.comparison.recipe import read_recipe
     from freemcg.comparison.run import compare as run_comparison
     from freemcg.explainer import FreeMCG
@@ -118,13 +126,14 @@ def compare(
         pictures, unreadable = read_pictures(images, out, diffusion)
     if state.is_main_process:
         say_unreadable(unreadable.values())
+    others = load_bundle("digits").images if images is None else None
     rows = run_comparison(
         FreeMCG(black_box, diffusion, **wanted),
         pictures,
         out,
         methods=recipe.methods,
         vae=None if vae is None else load_vae(vae, device=place),
-        references=load_bundle("digits").images if images is None else None,
+        references=others if references is None else read_references(references, out, diffusion),
         masks=None if masks is None or images is None else read_masks(masks, images, pictures, diffusion),
         target=class_of(target, black_box.class_names),
         steps=recipe.steps,

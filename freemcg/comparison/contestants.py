@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from freemcg.blackbox import BlackBox
+from freemcg.blackbox.cache import image_key
 from freemcg.blackbox.local.white_box import WhiteBox, has_gradients
 from freemcg.comparison.cost import Work, cost_of, settings_of
 from freemcg.comparison.recipe import FREEMCG, OURS, SMOOTHED, Entry, as_entry
@@ -33,6 +34,10 @@ WITH_GRADIENTS = (
 )
 ASKING = (FREEMCG, "rise", "geex", "zeroth_order")
 DATA_MEAN = "data_mean"
+NEEDED = {
+    "vae": "a VAE of such images: give --vae FOLDER, which freemcg train vae writes",
+    "references": "other images of this kind: give --references FOLDER",
+}
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,9 @@ def _baseline(entry: Entry, explainer: FreeMCG, white_box: WhiteBox | None, give
     for setting in entry.settings:
         if setting in settings:
             raise InvalidValue(f"{entry.name}: {setting} follows from the cost; write cost instead")
+    for setting, words in NEEDED.items():
+        if setting in known and known[setting].default is inspect.Parameter.empty and given.get(setting) is None:
+            raise InvalidValue(f"{entry.name} needs {words}")
     more = {key: value for key, value in given.items() if key in known and value is not None}
     more |= _with_data_mean(entry, given)
     model = white_box if white_box and METHODS[name].needs_weights else black_box
@@ -155,8 +163,18 @@ def _with_data_mean(entry: Entry, given: dict[str, Any]) -> dict[str, Any]:
 
     references = given.get("references")
     if references is None:
-        raise InvalidValue(f"{entry.name}: the base-point {DATA_MEAN} needs reference images, which only digits have")
+        raise InvalidValue(f"{entry.name}: the base-point {DATA_MEAN} needs {NEEDED['references']}")
     return {**entry.settings, "base": FromDataset(references.mean(dim=0, keepdim=True))}
+
+
+def changes_of(entry: Entry, references: Tensor | None) -> dict[str, Any]:
+    """What the maps of an entry depend on beyond the settings of the comparison. If it takes references, also those."""
+    from baselines.registry import METHODS  # noqa: PLC0415
+
+    takes = not entry.ours and "references" in inspect.signature(METHODS[entry.method]).parameters
+    if references is None or not (takes or entry.settings.get("base") == DATA_MEAN):
+        return entry.changes
+    return {**entry.changes, "references": image_key(references).hex()}
 
 
 def _whole_maps(explainer: FreeMCG, name: str) -> Callable[[Tensor, int], Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from freemcg.diffusion.denoiser import Denoiser
@@ -30,6 +31,21 @@ def read_pictures(images: Path, out: Path, denoiser: Denoiser) -> tuple[dict[str
     found, unreadable = read_each(items, lambda picture: read_for(denoiser, picture), alone=images.is_file())
     check_some_are_left(images, items, unreadable.values())
     return found, unreadable
+
+
+def read_references(folder: Path, out: Path, denoiser: Denoiser) -> Tensor:
+    """The pictures in a folder as `(M, C, H, W)`, with the size and channels of the denoiser.
+
+    Raises:
+        FileNotFoundError, ValueError, NotADirectoryError: as `list_items`; or a picture cannot be read.
+    """
+    found, unreadable = read_pictures(folder, out, denoiser)
+    if unreadable:
+        raise InvalidValue(f"a reference cannot be read: {min(unreadable.values())}")
+    sizes = {image.shape for image in found.values()}
+    if len(sizes) > 1:
+        raise InvalidValue(f"the references in {folder} have several sizes; save them with the same")
+    return torch.stack(list(found.values()))
 
 
 def bundled_digits(count: int, denoiser: Denoiser) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from freemcg.blackbox import check_images
 from freemcg.blackbox.cache import image_key
 from freemcg.blackbox.scores import MULTI_LABEL, VALUE
 from freemcg.comparison.cells import Cell, cell_path, load_cell
-from freemcg.comparison.contestants import entries_of, make_contestants
+from freemcg.comparison.contestants import changes_of, entries_of, make_contestants
 from freemcg.comparison.cost import Remaining, Work, remaining
 from freemcg.comparison.masks import check_masks, mask_digest, without_mask
 from freemcg.comparison.measures import MASK, measure_names
@@ -75,7 +75,8 @@ def compare(
         methods: these two and names of `baselines.available()`, or entries with labels and settings; `None` takes a
             few that the model allows.
         vae: gives the tangent spaces of the alignment; `None` takes those of particles. `manifold_ig` needs one.
-        references: `(M, C, H, W)`, for `expected_gradients`.
+        references: other images of this kind, `(M, C, H, W)`, for `expected_gradients`, `ig2` and the base-point
+            `data_mean`.
         masks: where the object is, `(H, W)` bool, by the name of each image, for the measure `mask`.
         target: class index or name; `None` explains each decision.
         steps: the steps of insertion and deletion.
@@ -133,7 +134,7 @@ def compare(
         decide=wanted is None,
     )
     made_with = _settings(explainer, wanted, tangents, steps)
-    digests = {each.name: digest_of_settings({**made_with, **each.changes}) for each in entries}
+    digests = {each.name: digest_of_settings({**made_with, **changes_of(each, references)}) for each in entries}
 
     def check() -> None:
         if start.speaks:

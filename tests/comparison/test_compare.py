@@ -393,7 +393,7 @@ REFUSED = [
         "queried; methods that only query are freemcg, freemcg_contribution, freemcg_contribution_smoothed, "
         "zeroth_order, geex, rise, sobol, hsic, occlusion, kernel_shap, leverage_shap, lime",
     ),
-    ({"methods": ("expected_gradients",)}, "expected_gradients needs the setting 'references'; see ExpectedGradients"),
+    ({"methods": ("expected_gradients",)}, "expected_gradients needs other images of this kind: give "),
     (
         {"methods": ("tangentially_aligned_ig",)},
         "tangentially_aligned_ig needs at least 32 gradients, got 9",

@@ -109,7 +109,10 @@ def test_other_settings_under_the_same_label_are_refused_and_other_labels_go_on(
         ([entry("freemcg", "x", queries=4)], "x: its queries follow from its cost; write cost instead of settings"),
         ([entry("freemcg", "x", particels=4)], "x: unknown setting 'particels'; did you mean 'particles'?"),
         ([entry("gradient", "x"), entry("rise", "x")], "two methods are called 'x'; give one of them another label"),
-        ([entry("integrated_gradients", "x", base="data_mean")], "x: the base-point data_mean needs reference images"),
+        (
+            [entry("integrated_gradients", "x", base="data_mean")],
+            "x: the base-point data_mean needs other images of this",
+        ),
         (["gradeint"], "there is no method 'gradeint'; did you mean 'gradient'?"),
     ],
 )
