@@ -46,6 +46,12 @@ def default(models: Models, queries: int, seed: int) -> Any:
     return FreeMCG(BlackBox(models.classifier), models.denoiser, seed=seed)
 
 
+def lossy(models: Models, queries: int, seed: int) -> Any:
+    """Our search with nothing given back of what denoising takes from the image."""
+    search = {"queries": queries, "fidelity": 0.0, "confidence": 0.99}
+    return FreeMCG(BlackBox(models.classifier), models.denoiser, search=search, seed=seed)
+
+
 def axes(models: Models, queries: int, seed: int) -> Any:
     """Our search with the settings for few directions, whatever the image."""
     return FreeMCG(BlackBox(models.classifier), models.denoiser, search=SharedSearch(queries=queries), seed=seed)
@@ -87,6 +93,7 @@ def nearest(models: Models, queries: int, seed: int) -> Any:
 METHODS: dict[str, Callable[[Models, int, int], Any]] = {
     "ours": ours,
     "default": default,
+    "lossy": lossy,
     "axes": axes,
     "paper": paper,
     "whitebox": whitebox,
