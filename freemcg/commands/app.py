@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from freemcg.commands import attribute, cache, compare, counterfactual, demo, plan, probe, replay, report
+from freemcg.commands import attribute, cache, compare, counterfactual, demo, measure, plan, probe, replay, report
 from freemcg.commands.convert import convert
 from freemcg.commands.help import examples, listed
 from freemcg.commands.options import taking_options
@@ -52,6 +52,7 @@ for verb, module in (
     (probe.probe, probe),
     (cache.cache, cache),
     (compare.compare, compare),
+    (measure.measure, measure),
     (replay.replay, replay),
     (report.report, report),
 ):

@@ -1,0 +1,168 @@
+"""Finished counterfactuals of the same pictures, measured side by side: one folder of results for each search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from freemcg.blackbox import BlackBox
+from freemcg.blackbox.scores import MULTI_LABEL, VALUE
+from freemcg.comparison.report import mean_of
+from freemcg.comparison.verdict import LEVEL, paired_tests
+from freemcg.evaluation.changes import changes, diversity, nearest, target_gain
+from freemcg.evaluation.cout import cout
+from freemcg.evaluation.intervals import share_interval
+from freemcg.files.images import list_images, read_image
+from freemcg.jobs.items import RESULT
+from freemcg.messages.errors import InvalidValue
+from freemcg.results import Counterfactual, load_result
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What was measured.
+
+    Attributes:
+        names: the folders.
+        images: the pictures that all folders have.
+        left_out: the number of pictures that only some have.
+        figures: by measure, `(folders, images)` float64.
+        diversity: of each picture's answers in these folders, `(images,)`; empty for one folder.
+    """
+
+    names: list[str]
+    images: list[str]
+    left_out: int
+    figures: dict[str, Tensor]
+    diversity: Tensor
+
+
+def read_sides(folders: Sequence[Path]) -> tuple[dict[str, dict[str, Counterfactual]], int]:
+    """The counterfactuals of the pictures that all folders have, by folder and picture, and how many others there are.
+
+    Raises:
+        FileNotFoundError: a folder holds no counterfactual.
+        ValueError: a result is damaged or no counterfactual of one class among several, no picture is in all folders,
+            or a name stands for another picture in one of them.
+    """
+    found = {str(folder): _read(folder) for folder in dict.fromkeys(folders)}
+    first, *others = found.values()
+    common = [image for image in first if all(image in other for other in others)]
+    if not common:
+        raise InvalidValue(f"no picture has a counterfactual in each of {', '.join(found)}")
+    for name, side in found.items():
+        for image in common:
+            if not torch.equal(side[image].original, first[image].original):
+                raise InvalidValue(f"{image} is another picture in {name} than in {next(iter(found))}")
+    left_out = len({image for side in found.values() for image in side}) - len(common)
+    return {name: {image: side[image] for image in common} for name, side in found.items()}, left_out
+
+
+def _read(folder: Path) -> dict[str, Counterfactual]:
+    side = {}
+    for path in sorted(folder.rglob(RESULT)):
+        result = load_result(path)
+        if not isinstance(result, Counterfactual) or result.record.get("scores") in (*MULTI_LABEL, VALUE):
+            raise InvalidValue(f"{path} is no counterfactual of a class that excludes the others; name other folders")
+        side[str(path.parent.relative_to(folder))] = replace(result, path=result.path[-1:])
+    if not side:
+        raise FileNotFoundError(f"there is no finished counterfactual in {folder}; name an --out of counterfactual")
+    return side
+
+
+def read_known(folder: Path, like: Tensor) -> Tensor:
+    """The pictures in a folder, `(M, C, H, W)`, with the channels and the size of `like`, `(C, H, W)`.
+
+    Raises:
+        FileNotFoundError, ValueError: there is none, or one cannot be read.
+    """
+    channels, height, width = like.shape
+    return torch.stack([read_image(path, channels=channels, size=(height, width)) for path in list_images(folder)])
+
+
+def check_model(sides: Mapping[str, Mapping[str, Counterfactual]], black_box: BlackBox) -> None:
+    """Refuse to ask a model about counterfactuals of another.
+
+    Raises:
+        ValueError: a counterfactual was made with another model.
+    """
+    for name, side in sides.items():
+        if any(result.record.get("black_box") != black_box.identity for result in side.values()):
+            raise InvalidValue(f"the counterfactuals in {name} are of another model than --model; name that one")
+
+
+def measure_sides(
+    sides: Mapping[str, Mapping[str, Counterfactual]],
+    left_out: int = 0,
+    *,
+    known: Tensor | None = None,
+    black_box: BlackBox | None = None,
+    steps: int = 0,
+) -> Sides:
+    """Measure counterfactuals. See `freemcg.evaluation.changes` and `freemcg.evaluation.cout` for the measures.
+
+    Args:
+        sides: by folder and picture; the pictures of all are the same.
+        known: images `(M, C, H, W)`, to whose nearest one the distance is taken.
+        black_box, steps: for COUT. A counterfactual then costs `steps + 1` queries. `None` leaves it out.
+    """
+    columns = [_figures(list(side.values()), known, black_box, steps) for side in sides.values()]
+    figures = {name: torch.stack([column[name] for column in columns]) for name in columns[0]}
+    images = list(next(iter(sides.values())))
+    answers = [torch.stack([side[image].image for side in sides.values()]) for image in images]
+    spread = [diversity(each) for each in answers] if len(sides) > 1 else []
+    return Sides(list(sides), images, left_out, figures, torch.tensor(spread, dtype=torch.double))
+
+
+def _figures(
+    results: Sequence[Counterfactual], known: Tensor | None, black_box: BlackBox | None, steps: int
+) -> dict[str, Tensor]:
+    images, answers = torch.stack([r.original for r in results]), torch.stack([r.image for r in results])
+    targets = torch.tensor([result.target for result in results])
+    before, after = (
+        torch.stack([getattr(result, name) for result in results])
+        for name in ("original_log_probabilities", "log_probabilities")
+    )
+    moved = changes(images, answers)
+    found = {
+        "flipped": torch.tensor([result.flipped for result in results]).double(),
+        "gain": target_gain(before, after, targets),
+        "l1": moved.l1,
+        "l2": moved.l2,
+        "share changed": moved.share,
+        "realism": torch.tensor([result.realism for result in results], dtype=torch.double),
+        "queries": torch.tensor([result.queries for result in results]).double(),
+    }
+    if known is not None:
+        found["nearest known"], _ = nearest(answers, known)
+    if black_box is not None:
+        origins = torch.tensor([result.original_decision for result in results])
+        found["cout"] = cout(black_box, images, answers, targets, origins, steps=steps).cpu()
+    return found
+
+
+def table(sides: Sides) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A row for each folder, with means and 95 % intervals, and the paired tests against the first folder.
+
+    A star marks what differs from the first folder on the same pictures.
+    """
+    tests = paired_tests(sides.figures, sides.names, sides.names[0])
+    marked = {(row["method"], row["measure"]) for row in tests if row["p, corrected"] < LEVEL}
+    rows = []
+    for index, name in enumerate(sides.names):
+        means = {column: _mean(column, values[index]) for column, values in sides.figures.items()}
+        rows.append({"folder": name} | {c: f"{mean}{'*' * ((name, c) in marked)}" for c, mean in means.items()})
+    return rows, tests
+
+
+def _mean(column: str, values: Tensor) -> str:
+    if column == "flipped":
+        return f"{share_interval(values.bool()):.3f}"
+    if column == "queries":
+        return f"{values.mean().item():.0f}"
+    return mean_of(values[values.isfinite()].tolist()) or "-"
