@@ -12,21 +12,22 @@ from torch import Tensor, nn
 from freemcg.blackbox.asking import Predict, QueryBudgetExceeded, Remote, ask
 from freemcg.blackbox.cache import QueryCache, image_key
 from freemcg.blackbox.classes import class_index, each_target, in_order
-from freemcg.blackbox.counted import Counted
+from freemcg.blackbox.disagreement import on_one_scale
+from freemcg.blackbox.named import Named
 from freemcg.blackbox.preparation import check_images, check_preparation, height_and_width, numbers, placed, prepared
 from freemcg.blackbox.reading import Reading
 from freemcg.blackbox.receipt import Receipt
 from freemcg.blackbox.scores import ONE_NUMBER, VALUE
 from freemcg.identity.inside import networks
 from freemcg.identity.mode import refuse_training
-from freemcg.identity.network import identity
-from freemcg.identity.source import source
-from freemcg.identity.structure import tells_all
 from freemcg.messages.arguments import truth, whole
 from freemcg.messages.errors import InvalidType, InvalidValue
 
+PREPARED = ("image_size", "channels", "mean", "std", "eight_bit")
+"""The arguments that say how images are prepared."""
 
-class BlackBox(Counted):
+
+class BlackBox(Named):
     """A classifier that can only be queried.
 
     Args:
@@ -81,7 +82,7 @@ class BlackBox(Counted):
         may_change: bool | None = None,
         cache: QueryCache | None = None,
     ) -> None:
-        super().__init__(budget)
+        super().__init__(predict, budget)
         if isinstance(predict, BlackBox):
             raise InvalidType("predict is a BlackBox already; use it as it is")
         if not callable(predict) and not isinstance(predict, Remote):
@@ -93,7 +94,6 @@ class BlackBox(Counted):
         num_classes = None if num_classes is None else whole("num_classes", num_classes)
         if class_names is not None and num_classes not in (None, len(class_names)):
             raise InvalidValue(f"num_classes is {num_classes} but there are {len(class_names)} class_names")
-        self.predict = predict
         self.image_size = None if image_size is None else height_and_width(image_size)
         self.channels = channels
         self.mean, self.std = mean, std
@@ -110,7 +110,6 @@ class BlackBox(Counted):
         self._receipt: Receipt | None = None
         self._read_as: Callable[[Tensor], Tensor] | None = None
         self._networks = networks(predict)  # once, since the walk through the user's code is slow
-        self._source = source(predict)  # read now, since its file may be edited while this process runs
 
     @property
     def scores(self) -> str:
@@ -121,51 +120,6 @@ class BlackBox(Counted):
     def num_classes(self) -> int | None:
         """Known from the arguments, or from the first answer on."""
         return self.reading.num_classes
-
-    @property
-    def cache(self) -> QueryCache | None:
-        """The memory of answers. It may be set and taken away at any time.
-
-        Raises:
-            ValueError: a cache is set, but the classifier has no identity by which its answers could be kept.
-        """
-        return self._cache
-
-    @cache.setter
-    def cache(self, cache: QueryCache | None) -> None:
-        own = getattr(self.predict, "identity", None)
-        if cache is not None and not isinstance(self.predict, nn.Module) and not isinstance(own, str):
-            raise InvalidValue(
-                "a cache keeps answers by the model's identity; give predict an attribute identity, a text that "
-                "changes when the model changes"
-            )
-        self._cache = cache
-
-    @contextmanager
-    def without_cache(self) -> Iterator[None]:
-        """Within the block, every image is queried, and no answer is kept."""
-        cache, self.cache = self.cache, None
-        try:
-            yield
-        finally:
-            self.cache = cache
-
-    @property
-    def identity(self) -> str:
-        """The model's name in results: the `identity` of `predict`, or else see `freemcg.identity.network`."""
-        own = getattr(self.predict, "identity", None)
-        if isinstance(own, str):
-            return own
-        return identity(self.predict) + (f":{self._source}" if self._source else "")
-
-    @property
-    def identity_is_whole(self) -> bool:
-        """Whether another model has another identity: a stated one, or a module's if its structure tells all."""
-        if self.may_change:
-            return False
-        if isinstance(getattr(self.predict, "identity", None), str):
-            return isinstance(self.predict, nn.Module) or not isinstance(self.predict, Remote)
-        return isinstance(self.predict, nn.Module) and tells_all(self.predict)
 
     def __repr__(self) -> str:
         spent = f"{self.queries} queries" + ("" if self.budget is None else f" of {self.budget}")
@@ -229,9 +183,8 @@ class BlackBox(Counted):
     @property
     def described(self) -> dict[str, Any]:
         """The arguments that say how an image is prepared and an answer is read, in a form that JSON can hold."""
-        prepared = ("image_size", "channels", "mean", "std", "eight_bit")
-        read = ("scores", "class_names", "may_change")
-        return {name: getattr(self, name) for name in (*prepared, *read)} | {"num_classes": self._declared_classes}
+        names = (*PREPARED, "scores", "class_names", "may_change")
+        return {name: getattr(self, name) for name in names} | {"num_classes": self._declared_classes}
 
     def _answer(self, images: Tensor, keys: list[bytes], found: dict[int, Tensor]) -> None:
         """Put answers into `found` by the number of the image. The cache is tried first, and the rest is queried.
@@ -253,6 +206,13 @@ class BlackBox(Counted):
             raise QueryBudgetExceeded(len(missing), remaining, self.budget or 0)
         for called, network in self._networks:
             refuse_training(network, called)
+        if found and not self.is_proven(name) and (remaining is None or len(missing) < remaining):
+            index = min(found)
+            known = found[index]
+            self._ask(images, [index], name, keys, found)
+            self.cached -= 1
+            answers = self.reading.meant(torch.stack([known, found[index]]))
+            self.prove(name, on_one_scale(answers, values=self.scores == VALUE))
         for start in range(0, len(missing), self.batch_size):
             self._ask(images, missing[start : start + self.batch_size], name, keys, found)
         for index in range(len(images)):
@@ -289,12 +249,5 @@ class BlackBox(Counted):
 
     def prepare(self, images: Tensor) -> Tensor:
         """Images as the classifier needs them: channels, size, normalisation, and a module's device and precision."""
-        images = prepared(
-            images,
-            channels=self.channels,
-            image_size=self.image_size,
-            eight_bit=self.eight_bit,
-            mean=self.mean,
-            std=self.std,
-        )
+        images = prepared(images, **{name: getattr(self, name) for name in PREPARED})
         return placed(images, self.predict).clone(memory_format=torch.contiguous_format)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from freemcg.blackbox.asking import QueryBudgetExceeded
 from freemcg.blackbox.box import BlackBox
+from freemcg.blackbox.disagreement import SAME, on_one_scale, spread
 
 MOST_REPEATS = 4
-SAME = 1e-4
 BEYOND = 12.0  # Student's t with 3 degrees of freedom exceeds this once in 800 times
 
 
@@ -31,7 +31,7 @@ class Repeats:
     @property
     def disagreement(self) -> float:
         """The largest difference between two answers in one entry."""
-        return _spread(self.answers)
+        return spread(self.answers)
 
     @property
     def alike(self) -> bool:
@@ -57,7 +57,7 @@ class Repeats:
         if self.alike or len(later) < 2:
             return False
         distance = float((first - later.mean(dim=0)).abs().max())
-        if _spread(later) <= SAME:
+        if spread(later) <= SAME:
             return distance > SAME
         noise = float(later.std(dim=0).max()) * math.sqrt(1 + 1 / len(later))
         return len(later) == MOST_REPEATS and distance > BEYOND * noise
@@ -76,7 +76,7 @@ def ask_again(black_box: BlackBox, image: Tensor, log_probabilities: Tensor, *, 
     """
     if black_box.may_change and black_box.queries > since:
         return repeated(black_box, image, log_probabilities)
-    return Repeats(on_one_scale(black_box, log_probabilities[None]), 0)
+    return Repeats(on_one_scale(log_probabilities[None], values=black_box.answers_values), 0)
 
 
 def repeated(black_box: BlackBox, image: Tensor, log_probabilities: Tensor) -> Repeats:
@@ -88,21 +88,9 @@ def repeated(black_box: BlackBox, image: Tensor, log_probabilities: Tensor) -> R
     try:
         with black_box.without_cache():
             rows += black_box(image[None])
-            if _spread(on_one_scale(black_box, torch.stack(rows))) > SAME:
+            if spread(on_one_scale(torch.stack(rows), values=black_box.answers_values)) > SAME:
                 more = min(MOST_REPEATS - 1, MOST_REPEATS if black_box.remaining is None else black_box.remaining)
                 rows += black_box(image[None].expand(more, -1, -1, -1)) if more else ()
     except QueryBudgetExceeded:
         pass
-    return Repeats(on_one_scale(black_box, torch.stack(rows)), black_box.known - before)
-
-
-def _spread(probabilities: Tensor) -> float:
-    """The largest difference between two rows in one entry."""
-    return float((probabilities.amax(dim=0) - probabilities.amin(dim=0)).max())
-
-
-def on_one_scale(black_box: BlackBox, answers: Tensor) -> Tensor:
-    """Answers `(N, S)` as probabilities, or as values in units of the largest value of the first answer."""
-    if not black_box.answers_values:
-        return answers.exp()
-    return answers / answers[0].abs().max().clamp(min=1e-12)
+    return Repeats(on_one_scale(torch.stack(rows), values=black_box.answers_values), black_box.known - before)

@@ -139,6 +139,55 @@ def test_a_module_is_known_by_its_weights(cache, images):
     assert spent(black_box) == (10, 10, 5)
 
 
+FACTOR = {"now": 1.0}
+
+
+class Helped(nn.Sequential):
+    """A network whose answers depend on what its state and structure do not tell."""
+
+    def forward(self, images):
+        return super().forward(images) * FACTOR["now"]
+
+
+@pytest.fixture
+def helped():
+    torch.manual_seed(0)
+    return Helped(nn.Flatten(), nn.Linear(72, 3)).eval().requires_grad_(False)
+
+
+def test_answers_of_a_module_whose_identity_is_not_whole_are_proven_by_one_query(cache, images, helped, monkeypatch):
+    BlackBox(helped, cache=cache)(images)
+    black_box = BlackBox(helped, cache=cache)
+    torch.testing.assert_close(black_box(images), BlackBox(helped)(images))
+    assert spent(black_box) == (1, 1, 4)
+    black_box(images)
+    assert spent(black_box) == (1, 1, 9)
+
+    monkeypatch.setitem(FACTOR, "now", -1.0)
+    assert BlackBox(helped).identity == black_box.identity
+    changed = BlackBox(helped, cache=cache)
+    with pytest.raises(
+        ValueError, match=r"holds other answers of Helped:\w+:\w+ than the model gives now \(they differ"
+    ) as e:
+        changed(images[1:])
+    assert str(e.value).startswith(f"the cache {cache.path} ")
+    assert spent(changed) == (1, 1, 3)
+    assert cache.models()[0].answers == 5
+
+
+def test_answers_are_proven_only_where_a_query_is_left_and_no_change_is_told_or_declared(cache, images, helped):
+    BlackBox(helped, cache=cache)(images)
+    for options in ({"budget": 0}, {"may_change": True}):
+        black_box = BlackBox(helped, cache=cache, **options)
+        black_box(images)
+        assert spent(black_box) == (0, 0, 5)
+    helped.identity = "weights of Monday"
+    BlackBox(helped, cache=cache)(images)
+    named = BlackBox(helped, cache=cache)
+    named(images)
+    assert spent(named) == (0, 0, 5)
+
+
 def test_a_callable_without_an_identity_is_refused(cache):
     with raises(
         ValueError,
