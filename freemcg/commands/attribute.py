@@ -53,5 +53,15 @@ def attribute(
 
     wanted = settings(config, queries=queries, tolerance=tolerance, seed=seed)
     explain_folder(
-        "attribution", images, out, classifier, prior, target, wanted, device, payment, contribution=contribution
+        "attribution",
+        images,
+        out,
+        classifier,
+        prior,
+        target,
+        wanted,
+        device,
+        payment,
+        config=config,
+        contribution=contribution,
     )

@@ -95,6 +95,7 @@ def compare(
     Further measures cost more; the most of all is said before the first query.
     """
     from freemcg.commands.prepare import class_of, for_comparison, hush_diffusers
+    from freemcg.commands.sources import refuse_in_the_way
     from freemcg.comparison.masks import read_masks
     from freemcg.comparison.measures import MASK
     from freemcg.comparison.pictures import bundled_digits, read_pictures, read_references
@@ -112,6 +113,7 @@ def compare(
     if masks is not None and images is None:
         raise InvalidValue(f"--masks {masks} are masks of your own pictures; name these too")
     hush_diffusers()
+    refuse_in_the_way(out, model=classifier.model, denoiser=prior.denoiser, config=config, vae=vae)
     recipe = contest.over(read_recipe(config), queries)
     wanted = {**recipe.settings, "queries": recipe.queries, **({} if seed is None else {"seed": seed})}
     make(Settings, wanted)

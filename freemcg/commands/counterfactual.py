@@ -42,4 +42,4 @@ def counterfactual(
     from freemcg.commands.prepare import search_settings
 
     wanted = search_settings(config, queries, seed=seed)
-    explain_folder("counterfactual", images, out, classifier, prior, target, wanted, device, payment)
+    explain_folder("counterfactual", images, out, classifier, prior, target, wanted, device, payment, config=config)

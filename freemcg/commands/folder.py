@@ -9,6 +9,7 @@ import typer
 
 from freemcg.commands.options import Classifier, Payment, Prior
 from freemcg.commands.prepare import class_of, hush_diffusers
+from freemcg.commands.sources import refuse_in_the_way
 from freemcg.explainer import FreeMCG
 from freemcg.jobs.items import list_items
 from freemcg.jobs.plan import Task
@@ -28,11 +29,13 @@ def explain_folder(
     device: str | None,
     payment: Payment,
     *,
+    config: str | None = None,
     contribution: bool = False,
 ) -> None:
     """Make the missing results in `out`. If some are still missing at the end, exit with status `UNFINISHED`."""
     hush_diffusers()
     items = list_items(images, out)
+    refuse_in_the_way(out, items, model=classifier.model, denoiser=prior.denoiser, config=config)
     state, place = start_processes(device)
     black_box = classifier.load(place)
     wanted = class_of(target, black_box.class_names)

@@ -134,6 +134,13 @@ def _names_within(out: Path, file: Path | None) -> set[str]:
     return {file.resolve().name + ending for ending in ("", "-wal", "-shm")}
 
 
+def _first_part(out: Path, images: Path) -> set[str]:
+    """The name in `out` of what holds the images; empty if they lie elsewhere. No result may lie among them."""
+    if out.resolve() not in images.resolve().parents:
+        return set()
+    return {images.resolve().relative_to(out.resolve()).parts[0]}
+
+
 def list_items(images: Path, out: Path, made_with: str | None = None, *, cache: Path | None = None) -> list[Item]:
     """The images of a job in order, each with its own folder. If two differ only in suffix, their folders keep it.
 
@@ -149,14 +156,17 @@ def list_items(images: Path, out: Path, made_with: str | None = None, *, cache: 
     if images.is_dir():
         if images.resolve() == out.resolve():
             raise InvalidValue(f"{out} is the folder of the images; give results another one")
-        root, paths = images, [path for path in list_images(images) if out.resolve() not in path.resolve().parents]
+        within = out.resolve() in images.resolve().parents
+        root, paths = images, list_images(images)
+        if not within:
+            paths = [path for path in paths if out.resolve() not in path.resolve().parents]
         if not paths:
             raise FileNotFoundError(f"{images} holds no picture but those in {out}")
     elif images.is_file():
         root, paths = images.parent, [images]
     else:
         raise FileNotFoundError(f"there is no picture or folder {images}")
-    own = OWN_NAMES | _names_within(out, cache)
+    own = OWN_NAMES | _names_within(out, cache) | _first_part(out, images)
     full: set[Path] = set()
     while True:
         folders = {path: path if path in full else _folder_of(path, own) for path in paths}
