@@ -208,10 +208,10 @@ class BlackBox(Named):
             refuse_training(network, called)
         if found and not self.is_proven(name) and (remaining is None or len(missing) < remaining):
             index = min(found)
-            known = found[index]
+            kept = found[index]
             self._ask(images, [index], name, keys, found)
             self.cached -= 1
-            answers = self.reading.meant(torch.stack([known, found[index]]))
+            answers = self.reading.meant(torch.stack([kept, found[index]]))
             self.prove(name, on_one_scale(answers, values=self.scores == VALUE))
         for start in range(0, len(missing), self.batch_size):
             self._ask(images, missing[start : start + self.batch_size], name, keys, found)

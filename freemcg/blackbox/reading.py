@@ -11,7 +11,7 @@ from torch import Tensor
 from freemcg.blackbox.likeness import likeness
 from freemcg.blackbox.scores import MULTI_LABEL, ONE_NUMBER, SCORE_KINDS, TWO_CLASSES, VALUE, spread_top_k
 from freemcg.blackbox.unwrap import as_tensor, is_row, unwrapped
-from freemcg.messages.errors import InvalidValue
+from freemcg.messages.errors import InvalidType, InvalidValue
 
 FIRST = 64
 
@@ -75,6 +75,8 @@ class Reading:
             labels, scores = (as_tensor(each) for each in answer)
             answer = spread_top_k(labels, scores.double(), self.num_classes or 0)
         answer = as_tensor(unwrapped(answer, count, wanted, None if wanted == 1 else self.num_classes))
+        if answer.dtype == torch.bool and self.kind != "label":
+            raise InvalidType("the black box answered truth values, which are no scores; return numbers, or say label")
         if self.kind in (*MULTI_LABEL, VALUE) and answer.ndim == 1:
             answer = answer[:, None]
         while answer.ndim > wanted and answer.shape[-1] == 1:

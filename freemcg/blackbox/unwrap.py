@@ -28,7 +28,8 @@ def unwrapped(answer: Any, images: int, axes: int, classes: int | None = None) -
     """The scores inside an object that classifiers commonly return. An answer of unknown form is returned unchanged.
 
     Scores inside a tuple or a mapping are known by the name logits, else by the number of classes. A tuple of which
-    only the first part could be the scores means this part. Lists of plain numbers are no such object.
+    only the first part could be the scores means this part. A list of one array for each image holds its rows. Lists of
+    plain numbers are no such object.
 
     Args:
         answer: what the classifier returned.
@@ -43,6 +44,8 @@ def unwrapped(answer: Any, images: int, axes: int, classes: int | None = None) -
         return _logits(answer)
     if not isinstance(answer, Mapping) and not (isinstance(answer, tuple | list) and any(map(_holds, answer))):
         return answer
+    if isinstance(answer, list) and len(answer) == images and _are_rows(answer):
+        return torch.stack([as_tensor(row) for row in answer])
     able = list(_parts(answer, images, axes))
     for sure in ([part for part in able if part.named], [part for part in able if _columns(part.shape) == classes]):
         if len(sure) == 1:
@@ -83,6 +86,11 @@ def _holds(part: Any) -> bool:
     return _is_array(part) or _is_named(part) or isinstance(part, Mapping)
 
 
+def _are_rows(parts: list[Any]) -> bool:
+    """Whether all parts are arrays of one axis, equally long."""
+    return all(_is_array(part) and tuple(part.shape) == (len(parts[0]),) for part in parts)
+
+
 def _could_be_scores(shape: tuple[int, ...], images: int, axes: int) -> bool:
     """Whether a shape is `(images,)` or, for rows, `(images, columns)`; axes of length 1 may follow."""
     return shape[:1] == (images,) and all(side == 1 for side in shape[axes:])
@@ -109,7 +117,7 @@ def as_tensor(answer: Any) -> Tensor:
     Raises:
         TypeError: the answer is something else, or its numbers are complex.
     """
-    found = answer.detach() if isinstance(answer, Tensor) else _from_dlpack(answer)
+    found = _dense(answer.detach()) if isinstance(answer, Tensor) else _from_dlpack(answer)
     if found is None:
         array = _as_array(answer)
         if array is None or array.dtype.kind not in "biufc":
@@ -120,6 +128,15 @@ def as_tensor(answer: Any) -> Tensor:
             f"the black box answered complex numbers ({found.dtype}); it must answer real ones, such as their .real"
         )
     return found
+
+
+def _dense(answer: Tensor) -> Tensor:
+    """A tensor of any storage as a plain one."""
+    if answer.is_meta:
+        raise InvalidType("the black box answered a tensor on the device meta, without values; load its weights first")
+    if answer.is_quantized:
+        return answer.dequantize()
+    return answer if answer.layout == torch.strided else answer.to_dense()
 
 
 def is_row(answer: Any) -> bool:
@@ -149,6 +166,8 @@ def _as_array(answer: Any) -> np.ndarray | None:
     try:
         if isinstance(answer, tuple | list | int | float | complex):
             return np.array(_plain(answer))
+        if isinstance(answer, np.ma.MaskedArray):
+            return np.where(np.ma.getmaskarray(answer), np.nan, answer.data)
         return np.array(np.asarray(answer)) if hasattr(answer, "__array__") else None
     except Exception:  # lists of unequal length, or a library that raises its own error
         return None

@@ -17,7 +17,11 @@ from freemcg.files.whole import written_whole
 from freemcg.messages.errors import InvalidValue, Refusal
 
 MOST_PIXELS = 8192 * 8192
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl", ".pgm"),
+    *(".png", ".ppm", ".tif", ".tiff", ".webp"),
+)
+"""The pictures of a folder. Those that this Pillow cannot read count too: whoever reads them says so."""
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -4,8 +4,10 @@ import re
 from collections import namedtuple
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from freemcg import BlackBox
 
@@ -85,3 +87,50 @@ def test_an_answer_before_tells_the_number_of_classes():
     answers = iter([SCORES, (FEATURES, SCORES)])
     black_box = BlackBox(lambda images: next(answers))
     assert torch.equal(black_box(IMAGES), black_box(IMAGES))
+
+
+STORAGES = {
+    "tensors": list,
+    "arrays": lambda scores: list(scores.numpy()),
+    "sparse": Tensor.to_sparse,
+    "compressed": Tensor.to_sparse_csr,
+    "quantized": lambda scores: torch.quantize_per_tensor(scores, 0.5, 0, torch.qint8),
+    "unmasked": lambda scores: np.ma.masked_array(scores.numpy(), mask=False),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta", "ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize("storage", STORAGES)
+def test_rows_of_any_storage_are_read(storage):
+    torch.testing.assert_close(answered(STORAGES[storage](SCORES)), SCORES.log_softmax(1))
+
+
+def test_a_list_of_labels_is_read_and_a_tuple_of_rows_is_not():
+    labels = answered([torch.tensor([2]), torch.tensor([0]), torch.tensor([1])], "label", num_classes=3)
+    assert labels.argmax(1).tolist() == [2, 0, 1]
+    said = "the black box answered tuple (Tensor (5,), Tensor (5,), Tensor (5,)); it must answer numbers: "
+    with raises(TypeError, said + "a tensor, an array, or lists"):
+        answered(tuple(SCORES))
+
+
+def test_a_masked_entry_is_no_score():
+    masked = np.ma.masked_array(SCORES.softmax(1).numpy(), mask=SCORES.numpy() < 0)
+    with raises(ValueError, "the black box answered NaN or infinity for image 0 of 3"):
+        answered(masked)
+    unlisted = answered(masked, "top_k", num_classes=5).exp()
+    torch.testing.assert_close(unlisted, SCORES.softmax(1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (SCORES > 0, "the black box answered truth values, which are no scores; return numbers, or say label"),
+        (
+            SCORES.to("meta"),
+            "the black box answered a tensor on the device meta, without values; load its weights first",
+        ),
+    ],
+)
+def test_what_holds_no_scores_is_refused(answer, message):
+    with raises(TypeError, message):
+        answered(answer)

@@ -500,11 +500,21 @@ def test_pictures_of_a_folder_are_listed_in_order(tmp_path):
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
     (tmp_path / "notes.txt").touch()
-    suffixes = ".bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp"
+    suffixes = (
+        ".avif, .bmp, .gif, .heic, .heif, .j2k, .jfif, .jp2, .jpe, .jpeg, .jpg, .jxl, .pgm, .png, .ppm, .tif, .tiff, "
+        ".webp"
+    )
     with pytest.raises(FileNotFoundError, match=f"^{re.escape(f'{tmp_path} holds no picture ({suffixes})')}$"):
         list_images(tmp_path)
     with pytest.raises(FileNotFoundError, match=f"^{re.escape(f'there is no folder {tmp_path}/x')}$"):
         list_images(tmp_path / "x")
+
+
+def test_pictures_that_cannot_be_read_are_listed(tmp_path):
+    (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    assert list_images(tmp_path) == [tmp_path / "a.HEIC"]
+    with pytest.raises(InvalidValue, match=r"a\.HEIC is not a picture that Pillow can read$"):
+        read_image(tmp_path / "a.HEIC", channels=3)
 
 
 def test_hidden_pictures_and_folders_are_left_out(tmp_path):
