@@ -218,8 +218,12 @@ class Payment:
     no_cache: NoCache = False
 
     def __post_init__(self) -> None:
-        """Refuse a malformed budget, before a model is loaded."""
+        """Refuse a malformed budget and contradicting options, before a model is loaded."""
         _ = self.most
+        if self.no_cache and self.cache is not None:
+            raise InvalidValue(
+                f"--no-cache stores no answers, and --cache {self.cache} names a file for them; give one"
+            )
 
     @property
     def most(self) -> int | None:

@@ -33,7 +33,7 @@ class Entry(BaseModel):
             reference images.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: str
     label: str = ""
@@ -72,7 +72,7 @@ class Published(BaseModel):
         figures: by the label of a method, then by the column of a measure.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     source: str
     figures: dict[str, dict[str, float]]
@@ -92,7 +92,7 @@ class Recipe(BaseModel):
         published: what the paper found.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     images: int = Field(8, ge=1)
     queries: int = Field(256, ge=3)

@@ -11,6 +11,7 @@ from typing import Any
 from freemcg.explainer import FreeMCG
 from freemcg.files.whole import write_text
 from freemcg.identity.source import source
+from freemcg.jobs.items import RECEIPT
 from freemcg.jobs.plan import Task
 from freemcg.messages.errors import InvalidValue
 from freemcg.messages.terminal import say
@@ -55,7 +56,7 @@ def write_made_with(out: Path, now: dict[str, Any]) -> None:
 
 
 def check_made_with(out: Path, now: dict[str, Any], others: Sequence[Path] | None = None) -> None:
-    """Refuse a folder whose results were made with other settings than `now`.
+    """Refuse a folder whose results were made with other settings than `now`. A folder without results is nobody's.
 
     The file of settings tells which of them differ. If that file is lost or damaged, the results still tell that some
     do.
@@ -89,12 +90,18 @@ def _check_settings_file(out: Path, now: dict[str, Any], *, may_be_damaged: bool
         then, now = ({**each, **each["settings"]} for each in (then, json.loads(json.dumps(now))))
     except (TypeError, KeyError):
         raise InvalidValue(f"{path} is not what a job writes; give another --out, or delete it") from None
+    if not _holds_results(out):  # an earlier start ended before its first result
+        return
     for key in now:
         if key != "settings" and then.get(key) != now[key]:
             raise InvalidValue(
                 f"{out} holds results made with another {key} ({_shown(then.get(key))} then, {_shown(now[key])} now); "
                 "give another --out, or delete it to start anew"
             )
+
+
+def _holds_results(out: Path) -> bool:
+    return any(path.name != RECEIPT for path in out.rglob("*.safetensors"))
 
 
 def _shown(value: Any) -> str:

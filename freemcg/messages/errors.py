@@ -25,6 +25,9 @@ STATUSES = {
     INTERRUPTED: "interrupted",
     TERMINATED: "ended by SIGTERM",
 }
+OUT_OF_MEMORY = (
+    "memory ran out; give smaller images (--image-size), fewer particles or a smaller batch_size, or another --device"
+)
 
 
 class Refusal(Exception):
@@ -82,7 +85,8 @@ def status_of(error: BaseException) -> int:
     """The exit status that an error ends the command with.
 
     A `Refusal` is refused. Any other error is the model's, if it came out of the model's call or the user's code. A
-    file that cannot be read or written is refused. Any error that remains is a slip of ours.
+    file that cannot be read or written is refused, and so is a job that needs more memory than there is. Any error that
+    remains is a slip of ours.
     """
     if isinstance(error, FailedElsewhere):
         return error.status
@@ -94,7 +98,13 @@ def status_of(error: BaseException) -> int:
         return REFUSED
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else REFUSED
-    return REFUSED if isinstance(error, OSError) else SLIP
+    return REFUSED if isinstance(error, OSError) or _is_of_memory(error) else SLIP
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's, that of a device (torch's error has a class), or torch's on the CPU."""
+    kinds = {each.__name__ for each in type(error).__mro__}
+    return not kinds.isdisjoint({"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)
 
 
 def sentence_of(error: BaseException) -> str:
@@ -104,6 +114,8 @@ def sentence_of(error: BaseException) -> str:
         message = f"{error.filename}: {error.strerror}"
     elif status == REFUSED and hasattr(error, "format_message"):
         message = str(error.format_message())
+    elif status == REFUSED and _is_of_memory(error):
+        message = f"{OUT_OF_MEMORY} ({message})"
     said = [" ".join(message.split())]
     if status in (MODEL_FAILED, SLIP) and not isinstance(error, FailedElsewhere):
         place = place_in_model(error) or "the model failed"

@@ -25,6 +25,7 @@ from freemcg.files.bundles import bundle_folder, bundles_with, denoiser_source
 from freemcg.files.config import config_folder, read_config
 from freemcg.messages.arguments import whole
 from freemcg.messages.errors import InvalidType, InvalidValue
+from freemcg.messages.model_call import call_model
 from freemcg.models.architectures import ConvVAE, load_network
 from freemcg.models.python_file import load_attribute
 from freemcg.settings import make
@@ -80,7 +81,7 @@ def load_black_box(
                 raise InvalidValue(
                     f"{model} gets images (N, C, H, W) and answers only scores; leave out {_named(output_options)}"
                 )
-            return BlackBox(found.to(device) if isinstance(found, nn.Module) else found, **given)
+            return BlackBox(_on_device(found, device) if isinstance(found, nn.Module) else found, **given)
         black_box = found
     elif model.endswith(".py"):
         raise InvalidValue(f"{model} names a file and nothing in it; write {model}:NAME")
@@ -99,6 +100,16 @@ def load_black_box(
     if given or output_options:
         raise InvalidValue(f"{model} says itself what it takes and answers; leave out {_named(given | output_options)}")
     return black_box
+
+
+def _on_device(network: nn.Module, device: str | torch.device) -> nn.Module:
+    for name, value in (*network.named_parameters(), *network.named_buffers()):
+        if value.is_meta:
+            raise InvalidValue(
+                f"{name!r} of the network has no values, since it is on the device meta; load its weights"
+            )
+    placed: nn.Module = call_model(network.to, device)
+    return placed
 
 
 def _given(**options: Any) -> dict[str, Any]:

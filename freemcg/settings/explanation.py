@@ -21,10 +21,12 @@ Search = Annotated[SharedSearch | PaperSearch, Field(discriminator="method")]
 class Settings(BaseModel):
     """The settings that `FreeMCG` takes, and that a YAML file for `--config` may hold."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    particles: int = Field(256, ge=2, description="denoised copies of the image; drawing them costs no query")
-    queries: int = Field(65, ge=3, description="the most queries for one attribution, the image's own included")
+    particles: int = Field(256, ge=2, le=10**6, description="denoised copies of the image; drawing them costs no query")
+    queries: int = Field(
+        65, ge=3, le=10**6, description="the most queries for one attribution, the image's own included"
+    )
     tolerance: float | None = Field(
         None,
         gt=0,

@@ -41,6 +41,8 @@ def _first_sentence(error: ValidationError, model: type[BaseModel], values: dict
         return message
     if first["type"].startswith("union_tag"):
         return f"search.method must be 'shared' or 'paper', got {(values.get('search') or {}).get('method')!r}"
+    if first["type"] == "too_short":
+        return f"{name} must hold at least {first['ctx']['min_length']}, got {first['input']!r}"
     message = (
         message.replace("Input should be ", "")
         .replace("greater than or equal to", ">=")

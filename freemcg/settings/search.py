@@ -38,10 +38,12 @@ class SharedSearch(BaseModel):
     answers only its top classes or a bare label, other defaults hold: see `SEARCHES_BY_SCORES`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: Literal["shared"] = "shared"
-    queries: int = Field(50, ge=1, description="the most queries for one counterfactual, the image's own included")
+    queries: int = Field(
+        50, ge=1, le=10**6, description="the most queries for one counterfactual, the image's own included"
+    )
     tries: int = Field(1, ge=1, description="searches from other noise, each begun only if none before it succeeds")
     particles: int = Field(8, ge=1, description="candidates that are guided")
     strength: float = Field(0.6, gt=0, le=1, description="noise level of the start, as a fraction of the schedule")
@@ -181,7 +183,7 @@ labels of its copies do.
 class PaperSearch(BaseModel):
     """The search of Kim et al. 2025, with the paper's numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: Literal["paper"] = "paper"
     particles: int = Field(100, ge=2)

@@ -13,7 +13,7 @@ from freemcg.training.data import Augmentation
 class Training(BaseModel):
     """The settings in every training config."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: str = Field("digits", description="'digits', a folder of pictures, or a file: see load_training_images")
     channels: int = Field(1, ge=1, le=3)

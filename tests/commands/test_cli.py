@@ -54,6 +54,8 @@ def refusal(capsys, found, status=2):
 
 
 CONFIGS = {
+    "noise: []": "bad.yaml: noise must hold at least 1, got []",
+    "search: {guidance: .inf}": "bad.yaml: search.guidance must be a finite number, got inf",
     "particles: 0": "bad.yaml: particles must be >= 2, got 0",
     "particle: 12": "bad.yaml: unknown setting 'particle'; did you mean 'particles'?",
     "search: {steps: 0}": "bad.yaml: search.steps must be >= 2, got 0",
@@ -114,8 +116,10 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
     ({"out": "mine.py"}, "mine.py is a file; results need a folder"),
     ({"out": "pics"}, "pics is the folder of the images; give results another one"),
     ({"queries": "2"}, "queries must be >= 3, got 2"),
+    ({"queries": "9" * 20}, f"queries must be <= 1000000, got {'9' * 20}"),
     ({"queries": "many"}, "Invalid value for '--queries'"),
     ({"tolerance": "0"}, "tolerance must be > 0, got 0.0"),
+    ({"tolerance": "inf"}, "tolerance must be a finite number, got inf"),
     ({"task": "counterfactual", "queries": "5"}, "search.queries must be >= 6 for 2 gradients, got 5; raise it, or"),
     (
         {"task": "counterfactual", "queries": "90", "config": "paper"},
@@ -155,6 +159,12 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
     ({"out": None}, "Missing option '--out'"),
     ({"colour": "red"}, "No such option: --colour"),
 ]
+
+
+def test_options_that_contradict_each_other_are_refused(explain, place, capsys):
+    said = refusal(capsys, explain("--no-cache", cache="mine.sqlite"))
+    assert said == "--no-cache stores no answers, and --cache mine.sqlite names a file for them; give one"
+    assert not (place / "mine.sqlite").exists()
 
 
 @pytest.mark.parametrize(("options", "sentence"), ASKED_FOR_WHAT_IS_NOT_THERE, ids=lambda value: str(value)[:40])
@@ -244,6 +254,15 @@ def test_a_slip_of_ours_shows_its_traceback_and_asks_for_a_report(explain, capsy
     said = capsys.readouterr().err
     assert "Traceback (most recent call last)" in said
     assert "this is a fault of freemcg, not yours; finished results are kept. Please report it" in said
+
+
+def test_a_job_that_needs_too_much_memory_is_refused(explain, place, capsys):
+    said = refusal(capsys, explain(image_size=10**7))
+    assert said.startswith(
+        "memory ran out; give smaller images (--image-size), fewer particles or a smaller batch_size, or another "
+        "--device ("
+    )
+    assert tiny.asked(place) == []
 
 
 def test_names_cannot_move_the_cursor_of_a_terminal(explain, place, capsys):

@@ -51,6 +51,10 @@ FAILING = {
         "def model(images):\n    raise asyncio.CancelledError('it waited')",
         r"\S*mine.py, line 16: CancelledError: it waited",
     ),
+    "a network that cannot be moved": (
+        "class Net(nn.Module):\n    def to(self, place):\n        raise OSError('no device')\n\nmodel = Net().eval()",
+        r"\S*mine.py, line 17: OSError: no device",
+    ),
     "an exit within a library": ("model = functools.partial(sys.exit)", "the model failed: SystemExit: .*"),
 }
 
@@ -73,6 +77,16 @@ def test_what_fails_within_the_models_call_is_the_models_failure(place, pipeline
     said = [line for line in printed.splitlines() if line.startswith("freemcg: ")]
     assert len(said) == 1
     assert re.fullmatch(sentence, said[0].removeprefix("freemcg: ")), said
+
+
+def test_a_network_without_values_is_refused(place, pipeline, capsys):
+    (place / "mine.py").write_text(
+        HEAD + "model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3, device='meta')).eval()\n"
+    )
+    words = ["--denoiser", str(pipeline), "--config", "tiny.yaml", "--out", "out"]
+    assert main(["attribute", "pics", "--model", "mine.py:model", *words]) == 2
+    said = "'1.weight' of the network has no values, since it is on the device meta; load its weights"
+    assert capsys.readouterr().err == f"freemcg: {said}\n"
 
 
 def test_a_file_that_raises_no_exception_at_its_import_is_refused(place, pipeline, capsys):

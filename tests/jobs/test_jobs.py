@@ -409,6 +409,21 @@ def test_damaged_settings_stop_no_start_and_mix_no_results(make_explainer, tmp_p
     assert (f"{path} was damaged, and is written anew" in said) == (damage not in ("removed", "folder"))
 
 
+def test_a_start_that_ended_before_its_first_result_holds_no_folder(make_explainer, tmp_path):
+    images, out = tiny.make_pictures(tmp_path / "pics", ("a.png",)), tmp_path / "out"
+
+    def fails(images):
+        raise KeyError("a slip in its first version")
+
+    with pytest.raises(KeyError):
+        run_job(make_explainer(BlackBox(fails)), images, out, task="attribution")
+    assert (out / "settings.json").is_file()
+    run_job(make_explainer(), images, out, task="attribution")
+    other = tiny.make_pictures(tmp_path / "other", ("b.png",))
+    with pytest.raises(InvalidValue, match=r"holds results made with another seed \(0 then, 1 now\)"):
+        run_job(make_explainer(seed=1), other, out, task="attribution")
+
+
 def halve(path):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])

@@ -42,11 +42,16 @@ def read_input(described: Mapping[str, Any], layout: str | None, place: str) -> 
     Raises:
         ValueError: the input takes no image, or the metadata do not tell how. The message begins with `place`.
     """
-    name, datatype = str(described["name"]), str(described["datatype"])
-    shape = [int(side) for side in described["shape"]]
+    try:
+        name, datatype = str(described["name"]), str(described["datatype"])
+        shape = [int(side) for side in described["shape"]]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise InvalidValue(
+            f"{place} does not tell the datatype and shape of its input; state them in the settings of the model"
+        ) from None
     stated = f"{place} takes {datatype} of shape {shape}"
     if datatype == "BYTES":
-        if len(shape) > 2 or any(side not in (-1, 1) for side in shape):
+        if len(shape) not in (1, 2) or any(side not in (-1, 1) for side in shape):
             raise InvalidValue(f"{stated}; encoded images have shape [-1]")
         return ImageInput(name, datatype, "N" if len(shape) < 2 else "N1", None, None, shape[0] == 1)
     if datatype not in ("UINT8", "FP16", "FP32", "FP64"):
@@ -56,7 +61,7 @@ def read_input(described: Mapping[str, Any], layout: str | None, place: str) -> 
         if shape[0] not in (-1, 1) or side == 0 or side * side != shape[1]:
             raise InvalidValue(f"{stated}; a flat image must be grey and square, [-1, side * side]")
         return ImageInput(name, datatype, "ND", (side, side), 1, shape[0] == 1)
-    layouts = {4: ("NCHW", "NHWC"), 3: ("NHW",) if shape[0] == -1 else ("CHW", "HWC")}.get(len(shape), ())
+    layouts = {4: ("NCHW", "NHWC"), 3: ("NHW",) if shape[:1] == [-1] else ("CHW", "HWC")}.get(len(shape), ())
     if not layouts:
         raise InvalidValue(f"{stated}; an image has 3 axes, and a batch of images has 4")
     if len(layouts) > 1:

@@ -71,7 +71,8 @@ class InferenceProtocol:
         filled = {name: environment.fill_header(name, text) for name, text in (headers or {}).items()}
         self.transport = Transport(headers=filled, hide=environment.hide, **{"batch_size": 8, **transport})
         server, self._metadata = self._get(f"{before}/v2"), self._get(self._url)
-        self.binary = BINARY_EXTENSION in (server.get("extensions") or ())
+        extensions = server.get("extensions")
+        self.binary = isinstance(extensions, list) and BINARY_EXTENSION in extensions
         try:
             described = _chosen(self._metadata.get("inputs"), input_name, "input", self._url)
             self.output = _chosen(self._metadata.get("outputs"), output_name, "output", self._url)["name"]
@@ -209,10 +210,10 @@ def inference_black_box(
 
 
 def _chosen(offered: Any, name: str | None, what: str, place: str) -> dict[str, Any]:
-    if not isinstance(offered, list) or not offered:
+    if not isinstance(offered, list) or not offered or not all(isinstance(each, dict) for each in offered):
         raise InvalidValue(f"{place} does not tell its {what}s; state them in the settings of the model")
     names = ", ".join(str(each.get("name")) for each in offered)
-    found = [each for each in offered if name in (None, each.get("name"))]
+    found = [each for each in offered if "name" in each and name in (None, each["name"])]
     if len(found) != 1:
         option = " or --output" if what == "output" else ""
         instead = "" if name is None else f", not {name!r}"

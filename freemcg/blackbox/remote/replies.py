@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,12 +22,21 @@ def read_json(content: bytes) -> Any:
     """The JSON value in the body of a reply.
 
     Raises:
-        ValueError: it is not JSON.
+        ValueError: it is not JSON, or an object has a name twice, of which only one could be read.
     """
     try:
-        return json.loads(content)
+        return json.loads(content, object_pairs_hook=_object)
+    except InvalidValue:
+        raise
     except (ValueError, RecursionError):
         raise InvalidValue("not JSON") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise InvalidValue("has an object with the same name twice")
+    return found
 
 
 def read_scores(found: Any, count: int) -> Rows:
@@ -161,7 +171,8 @@ def _plain(name: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a value is a number that a float can hold."""
+    return isinstance(value, float) or (type(value) is int and abs(value) <= sys.float_info.max)
 
 
 def _is_numbers(value: Any) -> bool:

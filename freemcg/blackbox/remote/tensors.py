@@ -47,7 +47,7 @@ def read_outputs(content: bytes, headers: Mapping[str, str]) -> dict[str, NDArra
             else:
                 flat, rest = _from_raw(bytes(rest[:binary]), kind), rest[binary:]
             found[str(output["name"])] = flat.reshape(shape)
-    except (ValueError, TypeError, KeyError, AttributeError, struct.error, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, struct.error, RecursionError):
         raise InvalidValue("is no inference response of protocol v2") from None
     return found
 
