@@ -87,8 +87,11 @@ def decode(path: Path) -> tuple[Image.Image, bool]:
         FileNotFoundError: there is nothing at `path`.
         IsADirectoryError: `path` is a folder.
         ValueError: the file is no picture, is cut short, is too large or holds several frames. Or its numbers do not
-            say what is black, white or transparent. Or it is not of 8 bits, nor plain grey of 16.
+            say what is black, white or transparent. Or it is not of 8 bits, nor plain grey of 16. Or its name is not
+            UTF-8.
     """
+    if not is_utf_8(path):
+        raise InvalidValue(f"{path} has a name that is not UTF-8, which its results could not have; rename it")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a picture")
     if not path.is_file():
@@ -96,6 +99,15 @@ def decode(path: Path) -> tuple[Image.Image, bool]:
             raise FileNotFoundError(f"{path} is a link to {path.readlink()}, which is not there")
         raise FileNotFoundError(f"there is no file {path}")
     return _decode(path, path)
+
+
+def is_utf_8(path: Path) -> bool:
+    """Whether a path can be written as UTF-8. Others cannot be opened by safetensors."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def decode_bytes(content: bytes, name: str) -> Image.Image:

@@ -12,7 +12,7 @@ from typing import Any
 
 from freemcg.blackbox.receipt import Receipt
 from freemcg.files.digest import digest_of
-from freemcg.files.images import list_images
+from freemcg.files.images import is_utf_8, list_images
 from freemcg.files.whole import naming, set_aside
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import load_with_digests
@@ -148,11 +148,17 @@ def list_items(images: Path, out: Path, made_with: str | None = None, *, cache: 
 
     Raises:
         FileNotFoundError: there is no such picture or folder, or the folder holds no picture.
-        ValueError: `out` is the folder of the images.
+        ValueError: `out` is the folder of the images, or can be no folder.
         NotADirectoryError: `out` is a file.
     """
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; results need a folder")
+    try:
+        out.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # such as links in a circle
+        raise InvalidValue(f"{out} can be no folder ({error}); give another --out") from None
+    if not is_utf_8(out):
+        raise InvalidValue(f"{out} has a name that is not UTF-8; give another --out")
     if images.is_dir():
         if images.resolve() == out.resolve():
             raise InvalidValue(f"{out} is the folder of the images; give results another one")

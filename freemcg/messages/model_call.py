@@ -6,8 +6,10 @@ in a library's code only, without a line of the user's. The error itself stays a
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
@@ -24,7 +26,18 @@ class Answering(Protocol[Piece_co]):
 
 def call_model(model: Callable[[Any], Any], images: Any) -> Any:
     """Call the user's model. Whatever it raises is the model's failure, whoever wrote the line that raised it."""
-    return model(images)
+    with in_this_folder():
+        return model(images)
+
+
+@contextmanager
+def in_this_folder() -> Iterator[None]:
+    """A block of the user's code. If that changes the working folder, it is changed back, for the paths of the job."""
+    folder = os.getcwd()  # noqa: PTH109
+    try:
+        yield
+    finally:
+        os.chdir(folder)
 
 
 def call_remote(remote: Answering[Piece_co], images: Any, charge: Any) -> Iterator[Piece_co]:

@@ -13,10 +13,13 @@ from freemcg.blackbox import BlackBox
 from freemcg.blackbox.asking import Remote
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.messages.errors import InvalidType, InvalidValue
+from freemcg.messages.model_call import in_this_folder
 
 
 def load_attribute(path: Path, name: str) -> Any:
     """Run the Python file `path`, and return its attribute `name`. The file may import its neighbours.
+
+    If the file changes the working folder, it is changed back.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -49,7 +52,8 @@ def _run(path: Path) -> ModuleType:
     sys.path.insert(0, folder)
     sys.modules[path.stem] = module
     try:
-        spec.loader.exec_module(module)
+        with in_this_folder():
+            spec.loader.exec_module(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the file may raise any kind

@@ -79,6 +79,16 @@ def test_what_fails_within_the_models_call_is_the_models_failure(place, pipeline
     assert re.fullmatch(sentence, said[0].removeprefix("freemcg: ")), said
 
 
+@pytest.mark.parametrize("where", ["at its import", "in a call"])
+def test_a_model_that_changes_the_working_folder_loses_no_result(place, pipeline, where):
+    leave = "__import__('os').chdir('/')"
+    before, within = (leave, "pass") if where == "at its import" else ("", leave)
+    (place / "mine.py").write_text(f"{before}\ndef model(images):\n    {within}\n    return images.flatten(1)[:, :3]\n")
+    words = ["--denoiser", str(pipeline), "--config", "tiny.yaml", "--out", "out"]
+    assert main(["attribute", "pics", "--model", "mine.py:model", *words]) == 0
+    assert (place / "out" / "a" / "result.safetensors").is_file()
+
+
 def test_a_network_without_values_is_refused(place, pipeline, capsys):
     (place / "mine.py").write_text(
         HEAD + "model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3, device='meta')).eval()\n"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import struct
 import warnings
@@ -508,6 +509,16 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
         list_images(tmp_path)
     with pytest.raises(FileNotFoundError, match=f"^{re.escape(f'there is no folder {tmp_path}/x')}$"):
         list_images(tmp_path / "x")
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff.png")
+    write_image(torch.zeros(1, 2, 2), tmp_path / "a.png")
+    (tmp_path / "a.png").rename(path)
+    with pytest.raises(
+        InvalidValue, match=r"has a name that is not UTF-8, which its results could not have; rename it$"
+    ):
+        read_image(path, channels=1)
 
 
 def test_pictures_that_cannot_be_read_are_listed(tmp_path):

@@ -424,6 +424,26 @@ def test_a_start_that_ended_before_its_first_result_holds_no_folder(make_explain
         run_job(make_explainer(seed=1), other, out, task="attribution")
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        pytest.param(
+            "loop",
+            r"can be no folder \(Symlink loop from .*\); give another --out",
+            marks=pytest.mark.skipif(sys.version_info >= (3, 13), reason="such a path has an end there"),
+        ),
+        ("a\0b", r"can be no folder \(embedded null byte\); give another --out"),
+        (os.fsdecode(b"\xff"), "has a name that is not UTF-8; give another --out"),
+    ],
+    ids=["loop", "null", "bytes"],
+)
+def test_a_folder_that_cannot_be_is_refused(tmp_path, name, why):
+    images = tiny.make_pictures(tmp_path / "pics", ("a.png",))
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InvalidValue, match=why):
+        list_items(images, tmp_path / name)
+
+
 def halve(path):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
