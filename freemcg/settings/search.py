@@ -10,19 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from freemcg.messages.errors import InvalidValue
 
-OPEN = ("queries", "strength", "fidelity", "refresh", "unpaid", "estimate", "confidence")
+OPEN = ("queries", "strength", "fidelity", "refresh", "unpaid", "estimate")
 """The values of a shared search that the image decides, unless they are named."""
 
 MANY = 28.0
 """The directions from which on an image has many. Digits and X-rays have 13 to 23, photographs 39 to 47."""
 
-MANY_DIRECTIONS: dict[str, Any] = {
-    "queries": 800,
-    "strength": 0.5,
-    "fidelity": 0.5,
-    "unpaid": 2,
-    "confidence": 0.999,
-}
+MANY_DIRECTIONS: dict[str, Any] = {"queries": 800, "strength": 0.5, "fidelity": 0.5, "unpaid": 2}
 QUERIES_OF_A_ROUGH_GRADIENT = 4
 
 
@@ -67,7 +61,7 @@ class SharedSearch(BaseModel):
     )
     polish: float = Field(0.08, gt=0, le=1, description="noise level of the last denoising")
     confidence: float = Field(
-        0.99, gt=0, lt=1, description="mean target probability that an answer and its copies must reach"
+        0.999, gt=0, lt=1, description="mean target probability that an answer and its copies must reach"
     )
     copies: int = Field(0, ge=0, description="denoised noisy copies that are queried with a candidate")
 

@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from freemcg import Counterfactual
 from freemcg.evaluation import Interval, mean_interval, ratio_interval, share_interval
 
 FOLDER = re.compile(r"(?P<method>[a-z]+)(-(?P<allowed>\d+))?-seed(?P<seed>\d+)")
+PROBABILITIES = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
 PANELS = {"judged": "judge agrees", "flipped": "decided as target", "l1": "L1", "realism": "denoising error / input's"}
 
 
@@ -46,6 +48,7 @@ class Finished:
     seed: int
     flipped: bool
     judged: bool
+    probability: float
     l1: float
     realism: float
     queries: int
@@ -76,6 +79,7 @@ def read_finished(
                 seed=int(named["seed"]),
                 flipped=result.flipped,
                 judged=verdict == result.target,
+                probability=result.target_probability,
                 l1=result.l1,
                 realism=result.realism,
                 queries=result.queries,
@@ -164,6 +168,20 @@ def markdown(rows: list[Row], against: str) -> Iterator[str]:
         if compared:
             cells += ["" if ratio is None else f"{ratio:.2f}" for ratio in (row.l1_ratio, row.realism_ratio)]
         yield "| " + " | ".join(cells) + " |"
+
+
+def by_probability(found: dict[str, list[Finished]]) -> Iterator[str]:
+    """A table of how often the judge agrees with counterfactuals whose target is about as probable."""
+    yield "| method | target's probability | counterfactuals | judge agrees |"
+    yield "| --- | --- | --- | --- |"
+    for name, finished in found.items():
+        for low, high in pairwise(PROBABILITIES):
+            judged = [
+                each.judged for each in finished if low <= each.probability < high or each.probability == high == 1
+            ]
+            if judged:
+                share = _percent(share_interval(torch.tensor(judged)))
+                yield f"| {name} | {low:g} to {high:g} | {len(judged)} | {share} |"
 
 
 def _percent(interval: Interval) -> str:

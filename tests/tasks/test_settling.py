@@ -46,13 +46,19 @@ def test_few_directions_get_the_defaults_as_they_are_written(denoiser_of):
 def test_many_directions_get_rough_gradients_at_every_step(denoiser_of):
     found = searched(denoiser_of(LOTS))
     rough = {"strength": 0.5, "refresh": 1, "unpaid": 2, "estimate": "cross_covariance"}
-    assert found == SharedSearch(queries=800, fidelity=0.5, confidence=0.999, **rough)
+    assert found == SharedSearch(queries=800, fidelity=0.5, **rough)
 
 
 @pytest.mark.parametrize("name", OPEN)
 def test_what_is_named_stays_and_the_rest_is_settled(denoiser_of, name):
-    values = {"queries": 333, "strength": 0.3, "fidelity": 0.2, "confidence": 0.6}
-    values |= {"refresh": 5, "unpaid": 9, "estimate": "cross_covariance"}
+    values = {
+        "queries": 333,
+        "strength": 0.3,
+        "fidelity": 0.2,
+        "refresh": 5,
+        "unpaid": 9,
+        "estimate": "cross_covariance",
+    }
     found = searched(denoiser_of(LOTS), **{name: values[name]})
     assert found == SharedSearch(**{**dict(searched(denoiser_of(LOTS))), name: values[name]})
 
