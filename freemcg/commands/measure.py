@@ -44,7 +44,7 @@ def measure(
         Path | None, typer.Option(help="Folder for the figures of every picture, as CSV.", show_default=False)
     ] = None,
 ) -> None:
-    """Measure finished counterfactuals, those of each search in a row.
+    """Measure finished counterfactuals, a row for each folder.
 
     Were they decided as the target, how much did they change, and how realistic are they? The searches are compared on
     the pictures that all of them have, each with the first. It costs no query, but for --cout.
