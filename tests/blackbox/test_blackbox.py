@@ -643,9 +643,9 @@ LIKE_BINARY = (
         ),
         (
             "logits",
-            [torch.zeros(2)] * 3,
+            [torch.zeros(2), torch.zeros(3), torch.zeros(2)],
             TypeError,
-            "the black box answered list (Tensor (2,), Tensor (2,), Tensor (2,)); it must answer numbers: a tensor, an "
+            "the black box answered list (Tensor (2,), Tensor (3,), Tensor (2,)); it must answer numbers: a tensor, an "
             "array, or lists",
         ),
         (
