@@ -236,8 +236,8 @@ class FreeMCG:
 
         They are chosen among `8 n` particles that share one search, so `n` of them cost hardly more queries than one.
         The most is `search.queries + 2 n (1 + search.copies)`. Each result's `queries` is the cost of all together. If
-        fewer than `n` are decided as the target, fewer are returned. If none is, the best attempt is returned alone,
-        and its status says why.
+        fewer than `n` reach `search.confidence`, fewer are returned. If none does, the best attempt is returned alone,
+        and its status says what it is.
 
         Raises:
             ValueError: `n` is less than 1, the classes do not exclude one another, or the search is the paper's.

@@ -13,7 +13,9 @@ from freemcg.files.images import as_file
 from freemcg.gradient.objective import log_odds
 from freemcg.tasks.shared_search import shared_search
 
-SEARCH = SharedSearch(queries=30, particles=3, steps=8, refresh=4, unpaid=32, strength=0.4, guidance=0.3)
+SEARCH = SharedSearch(
+    queries=30, particles=3, steps=8, refresh=4, unpaid=32, strength=0.4, guidance=0.3, confidence=0.99
+)
 
 
 def spread(images):
