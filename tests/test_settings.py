@@ -69,7 +69,7 @@ def quick(log_probabilities, target):
         ({"queries": 2}, "queries must be >= 3, got 2"),
         ({"noise": 0}, "a noise level is a fraction of the schedule in (0, 1], got 0.0"),
         ({"noise": [0.1, 1.5]}, "a noise level is a fraction of the schedule in (0, 1], got 1.5"),
-        ({"noise": float("nan")}, "a noise level is a fraction of the schedule in (0, 1], got nan"),
+        ({"noise": float("nan")}, "noise.0 must be a finite number, got nan"),
         (
             {"estimate": "sigma"},
             "estimate must be one of control_variate, sigma_points, cross_covariance, regression, per_particle, "
