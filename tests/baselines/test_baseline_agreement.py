@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -94,8 +95,10 @@ class TestCaptum:
         torch.testing.assert_close(found, wanted.detach())
 
     def test_gradient_shap_on_digits(self, attr, digits):
+        """Over seeds of Captum, the distance of two means of 1,000 and 300 draws is .02 to .08."""
         model, images, labels = digits
         torch.manual_seed(1)
+        np.random.seed(1)  # noqa: NPY002 - Captum draws from both
         wanted = attr.GradientShap(model).attribute(images[:1], images[1:], n_samples=1000, target=labels[:1])
         found = ExpectedGradients(model, references=images[1:], samples=300).attribute(images[:1], labels[:1])
         assert apart(found, wanted) < 0.06
