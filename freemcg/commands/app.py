@@ -16,7 +16,7 @@ from freemcg.commands import attribute, cache, compare, counterfactual, demo, me
 from freemcg.commands.convert import convert
 from freemcg.commands.help import examples, listed
 from freemcg.commands.options import taking_options
-from freemcg.commands.termination import terminating
+from freemcg.commands.termination import leave_processes, terminating
 from freemcg.commands.train import train
 from freemcg.messages.errors import (
     INTERRUPTED,
@@ -79,16 +79,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         status = status_of(error)
         if isinstance(error, SystemExit) and status != MODEL_FAILED:
-            return status  # another process has said why
-        if status == SLIP and not isinstance(error, FailedElsewhere):
+            pass  # another process has said why
+        elif status == SLIP and not isinstance(error, FailedElsewhere):
             show_traceback(error)
         else:
             say(f"freemcg: {sentence_of(error)}", err=True)
+        leave_processes()
         return status
     if status == INTERRUPTED:
         status = TERMINATED if terminated.is_set() else INTERRUPTED
         what = STATUSES[status]
         say(f"freemcg: {what}; finished results are kept, and the same command goes on from them", err=True)
+    else:
+        leave_processes()
     return int(status or 0)
 
 

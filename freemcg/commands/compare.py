@@ -146,6 +146,5 @@ def compare(
     )
     if state.is_main_process:
         say_left_out(len(unreadable), len(pictures) + len(unreadable))
-    state.destroy_process_group()
     if unreadable or any(row["error"] for row in rows):
         raise typer.Exit(UNFINISHED)

@@ -36,7 +36,7 @@ def explain_folder(
     hush_diffusers()
     items = list_items(images, out)
     refuse_in_the_way(out, items, model=classifier.model, denoiser=prior.denoiser, config=config)
-    state, place = start_processes(device)
+    _, place = start_processes(device)
     black_box = classifier.load(place)
     wanted = class_of(target, black_box.class_names)
     payment.give(black_box, out)
@@ -50,6 +50,5 @@ def explain_folder(
         contribution=contribution,
         price_per_1000=payment.price_per_1000,
     )
-    state.destroy_process_group()
     if len(rows) < len(items) or any(row["unfinished"] for row in rows):
         raise typer.Exit(UNFINISHED)
