@@ -106,7 +106,7 @@ def effect_words(result: Attribution) -> tuple[str, str]:
 def _sentence(spots: list[Spot], marked: int, pixels: int, towards: str, against: str, result: Attribution) -> str:
     if not spots:
         if result.status == "no_signal":
-            return "Every question got the same answer, so nothing is known about where the classifier looks."
+            return "Every question got the same answer, so nothing is known about what would move the score."
         if not result.standard_error.isfinite().all():
             return "No error bars are known for this map, so no place can be told from zero."
         return "No place of this map can be told from zero yet: all of it could be chance."
