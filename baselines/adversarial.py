@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from baselines.counted_gradient import counted_gradient, wrap_model
 from baselines.counterfactual_method import CounterfactualMethod
+from freemcg.blackbox.preparation import as_file
 from freemcg.diffusion.denoiser import Denoiser
-from freemcg.files.images import as_file
 from freemcg.gradient.objective import Objective
 from freemcg.messages.errors import InvalidValue
 from freemcg.tasks.candidates import Candidates

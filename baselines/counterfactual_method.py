@@ -14,12 +14,12 @@ from baselines.objectives import objective_function
 from freemcg.blackbox import BlackBox, check_images
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.gradient.objective import Objective
-from freemcg.gradient.record import made_by
 from freemcg.messages.arguments import whole
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Counterfactual
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.counterfactual import search_counterfactuals
+from freemcg.tasks.record import made_by
 
 
 class CounterfactualMethod(ABC):

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from baselines.counterfactual_method import CounterfactualMethod
 from freemcg.blackbox import BlackBox, check_images
+from freemcg.blackbox.preparation import as_file
 from freemcg.diffusion.denoiser import Denoiser
-from freemcg.files.images import as_file
 from freemcg.messages.arguments import whole
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Counterfactual

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from baselines.counterfactual_method import CounterfactualMethod
 from freemcg.blackbox import BlackBox
+from freemcg.blackbox.preparation import as_file
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.diffusion.noise import particle_noise
-from freemcg.files.images import as_file
 from freemcg.gradient.objective import Objective
 from freemcg.messages.errors import InvalidValue
 from freemcg.tasks.candidates import Candidates

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from freemcg import BlackBox, FreeMCG, load_bundle
 from freemcg.diffusion.noise import particle_noise
+from freemcg.diffusion.particles import draw_particles
 from freemcg.ensemble import cross_covariance, principal_axes, sigma_points
-from freemcg.gradient.estimator import draw_particles
 from freemcg.jobs.demo import choose_images
 from freemcg.show.figures import SIGNED_COLOURS, plot_grid
 from freemcg.show.significant import significant

@@ -15,7 +15,6 @@ from freemcg.blackbox import BlackBox, check_images
 from freemcg.blackbox.scores import MULTI_LABEL, VALUE
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.files.config import read_config
-from freemcg.gradient.record import made_by
 from freemcg.messages.arguments import whole
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Attribution, Counterfactual
@@ -24,6 +23,7 @@ from freemcg.tasks.attribution import attribute_image, contrast_maps, difference
 from freemcg.tasks.between import taken_back
 from freemcg.tasks.counterfactual import find_counterfactual, find_diverse_counterfactuals
 from freemcg.tasks.goal import ValueGoal, goal_of
+from freemcg.tasks.record import made_by
 from freemcg.tasks.settling import settled_search
 
 AnyExplanation = TypeVar("AnyExplanation", Attribution, Counterfactual)

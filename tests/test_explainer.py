@@ -10,9 +10,10 @@ import torch
 from plane import SEARCH, SEARCH_COST, SHAPE, make
 
 from freemcg import BlackBox, FreeMCG
+from freemcg.blackbox.preparation import as_file
+from freemcg.diffusion.particles import draw_particles
 from freemcg.ensemble import anomalies
-from freemcg.files.images import as_file
-from freemcg.gradient.estimator import Ensemble, draw_particles
+from freemcg.gradient.estimator import Ensemble
 from freemcg.gradient.objective import log_odds
 from freemcg.settings import ESTIMATES
 from freemcg.tasks.shared_search import shared_search

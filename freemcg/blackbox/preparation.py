@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freemcg.blackbox.mending import looks_like, mending
-from freemcg.files.images import as_file
 from freemcg.messages.arguments import plain, whole
 from freemcg.messages.errors import InvalidType, InvalidValue
 
@@ -48,6 +47,11 @@ def prepared(
             raise InvalidValue(f"mean and std have {len(mean)} channels but the images have {images.shape[1]}")
         images = (images - images.new_tensor(mean).reshape(-1, 1, 1)) / images.new_tensor(std).reshape(-1, 1, 1)
     return images
+
+
+def as_file(images: Tensor) -> Tensor:
+    """Images in [0, 1], rounded as an 8-bit file holds them."""
+    return (images * 255).round() / 255
 
 
 def numbers(values: float | Sequence[float] | None) -> float | tuple[float, ...] | None:

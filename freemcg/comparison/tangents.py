@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from freemcg.diffusion.denoiser import Denoiser
-from freemcg.gradient.estimator import draw_particles
+from freemcg.diffusion.particles import draw_particles
 from freemcg.identity.network import identity
 from freemcg.messages.errors import InvalidValue
 from freemcg.models.architectures import ConvVAE

@@ -223,11 +223,6 @@ def read_for(denoiser: Prior, path: str | Path) -> Tensor:
     return image.to(denoiser.device)
 
 
-def as_file(images: Tensor) -> Tensor:
-    """Images in [0, 1], rounded as an 8-bit file holds them."""
-    return (images * 255).round() / 255
-
-
 def is_whole(path: Path) -> bool:
     """Whether a picture is there and its own checksums show no damage."""
     try:

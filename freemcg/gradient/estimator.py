@@ -18,7 +18,7 @@ from torch import Tensor
 
 from freemcg.blackbox import QueryBudgetExceeded
 from freemcg.diffusion.denoiser import Denoiser
-from freemcg.diffusion.noise import particle_noise
+from freemcg.diffusion.particles import draw_points
 from freemcg.ensemble import (
     ErrorParts,
     Estimate,
@@ -237,7 +237,7 @@ class Ensemble:
         self._seen_particles = torch.cat([self._seen_particles, images.flatten(1)])
 
     def _draw(self, first: int, count: int) -> Tensor:
-        return _draw_points(
+        return draw_points(
             self.denoiser, self.point, self.t, count, seed=self.seed, step=self.step, first=first
         ).flatten(1)
 
@@ -252,27 +252,6 @@ def queries_on_axes(estimate: str, queries: int) -> int:
     """How many of the first `queries` go to sigma points, if there are enough axes. The others go to particles."""
     share = ON_AXES.get(estimate, 0.0)
     return max(round(share * queries), min(LEAST_ON_AXES, queries)) if share else 0
-
-
-def draw_particles(
-    denoiser: Denoiser, image: Tensor, t: int, count: int, *, seed: int, step: int = 0, first: int = 0
-) -> Tensor:
-    """Denoised noisy copies of `image` `(C, H, W)` at timestep `t`, from number `first` on, `(count, C, H, W)`.
-
-    They are in [0, 1]. Drawing them costs no query.
-    """
-    point = denoiser.encode(image[None])[0]
-    return denoiser.decode(_draw_points(denoiser, point, t, count, seed=seed, step=step, first=first))
-
-
-def _draw_points(denoiser: Denoiser, point: Tensor, t: int, count: int, *, seed: int, step: int, first: int) -> Tensor:
-    """Only the particles have their number. All else is made for as many as are denoised at once."""
-    found, at_once = point.new_empty(count, *point.shape), denoiser.at_once
-    for done in range(0, count, at_once):
-        some = found[done : done + at_once]
-        noise = particle_noise(seed, "particles", step, len(some), tuple(point.shape), first=first + done)
-        some[:] = denoiser.denoise(denoiser.add_noise(point, t, noise.to(point)), t)
-    return found
 
 
 def _first(chosen: list[int], *, after: int, of: int) -> list[int]:

@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded
+from freemcg.blackbox.preparation import as_file
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.diffusion.realism import denoising_error
-from freemcg.files.images import as_file
 from freemcg.results import Counterfactual, Status
 from freemcg.tasks.goal import ValueGoal
 

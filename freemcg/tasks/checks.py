@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded
+from freemcg.blackbox.preparation import as_file
 from freemcg.diffusion.denoiser import Denoiser
-from freemcg.files.images import as_file
-from freemcg.gradient.estimator import draw_particles
+from freemcg.diffusion.particles import draw_particles
 from freemcg.results import Status
 from freemcg.tasks.candidates import Candidates
 

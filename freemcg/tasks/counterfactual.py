@@ -12,8 +12,8 @@ from torch import Tensor
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded
 from freemcg.blackbox.repeats import ask_again
 from freemcg.diffusion.denoiser import Denoiser
+from freemcg.diffusion.particles import draw_particles
 from freemcg.diffusion.realism import denoising_error
-from freemcg.gradient.estimator import draw_particles
 from freemcg.gradient.objective import named
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Counterfactual, Status

@@ -45,9 +45,9 @@ from baselines import (
 )
 from freemcg import BlackBox, Denoiser, FreeMCG
 from freemcg.diffusion.noise import generator_for
+from freemcg.diffusion.particles import draw_particles
 from freemcg.files.bundles import bundle_folder
 from freemcg.files.images import write_image
-from freemcg.gradient.estimator import draw_particles
 from freemcg.models.load import load_denoiser
 from manifolds import KnownManifold, TangentSpace, denoiser_tangent_space, ensemble_tangent_space
 

@@ -8,8 +8,8 @@ from plane import make
 
 from freemcg import BlackBox
 from freemcg.blackbox.remote.replies import read_numbers
+from freemcg.diffusion.particles import draw_particles
 from freemcg.ensemble import anomalies
-from freemcg.gradient.estimator import draw_particles
 
 BIAS = 0.3
 

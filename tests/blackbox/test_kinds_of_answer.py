@@ -7,8 +7,8 @@ import torch
 from plane import make
 
 from freemcg import BlackBox
+from freemcg.diffusion.particles import draw_particles
 from freemcg.ensemble import anomalies
-from freemcg.gradient.estimator import draw_particles
 
 LABELS = 5
 

@@ -22,8 +22,8 @@ from freemcg.blackbox.local.white_box import WhiteBox
 from freemcg.commands.app import main
 from freemcg.comparison.cells import load_cell
 from freemcg.comparison.run import compare
+from freemcg.diffusion.particles import draw_particles
 from freemcg.evaluation import insertion_deletion
-from freemcg.gradient.estimator import draw_particles
 from manifolds import TangentSpace, ensemble_tangent_space
 
 QUERIES, STEPS = 9, 8

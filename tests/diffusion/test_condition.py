@@ -11,8 +11,8 @@ from torch import nn
 from unets import tiny_unet
 
 from freemcg import BlackBox, Denoiser, FreeMCG
-from freemcg.gradient.record import made_by
 from freemcg.messages.errors import InvalidType, InvalidValue
+from freemcg.tasks.record import made_by
 
 CLASSES = 4
 SHAPE = (1, 4, 4)

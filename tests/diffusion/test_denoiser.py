@@ -11,9 +11,10 @@ from unets import tiny_unet
 
 from freemcg import BlackBox, Denoiser, FreeMCG
 from freemcg.diffusion.noise import particle_noise
+from freemcg.diffusion.particles import draw_particles
 from freemcg.diffusion.realism import DRAWS, NOISE_LEVELS, denoising_error
 from freemcg.ensemble import per_particle
-from freemcg.gradient.estimator import Ensemble, draw_particles
+from freemcg.gradient.estimator import Ensemble
 from freemcg.gradient.objective import log_odds, log_probability
 from freemcg.messages.errors import InvalidValue
 from freemcg.settings import ESTIMATES

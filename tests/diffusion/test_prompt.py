@@ -12,8 +12,8 @@ from latents import CLASSES, save_latent_pipeline
 from safetensors.torch import load_file, save_file
 
 from freemcg import BlackBox, Denoiser
-from freemcg.gradient.record import made_by
 from freemcg.messages.errors import InvalidType, InvalidValue
+from freemcg.tasks.record import made_by
 
 ABAR = diffusers.DDIMScheduler().alphas_cumprod[300].item()
 

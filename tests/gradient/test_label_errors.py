@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from freemcg import BlackBox, FreeMCG
+from freemcg.diffusion.particles import draw_particles
 from freemcg.ensemble import cross_covariance, label_widening
-from freemcg.gradient.estimator import draw_particles
 
 NORMAL = torch.distributions.Normal(0.0, 1.0)
 

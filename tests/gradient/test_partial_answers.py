@@ -8,8 +8,8 @@ from plane import SEARCH
 
 from freemcg import BlackBox, FreeMCG, QueryBudgetExceeded
 from freemcg.blackbox import QueryCache
+from freemcg.diffusion.particles import draw_particles
 from freemcg.ensemble import anomalies, principal_axes
-from freemcg.gradient.estimator import draw_particles
 
 QUERIES = 18
 

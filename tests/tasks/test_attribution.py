@@ -9,8 +9,8 @@ import torch
 from plane import make
 
 from freemcg import BlackBox, FreeMCG
+from freemcg.diffusion.particles import draw_particles
 from freemcg.ensemble import anomalies
-from freemcg.gradient.estimator import draw_particles
 from freemcg.gradient.objective import between
 
 STEPS = [33, 49, 65, 81, 97, 113, 129]

@@ -9,7 +9,7 @@ import torch
 from plane import make
 
 from freemcg import BlackBox, FreeMCG, PaperSearch, SharedSearch
-from freemcg.files.images import as_file
+from freemcg.blackbox.preparation import as_file
 from freemcg.gradient.objective import log_odds
 from freemcg.tasks.shared_search import shared_search
 

@@ -12,8 +12,8 @@ from plane import SHAPE
 from torch import Tensor
 
 from freemcg import BlackBox, Denoiser, FreeMCG, PaperSearch, SharedSearch
-from freemcg.files.images import as_file
-from freemcg.gradient.estimator import draw_particles
+from freemcg.blackbox.preparation import as_file
+from freemcg.diffusion.particles import draw_particles
 from freemcg.settings import SEARCHES_BY_SCORES
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.checks import COPIES_NOISE
