@@ -15,7 +15,6 @@ EXAMPLES = (
     "freemcg measure changed",
     "freemcg measure ours paper --references training-pictures --cout 50 --model mine.py:predict",
 )
-TABLE, TESTS = "counterfactuals.csv", "significance.csv"
 
 
 def measure(
@@ -49,10 +48,9 @@ def measure(
     Were they decided as the target, how much did they change, and how realistic are they? The searches are compared on
     the pictures that all of them have, each with the first. It costs no query, but for --cout.
     """
-    from freemcg.comparison.counterfactuals import check_model, measure_sides, read_known, read_sides, table
-    from freemcg.comparison.report import mean_of
+    from freemcg.comparison.counterfactuals import check_model, measure_sides, read_known, read_sides
+    from freemcg.comparison.sides_report import print_sides, write_sides
     from freemcg.jobs.spending import Spending, price_text
-    from freemcg.show.tables import print_table, write_csv
 
     sides, left_out = read_sides(folders)
     pictures = next(iter(sides.values()))
@@ -69,22 +67,8 @@ def measure(
         say(f"cout: at most {most} queries{price_text(most, payment.price_per_1000)}", err=True)
         spending = Spending(black_box, payment.price_per_1000)
     found = measure_sides(sides, left_out, known=known, black_box=black_box, steps=cout or 0)
-    rows, tests = table(found)
-    print_table(rows)
-    rest = f"; left out: {left_out}, which not all folders have" if left_out else ""
-    say(f"means over {len(found.images)} pictures, with 95 % intervals{rest}")
-    if tests:
-        say(f"* differs from {found.names[0]} on the same pictures (after Holm's correction for {len(tests)} tests)")
-        say(f"diversity: the answers to one picture are {mean_of(found.diversity.tolist())} apart (root mean square)")
+    print_sides(found)
     if spending is not None:
         spending.say(spending.total())
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        each = [
-            {"folder": name, "image": image, **{c: v[i, j].item() for c, v in found.figures.items()}}
-            for i, name in enumerate(found.names)
-            for j, image in enumerate(found.images)
-        ]
-        write_csv(each, out / TABLE)
-        if tests:
-            write_csv(tests, out / TESTS)
+        write_sides(found, out)

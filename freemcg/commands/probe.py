@@ -20,15 +20,12 @@ def probe(images: Images, classifier: Classifier, prior: Prior, device: Device =
     """
     from freemcg.blackbox import probe as asking
     from freemcg.commands.prepare import hush_diffusers
-    from freemcg.diffusion.speed import seconds_per_image
     from freemcg.files.images import read_for
     from freemcg.jobs.items import list_items
-    from freemcg.jobs.plan import describe_speed
     from freemcg.jobs.processes import start_processes
+    from freemcg.jobs.speed import measured_speed
     from freemcg.jobs.spending import Spending
     from freemcg.jobs.unreadable import check_some_are_left, read_each, say_unreadable
-    from freemcg.settings import Settings, for_scores, make
-    from freemcg.tasks.settling import settled_search
 
     hush_diffusers()
     items = list_items(images, images.parent / "unwritten")
@@ -42,10 +39,6 @@ def probe(images: Images, classifier: Classifier, prior: Prior, device: Device =
     other = pictures[1] if len(pictures) > 1 else pictures[0].flip(-1)
     with Spending(black_box).said_if_broken_off(goes_on=False):
         found = asking.probe(black_box, pictures[0], other)
-    meant = make(Settings, for_scores({}, black_box.scores))
-    search = settled_search(meant.search, diffusion, pictures[0], black_box.scores, seed=meant.seed)
-    meant = meant.model_copy(update={"search": search})
-    times = seconds_per_image(diffusion, pictures[0])
-    described = asking.describe(black_box, found, tuple(pictures[0].shape))
-    for line in [*described, *describe_speed(times, meant, str(diffusion.device))]:
+    speed = measured_speed(diffusion, pictures[0], black_box.scores)
+    for line in [*asking.describe(black_box, found, tuple(pictures[0].shape)), *speed]:
         say(line)

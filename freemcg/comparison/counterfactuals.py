@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,9 @@ from torch import Tensor
 
 from freemcg.blackbox import BlackBox
 from freemcg.blackbox.scores import MULTI_LABEL, VALUE
-from freemcg.comparison.report import mean_of
-from freemcg.comparison.verdict import LEVEL, paired_tests
+from freemcg.comparison.verdict import paired_tests
 from freemcg.evaluation.changes import changes, diversity, nearest, target_gain
 from freemcg.evaluation.cout import cout
-from freemcg.evaluation.intervals import share_interval
 from freemcg.files.images import list_images, read_image
 from freemcg.jobs.items import RESULT
 from freemcg.messages.errors import InvalidValue
@@ -40,6 +39,11 @@ class Sides:
     left_out: int
     figures: dict[str, Tensor]
     diversity: Tensor
+
+    @cached_property
+    def tests(self) -> list[dict[str, Any]]:
+        """The paired tests of each measure against the first folder; none for one folder."""
+        return paired_tests(self.figures, self.names, self.names[0])
 
 
 def read_sides(folders: Sequence[Path]) -> tuple[dict[str, dict[str, Counterfactual]], int]:
@@ -144,25 +148,3 @@ def _figures(
         origins = torch.tensor([result.original_decision for result in results])
         found["cout"] = cout(black_box, images, answers, targets, origins, steps=steps).cpu()
     return found
-
-
-def table(sides: Sides) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A row for each folder, with means and 95 % intervals, and the paired tests against the first folder.
-
-    A star marks what differs from the first folder on the same pictures.
-    """
-    tests = paired_tests(sides.figures, sides.names, sides.names[0])
-    marked = {(row["method"], row["measure"]) for row in tests if row["p, corrected"] < LEVEL}
-    rows = []
-    for index, name in enumerate(sides.names):
-        means = {column: _mean(column, values[index]) for column, values in sides.figures.items()}
-        rows.append({"folder": name} | {c: f"{mean}{'*' * ((name, c) in marked)}" for c, mean in means.items()})
-    return rows, tests
-
-
-def _mean(column: str, values: Tensor) -> str:
-    if column == "flipped":
-        return f"{share_interval(values.bool()):.3f}"
-    if column == "queries":
-        return f"{values.mean().item():.0f}"
-    return mean_of(values[values.isfinite()].tolist()) or "-"

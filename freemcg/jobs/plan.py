@@ -10,13 +10,10 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 from freemcg.blackbox.repeats import MOST_REPEATS
-from freemcg.diffusion.realism import DRAWS, NOISE_LEVELS
-from freemcg.gradient.estimator import queries_on_axes
 from freemcg.messages.arguments import real
 from freemcg.messages.errors import InvalidValue
-from freemcg.settings import PaperSearch, Settings, SharedSearch
-from freemcg.tasks.attribution import BATCH, FIRST_BATCH
-from freemcg.tasks.shared_search import POLISH_DRAWS
+from freemcg.settings import Settings, SharedSearch
+from freemcg.tasks.attribution import calls_of_a_map
 
 if TYPE_CHECKING:
     from freemcg.blackbox import BlackBox
@@ -90,7 +87,7 @@ def calls(settings: Settings, task: Task, *, scores: str = "logits", may_change:
     """
     again = [1, MOST_REPEATS - 1] if may_change else []
     if task == "attribution":
-        return [*_calls_of_a_map(settings), *again]
+        return [*calls_of_a_map(settings), *again]
     return [*settings.search.dearest(scores).calls, *again]
 
 
@@ -115,41 +112,6 @@ def most_by_directions(settings: Settings, task: Task, black_box: BlackBox) -> t
         for meant in (settings, with_few_directions(settings, black_box.scores))
     )
     return each, if_few
-
-
-def denoisings(settings: Settings, task: Task) -> int:
-    """The images that are denoised for one explanation, if the queries of a map do not call for more particles.
-
-    The search leaves nothing open, see `freemcg.tasks.settling`, whose own 64 are not counted.
-    """
-    search = settings.search
-    if task == "attribution":
-        return settings.particles * len(settings.noise)
-    measured = 2 * len(NOISE_LEVELS) * DRAWS
-    if isinstance(search, PaperSearch):
-        return search.particles * search.steps + measured
-    drawn = max(search.unpaid, search.queries_per_gradient if search.estimate == "cross_covariance" else 0)
-    moved, polished = search.particles * search.steps, POLISH_DRAWS * (search.particles + 1)
-    companions = moved + POLISH_DRAWS if search.fidelity else 0
-    return moved + drawn * search.gradients + polished + companions + measured
-
-
-def _calls_of_a_map(settings: Settings) -> list[int]:
-    """The calls of `attribute_image`. With a tolerance, those of `stream_attributions` up to its last batch."""
-    levels, asked, found = len(settings.noise), 0, [1]
-    most = settings.queries - 1
-    batch = most if settings.tolerance is None else FIRST_BATCH
-    while most - levels * asked >= levels:
-        more = min(batch, most - levels * asked) // levels
-        found += _calls_of_a_level(settings.estimate, asked, asked + more) * levels
-        asked, batch = asked + more, BATCH * levels
-    return found
-
-
-def _calls_of_a_level(estimate: str, before: int, queries: int) -> list[int]:
-    """The calls of `freemcg.gradient.estimator.Ensemble.ask` after `before` queries, if there are enough axes."""
-    on_axes = queries_on_axes(estimate, queries) - queries_on_axes(estimate, before)
-    return [each for each in (on_axes, queries - before - on_axes) if each > 0]
 
 
 def forecast(
@@ -209,18 +171,6 @@ def carried(
         sent += times * sum(requests)
         seconds += times * max(waited, sum(requests) * spacing)
     return sent, seconds if latency is not None or spacing > 0 else None
-
-
-def describe_speed(seconds: dict[int, float], settings: Settings, device: str) -> list[str]:
-    """What the denoiser's time for an image, by batch size, means for one picture, as lines of text."""
-    best = min(seconds, key=seconds.__getitem__)
-    times = ", ".join(f"{1000 * each:.3g} ms in batches of {size}" for size, each in seconds.items())
-    map_, search = denoisings(settings, "attribution"), denoisings(settings, "counterfactual")
-    return [
-        f"one denoising on {device}: {times}",
-        f"a picture takes {seconds[best] * map_:.2g} s for the {map_} denoisings of an attribution and "
-        f"{seconds[best] * search:.2g} s for the {search} of a counterfactual, beside the classifier's time",
-    ]
 
 
 def describe_forecast(found: Forecast) -> list[str]:

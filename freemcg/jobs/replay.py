@@ -13,11 +13,11 @@ from freemcg.blackbox.receipt import Receipt
 from freemcg.blackbox.replayed import ReplayedBlackBox
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.explainer import FreeMCG
-from freemcg.gradient.objective import OBJECTIVES
 from freemcg.jobs.items import RECEIPT, RESULT
 from freemcg.messages.errors import InvalidValue, Refusal, sentence_of
 from freemcg.models.load import load_denoiser
 from freemcg.results import Attribution, Explanation, load_result
+from freemcg.settings import OBJECTIVES
 
 
 def replay(result: Explanation, receipt: Receipt, denoiser: Denoiser) -> Explanation:

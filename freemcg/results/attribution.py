@@ -85,6 +85,15 @@ class Attribution(Stored):
         """
         return max(0.0, 1 - self.relative_error**2)
 
+    @property
+    def error_shares(self) -> tuple[float, float] | None:
+        """The shares of the squared error that too few particles and too few queries make; `None` if unknown."""
+        if self.error_parts is None:
+            return None
+        parts = ErrorParts(**self.error_parts)
+        total, sampling = parts.error(parts.asked), parts.sampling
+        return None if not math.isfinite(total) or total <= 0 else (sampling / total, 1 - sampling / total)
+
     def queries_for(self, reliability: float) -> float:
         """A forecast of all queries, for a map with a `reliability` in (0, 1), with the settings of this map.
 

@@ -16,7 +16,7 @@ from freemcg.blackbox.repeats import Repeats, ask_again
 from freemcg.blackbox.scores import VALUE
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.ensemble import label_widening
-from freemcg.gradient.estimator import Ask
+from freemcg.gradient.estimator import Ask, queries_on_axes
 from freemcg.gradient.levels import Ensembles
 from freemcg.gradient.objective import Objective, between, named, objective_of
 from freemcg.messages.errors import InvalidValue
@@ -89,6 +89,28 @@ def stream_attributions(
             yield question.answered(ensembles, objective, ended_early=ended_early, repeats=again)
             return
         yield result
+
+
+def calls_of_a_map(settings: Settings) -> list[int]:
+    """The queries of each call that the next has to wait for, if the black box never ends early and the axes suffice.
+
+    They are the calls of `attribute_image` without those at its end that tell a change of the black box. With a
+    tolerance they are those of `stream_attributions` up to its last batch.
+    """
+    levels, asked, found = len(settings.noise), 0, [1]
+    most = settings.queries - 1
+    batch = most if settings.tolerance is None else FIRST_BATCH
+    while most - levels * asked >= levels:
+        more = min(batch, most - levels * asked) // levels
+        found += _calls_of_a_level(settings.estimate, asked, asked + more) * levels
+        asked, batch = asked + more, BATCH * levels
+    return found
+
+
+def _calls_of_a_level(estimate: str, before: int, queries: int) -> list[int]:
+    """The calls of `freemcg.gradient.estimator.Ensemble.ask` after `before` queries."""
+    on_axes = queries_on_axes(estimate, queries) - queries_on_axes(estimate, before)
+    return [each for each in (on_axes, queries - before - on_axes) if each > 0]
 
 
 def contrast_maps(

@@ -7,7 +7,7 @@ import torch
 
 from freemcg import BlackBox, FreeMCG
 from freemcg.diffusion.speed import seconds_per_image
-from freemcg.jobs.plan import denoisings, describe_speed
+from freemcg.jobs.speed import denoisings, describe_speed
 from freemcg.settings import Settings
 from freemcg.tasks.settling import PARTICLES
 

@@ -14,7 +14,7 @@ from explanations import make_attribution, make_counterfactual
 from freemcg.messages.errors import InvalidValue
 from freemcg.show.page import gallery
 from freemcg.show.page.answers import answers
-from freemcg.show.page.certainty import error_shares, forecasts, tiles
+from freemcg.show.page.certainty import forecasts, tiles
 from freemcg.show.page.change import change, changed_words, shown_path
 from freemcg.show.page.explained import Explained
 from freemcg.show.page.explanation import drawn
@@ -187,7 +187,7 @@ def test_many_steps_are_thinned_out_and_those_of_photographs_more():
 def test_error_shares_and_forecasts_are_those_of_the_result():
     parts = {"sampling": 0.25, "residual": 0.75, "misfit": math.inf, "asked": 15}
     result = make_attribution(error_parts=parts)
-    assert error_shares(result) == pytest.approx((0.25, 0.75))
+    assert result.error_shares == pytest.approx((0.25, 0.75))
     result = make_attribution(standard_error=torch.full((1, 4, 6), 0.2), error_parts={**parts, "sampling": 0.01})
     told = forecasts(result)
     assert told[0] == f"Reliability 0.9: {result.queries_for(0.9):,} queries for the map, instead of 31."

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from freemcg.ensemble import ErrorParts
 from freemcg.messages.errors import InvalidValue
 from freemcg.show.names import short_name
 from freemcg.show.page.words import counted, duration, number, percent
@@ -76,15 +75,6 @@ def _sum(both: list[tuple[str, Any]]) -> Tile:
         f"{total:,} queries",
         ", ".join(f"{each.queries:,} for the {name}" for name, each in both),
     )
-
-
-def error_shares(attribution: Attribution) -> tuple[float, float] | None:
-    """The shares of the squared error that too few particles and too few queries make; `None` if they are unknown."""
-    if attribution.error_parts is None:
-        return None
-    parts = ErrorParts(**attribution.error_parts)
-    total, sampling = parts.error(parts.asked), parts.sampling
-    return None if not math.isfinite(total) or total <= 0 else (sampling / total, 1 - sampling / total)
 
 
 def forecasts(attribution: Attribution) -> list[str]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from freemcg.show.page.certainty import error_shares, forecasts, tiles
+from freemcg.show.page.certainty import forecasts, tiles
 from freemcg.show.page.change import change
 from freemcg.show.page.explained import Explained
 from freemcg.show.page.look import Layer, layer
@@ -69,7 +69,7 @@ def drawn(explained: Explained) -> tuple[Card, str]:
         layers=layers,
         change=shown,
         tiles=tiles(map_, changed, layers[0].significant if layers else None),
-        shares=None if map_ is None else error_shares(map_),
+        shares=None if map_ is None else map_.error_shares,
         forecasts=[] if map_ is None else forecasts(map_),
         made=provenance(explained.record),
         numbers=numbers,
