@@ -196,6 +196,9 @@ class QueryCache:
         (tables,) = file.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
         if found != APPLICATION_ID and tables > 0:
             raise sqlite3.DatabaseError("another program's database")
+        (fault,) = file.execute("PRAGMA integrity_check(1)").fetchone()
+        if fault != "ok":  # a damaged key hides its neighbours from a search, and they would be paid for again
+            raise sqlite3.DatabaseError(fault)
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("PRAGMA synchronous = NORMAL")
         if found != APPLICATION_ID:

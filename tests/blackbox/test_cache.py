@@ -351,6 +351,23 @@ def test_what_can_still_be_read_of_a_damaged_cache_goes_into_the_new_one(tmp_pat
     assert all(torch.equal(known[key], row) for key, row in zip(keys, rows, strict=True) if key in known)
 
 
+def test_a_flipped_bit_of_an_image_hides_no_other_answer(tmp_path):
+    """The rows are sorted by image, so a search that meets the damaged one would take a wrong turn."""
+    path = tmp_path / "answers.sqlite"
+    keys = [image_key(torch.full((1, 2, 2), each / 64)) for each in range(40)]
+    whole = QueryCache(path)
+    whole.put("mine", "logits", keys, torch.arange(40.0)[:, None])
+    whole.close()
+    data = path.read_bytes()
+    for damaged in keys:
+        place = data.index(damaged)
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x80]) + data[place + 1 :])
+        found = QueryCache(path)
+        rows = found.get("mine", "logits", keys)
+        assert {key: row.item() for key, row in rows.items()} == {k: n for n, k in enumerate(keys) if k != damaged}
+        found.close()
+
+
 @pytest.mark.parametrize("answer", [struct.pack("<3d", 1.0, math.nan, 2.0), b"", b"short", None, "text"])
 def test_an_answer_that_was_damaged_is_asked_for_again(cache, images, answer):
     expected = BlackBox(Spy(), cache=cache)(images)
