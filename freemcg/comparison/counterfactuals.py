@@ -16,7 +16,8 @@ from freemcg.blackbox.scores import MULTI_LABEL, VALUE
 from freemcg.comparison.verdict import paired_tests
 from freemcg.evaluation.changes import changes, diversity, nearest, target_gain
 from freemcg.evaluation.cout import cout
-from freemcg.files.images import list_images, read_image
+from freemcg.files.images import read_image
+from freemcg.files.listing import list_images
 from freemcg.jobs.items import RESULT
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Counterfactual, load_result

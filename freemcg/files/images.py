@@ -17,39 +17,6 @@ from freemcg.files.whole import written_whole
 from freemcg.messages.errors import InvalidValue, Refusal
 
 MOST_PIXELS = 8192 * 8192
-SUFFIXES = (
-    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl", ".pgm"),
-    *(".png", ".ppm", ".tif", ".tiff", ".webp"),
-)
-"""The pictures of a folder. Those that this Pillow cannot read count too: whoever reads them says so."""
-
-
-def list_images(folder: Path) -> list[Path]:
-    """Every picture below `folder`, sorted by path. Pictures and folders hidden by a dot are left out.
-
-    A link to a picture that is not there counts: whoever reads it says so.
-
-    Raises:
-        FileNotFoundError: there is no such folder, or no picture in it.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and _is_file(path) and not _is_hidden(path.relative_to(folder))
-    )
-    if not paths:
-        raise FileNotFoundError(f"{folder} holds no picture ({', '.join(SUFFIXES)})")
-    return paths
-
-
-def _is_file(path: Path) -> bool:
-    return path.is_file() or (path.is_symlink() and not path.exists())
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") and not part.startswith("..") for part in path.parts)
 
 
 def read_image(path: str | Path, *, channels: int, size: tuple[int, int] | None = None) -> Tensor:
@@ -85,7 +52,7 @@ def decode(path: Path) -> tuple[Image.Image, bool]:
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
-        IsADirectoryError: `path` is a folder.
+        IsADirectoryError, PermissionError: `path` is a folder, or one that cannot be read.
         ValueError: the file is no picture, is cut short, is too large or holds several frames. Or its numbers do not
             say what is black, white or transparent. Or it is not of 8 bits, nor plain grey of 16. Or its name is not
             UTF-8.
@@ -93,6 +60,7 @@ def decode(path: Path) -> tuple[Image.Image, bool]:
     if not is_utf_8(path):
         raise InvalidValue(f"{path} has a name that is not UTF-8, which its results could not have; rename it")
     if path.is_dir():
+        any(each.is_dir() for each in path.iterdir())  # one that cannot be read raises its own error
         raise IsADirectoryError(f"{path} is a folder; name a picture")
     if not path.is_file():
         if path.is_symlink():

@@ -12,7 +12,8 @@ from typing import Any
 
 from freemcg.blackbox.receipt import Receipt
 from freemcg.files.digest import digest_of
-from freemcg.files.images import is_utf_8, list_images
+from freemcg.files.images import is_utf_8
+from freemcg.files.listing import list_images
 from freemcg.files.whole import naming, set_aside
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import load_with_digests
@@ -165,7 +166,7 @@ def list_items(images: Path, out: Path, made_with: str | None = None, *, cache: 
         within = out.resolve() in images.resolve().parents
         root, paths = images, list_images(images)
         if not within:
-            paths = [path for path in paths if out.resolve() not in path.resolve().parents]
+            paths = [path for path in paths if not path.parent.resolve().is_relative_to(out.resolve())]
         if not paths:
             raise FileNotFoundError(f"{images} holds no picture but those in {out}")
     elif images.is_file():

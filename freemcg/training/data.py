@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from freemcg.files.images import decode, list_images, prepare
+from freemcg.files.images import decode, prepare
+from freemcg.files.listing import list_images
 from freemcg.messages.errors import InvalidValue
 from freemcg.models.digits import CLASS_NAMES, load_scans, render
 from freemcg.training.packed import Pictures, open_packed

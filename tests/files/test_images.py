@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile, UnidentifiedImageError, features
 
-from freemcg.files.images import decode, list_images, read_image, write_image
+from freemcg.files.images import decode, read_image, write_image
 from freemcg.messages.errors import InvalidValue
 
 
@@ -487,30 +487,6 @@ def test_a_picture_that_is_there_is_replaced(tmp_path):
     assert read_image(tmp_path / "a.png", channels=1).mean().item() == pytest.approx(0.8)
 
 
-# --- folders ---
-
-
-def test_pictures_of_a_folder_are_listed_in_order(tmp_path):
-    for name in ("b/2.PNG", "b/1.jpg", "a.webp", "c.txt", "d.png.partial", "b/e/f.tiff"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "folder.png").mkdir()
-    names = [str(path.relative_to(tmp_path)) for path in list_images(tmp_path)]
-    assert names == ["a.webp", "b/1.jpg", "b/2.PNG", "b/e/f.tiff"]
-
-
-def test_a_folder_without_pictures_is_refused(tmp_path):
-    (tmp_path / "notes.txt").touch()
-    suffixes = (
-        ".avif, .bmp, .gif, .heic, .heif, .j2k, .jfif, .jp2, .jpe, .jpeg, .jpg, .jxl, .pgm, .png, .ppm, .tif, .tiff, "
-        ".webp"
-    )
-    with pytest.raises(FileNotFoundError, match=f"^{re.escape(f'{tmp_path} holds no picture ({suffixes})')}$"):
-        list_images(tmp_path)
-    with pytest.raises(FileNotFoundError, match=f"^{re.escape(f'there is no folder {tmp_path}/x')}$"):
-        list_images(tmp_path / "x")
-
-
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
     path = tmp_path / os.fsdecode(b"\xff.png")
     write_image(torch.zeros(1, 2, 2), tmp_path / "a.png")
@@ -519,17 +495,3 @@ def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
         InvalidValue, match=r"has a name that is not UTF-8, which its results could not have; rename it$"
     ):
         read_image(path, channels=1)
-
-
-def test_pictures_that_cannot_be_read_are_listed(tmp_path):
-    (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
-    assert list_images(tmp_path) == [tmp_path / "a.HEIC"]
-    with pytest.raises(InvalidValue, match=r"a\.HEIC is not a picture that Pillow can read$"):
-        read_image(tmp_path / "a.HEIC", channels=3)
-
-
-def test_hidden_pictures_and_folders_are_left_out(tmp_path):
-    (tmp_path / ".thumbnails").mkdir()
-    for name in ("a.png", "._a.png", ".thumbnails/b.png", "..c.png"):
-        write_image(torch.zeros(1, 2, 2), tmp_path / name)
-    assert [path.name for path in list_images(tmp_path)] == ["..c.png", "a.png"]

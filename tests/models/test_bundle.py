@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from freemcg import BlackBox, Denoiser, FreeMCG, load_bundle
 from freemcg.files.bundles import BUNDLES, bundle_folder
-from freemcg.files.images import SUFFIXES
+from freemcg.files.listing import SUFFIXES
 from freemcg.models.digits import load_scans, render
 from freemcg.models.load import load_black_box, load_denoiser, load_vae
 from freemcg.training import DenoiserTraining, train_denoiser
