@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from freemcg import FreeMCG, PaperSearch, Settings, SharedSearch
 from freemcg.files.config import config_folder, read_config
 from freemcg.gradient.objective import OBJECTIVES, named
+from freemcg.messages.errors import InvalidValue
 from freemcg.settings import OBJECTIVES as NAMED
 from freemcg.settings import make
 from freemcg.training import ClassifierTraining, DenoiserTraining, VaeTraining
@@ -281,9 +282,39 @@ def test_a_config_that_is_no_mapping_is_refused(content, tmp_path):
         read_config(str(path))
 
 
-@pytest.mark.parametrize("content", [b"a: [1", b"a: !!python/object/apply:os.getcwd []", b"a: \xff\xfe", b"a: \x07"])
-def test_a_config_that_is_not_yaml_is_refused(content, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"a: [1", "expected ',' or ']', but got '<stream end>' (line 1)"),
+        (b"b: 1\na: !!python/object/apply:os.getcwd []", "could not determine a constructor for the tag"),
+        (b"a: \xff\xfe", "'utf-8' codec can't decode byte 0xff"),
+        (b"a: \x07", "unacceptable character #x0007"),
+        (b"a: 2020-13-45", "month must be in 1..12"),
+        (b"a: 1\nb: {c: 1,\n  c: 2}", "'c' stands there twice (line 2)"),
+    ],
+)
+def test_a_config_that_is_not_yaml_is_refused(content, problem, tmp_path):
     path = tmp_path / "a.yaml"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))} is not YAML: [^\n]+$"):
+    with pytest.raises(InvalidValue, match=rf"^{re.escape(f'{path} is not YAML: {problem}')}[^\n]*$"):
+        read_config(str(path))
+
+
+def test_a_name_that_a_merge_brings_is_not_there_twice(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: &b {<<: *a, x: 3}\nc: {<<: *b, y: 4}")
+    assert read_config(str(path))[0]["c"] == {"x": 3, "y": 4}
+
+
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{f'*a{i - 1}, ' * 9}]\n" for i in range(1, 10))
+
+
+@pytest.mark.parametrize("content", ["a: &a {b: *a}", f"a: {'[' * 60}{']' * 60}", f"a: {'[' * 9999}{']' * 9999}", BOMB])
+def test_a_config_without_an_end_is_refused(content, tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(content)
+    with raises(
+        f"{path} nests deeper than 50 levels, or repeats too much by aliases; an alias (*name) must not stand "
+        "within its own anchor (&name)"
+    ):
         read_config(str(path))

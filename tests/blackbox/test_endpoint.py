@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import html
 import json
 import math
@@ -23,6 +24,7 @@ from freemcg.blackbox.remote.endpoint import Endpoint
 from freemcg.blackbox.remote.environment import Environment
 from freemcg.commands.app import main
 from freemcg.models.load import bundled_endpoints, load_black_box, load_endpoint
+from freemcg.settings import make
 
 SECRET = "sk-very/secret+1"
 PLAIN = {"body": {"images": ["{image}"]}, "answer": "probabilities", "means": "probabilities"}
@@ -587,6 +589,11 @@ def test_a_header_that_cannot_be_sent_is_refused_without_its_value(monkeypatch):
         ),
         ({"body": None}, "body must hold {image} where the image goes, for send: json"),
         ({"body": {"x": "image"}}, "body must hold {image} where the image goes, for send: json"),
+        (
+            {"body": {"x": "{image}", "since": datetime.date(2026, 1, 1)}},
+            "body is sent as JSON, which cannot hold it (Object of type date is not JSON serializable); "
+            "write texts and numbers",
+        ),
         ({"send": "raw"}, "body is for send: json, not for raw"),
         ({"send": "raw", "body": None, "encoding": "numbers"}, "encoding: numbers is for send: json, not for raw"),
         (
@@ -624,6 +631,16 @@ def test_a_bad_description_is_refused(tmp_path, fields, message):
     path.write_text(yaml.safe_dump({name: value for name, value in values.items() if value is not None}))
     with raises(ValueError, f"{path}: {message}"):
         load_endpoint(str(path))
+
+
+def test_a_body_that_holds_itself_is_refused():
+    body = {"x": "{image}"}
+    body["again"] = body
+    with raises(
+        ValueError,
+        "body is sent as JSON, which cannot hold it (Circular reference detected); write texts and numbers",
+    ):
+        make(EndpointDescription, {"url": "http://x/", **PLAIN, "body": body})
 
 
 def test_a_missing_library_is_named(monkeypatch):

@@ -109,6 +109,17 @@ class EndpointDescription(BaseModel):
                 raise InvalidValue(f"the header {name} must not hold its secret; write ${{FREEMCG_NAME}} in its place")
         return value
 
+    @field_validator("body")
+    @classmethod
+    def _is_json(cls, value: Any) -> Any:
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidValue(
+                f"body is sent as JSON, which cannot hold it ({error}); write texts and numbers"
+            ) from None
+        return value
+
     @model_validator(mode="after")
     def _fits_together(self) -> EndpointDescription:
         if self.send == "json" and not holds_image(self.body):
