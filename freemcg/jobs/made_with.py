@@ -79,7 +79,7 @@ def _check_settings_file(out: Path, now: dict[str, Any], *, may_be_damaged: bool
     try:
         then = json.loads(content)
         checksum = then.pop(CHECKSUM, None)
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         then, checksum = None, None
     ours = checksum is not None or content.startswith(BEGINNING) or not content.strip()
     older = checksum is None and then is not None and then.keys() <= now.keys()

@@ -18,6 +18,7 @@ from freemcg.show.page.explained import Explained
 from freemcg.show.page.gallery import BESIDE, Source, write_gallery
 
 KINDS = {Attribution.__name__: "attribution", Counterfactual.__name__: "counterfactual"}
+DAMAGED = "damaged"
 
 
 def write_page(folder: Path) -> Path:
@@ -34,7 +35,10 @@ def write_page(folder: Path) -> Path:
         raise InvalidValue(f"{folder} holds no result; give one that demo, attribute, counterfactual or compare wrote")
     page = write_gallery(sources, folder)
     if page is None:
-        raise InvalidValue(f"no result in {folder} can be drawn")
+        raise InvalidValue(
+            f"no result in {folder} can be drawn, as said above; start the command that made them again, which makes "
+            "damaged ones anew"
+        )
     return page
 
 
@@ -54,7 +58,7 @@ def list_sources(folder: Path) -> Iterator[Source]:
     """The images of a folder with their results, in the order of their names.
 
     Results in one folder belong to one image, if they are of different kinds. A second one of a kind is an image of its
-    own, by the name of its file.
+    own, by the name of its file. So is a file that cannot be read, and reading it raises the reason.
     """
     anchors: set[str] = set()
     for place in sorted({path.parent for path in folder.rglob("*.safetensors") if BESIDE not in path.parts}):
@@ -63,7 +67,7 @@ def list_sources(folder: Path) -> Iterator[Source]:
             kind = None if path.name == CONTRIBUTION else _kind(path)
             if kind is None:
                 continue
-            group = next((each for each in groups if kind not in each), None)
+            group = next((each for each in groups if kind not in each and DAMAGED not in {kind, *each}), None)
             if group is None:
                 groups.append(group := {})
             group[kind] = path
@@ -75,19 +79,19 @@ def list_sources(folder: Path) -> Iterator[Source]:
 
 
 def _kind(path: Path) -> str | None:
-    """The kind of a result by its header; `None` if it is none."""
+    """The kind of a result by its header, or `DAMAGED`; `None` if another program wrote the file."""
     try:
         with safe_open(path, framework="pt") as stored:
             return KINDS.get((stored.metadata() or {}).get("kind", ""))
     except (SafetensorError, OSError, UnicodeDecodeError):
-        return None
+        return DAMAGED
 
 
 def _name(folder: Path, place: Path, path: Path, *, alone: bool) -> str:
     """The name of the image: as a job noted it, else that of the folder, else that of the file."""
     try:
         noted = json.loads((place / RECORD).read_text())["image"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         noted = None
     if isinstance(noted, str) and alone:
         return noted

@@ -192,7 +192,7 @@ def load_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     try:
         config = json.loads((folder / "config.json").read_text())
         kind, arguments = config["network"], config["arguments"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidValue(f"{folder / 'config.json'} is not what training writes: {error}") from error
     if kind not in NETWORKS:
         raise InvalidValue(f"{folder} names the network {kind!r}; known are {', '.join(NETWORKS)}")

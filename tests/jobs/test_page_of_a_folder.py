@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from explanations import make_attribution, make_counterfactual
+from safetensors.torch import save_file
 
 from freemcg.commands.app import main
 from freemcg.jobs import page
@@ -28,7 +29,7 @@ def test_results_in_one_folder_belong_to_one_image_if_they_are_of_different_kind
     make_attribution(baseline=torch.zeros(1, 4, 6)).save(tmp_path / "deep" / "a" / CONTRIBUTION)
     make_attribution().save(tmp_path / "one.safetensors")
     make_attribution().save(tmp_path / "two.safetensors")
-    (tmp_path / "digit-4" / "weights.safetensors").write_bytes(b"something else")
+    save_file({"weight": torch.zeros(2)}, tmp_path / "digit-4" / "weights.safetensors")
     found = [(source.name, source.read()) for source in list_sources(tmp_path)]
     assert [(name, each.anchor) for name, each in found] == [
         ("one", "one"),
@@ -62,14 +63,49 @@ def test_a_folder_without_results_is_refused(tmp_path):
         write_page(tmp_path / "none")
 
 
-def test_damaged_results_are_left_out(tmp_path, capsys):
-    make_attributed(tmp_path / "a", "a.png")
-    make_attributed(tmp_path / "b", "b.png")
-    content = bytearray((tmp_path / "b" / RESULT).read_bytes())
+def flip_last_byte(path):
+    content = bytearray(path.read_bytes())
     content[-1] ^= 1
-    (tmp_path / "b" / RESULT).write_bytes(content)
+    path.write_bytes(content)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def nest_the_record(path):
+    cut(path)
+    path.with_name(RECORD).write_text("[" * 100_000)
+
+
+@pytest.mark.parametrize("damage", [flip_last_byte, cut, empty, nest_the_record])
+def test_damaged_results_are_left_out_and_named(tmp_path, capsys, damage):
+    for name in "ab":
+        make_attributed(tmp_path / name, f"{name}.png")
+    damage(tmp_path / "b" / RESULT)
     assert "a.png" in write_page(tmp_path).read_text()
-    assert "b.png: the page leaves it out" in capsys.readouterr().err
+    name = "b" if damage is nest_the_record else "b.png"
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "the page" in line]
+    assert said.startswith(f"{name}: the page leaves it out ({tmp_path / 'b' / RESULT} ")
+    (tmp_path / "a" / RESULT).unlink()
+    assert main(["report", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"freemcg: no result in {tmp_path} can be drawn, as said above; start the command that made them again, which "
+        "makes damaged ones anew"
+    )
+
+
+def test_a_damaged_result_does_not_hide_the_other_of_its_image(tmp_path, capsys):
+    make_attribution().save(tmp_path / "attribution.safetensors")
+    make_counterfactual().save(tmp_path / "counterfactual.safetensors")
+    cut(tmp_path / "attribution.safetensors")
+    page = write_page(tmp_path).read_text()
+    assert "counterfactual" in page
+    assert "attribution: the page leaves it out" in capsys.readouterr().err
 
 
 def test_a_page_that_cannot_be_written_does_not_end_a_job(tmp_path, capsys, monkeypatch):

@@ -153,7 +153,7 @@ def is_huggingface_folder(folder: Path) -> bool:
     try:
         named = json.loads((folder / "config.json").read_text())["architectures"]
         return any(str(each).endswith("ForImageClassification") for each in named)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
