@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from freemcg import Attribution, Counterfactual
 from freemcg.ensemble import ErrorParts, control_variate, cross_covariance
 from freemcg.files.tensors import load_tensors, save_tensors
+from freemcg.messages.errors import InvalidValue
 from freemcg.results import Status
 
 
@@ -212,6 +215,17 @@ def test_what_cannot_be_loaded_is_named(attribution, tmp_path):
     (tmp_path / "half").write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"half is not a saved result"):
         Attribution.load(tmp_path / "half")
+
+
+@pytest.mark.parametrize("held", [None, "{}", "[", "[1]", '{"status": "x"}', "[" * 100_000])
+def test_a_header_of_another_version_is_refused_with_the_file(held, tmp_path):
+    path = tmp_path / "a.safetensors"
+    header = {"kind": "Attribution"} | ({} if held is None else {"result": held})
+    save_file({"values": torch.zeros(1)}, path, metadata=header)
+    with pytest.raises(
+        InvalidValue, match=rf"^{re.escape(str(path))} does not hold what this version keeps of a result"
+    ):
+        Attribution.load(path)
 
 
 # --- contributions ---

@@ -50,7 +50,8 @@ class BlackBox(Named):
         budget: the most images that may ever be sent, retries included.
         class_names: the names of the classes, in the order of the scores or by index.
         may_change: whether its answers may change later. An explanation then queries its image again at the end. By
-            default a `Remote` may change, and a model that runs here may not.
+            default a `Remote` may change, and a model that runs here may not, even if it answers by chance: `freemcg
+            probe` finds that out.
         cache: a memory of answers. A known answer costs no query, and an image that comes twice in one call is queried
             once. A callable then needs an `identity`, since the cache keeps its answers by that.
 

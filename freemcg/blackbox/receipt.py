@@ -90,12 +90,15 @@ class Receipt:
         tensors, header = load_tensors(path, "receipt")
         if header.get("kind") != KIND:
             raise InvalidValue(f"{path} is no receipt")
-        receipt = cls(**json.loads(header["receipt"]))
+        try:
+            receipt = cls(**json.loads(header["receipt"]))
+            questions, keys, answers = (tensors[name] for name in ("questions", "keys", "answers"))
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise InvalidValue(f"{path} does not hold what a receipt keeps ({error}); make it again") from error
         start = 0
-        for count, charged in tensors["questions"].tolist():
-            keys = tensors["keys"][start : start + count]
-            rows = tensors["answers"][start : start + count]
+        for count, charged in questions.tolist():
+            rows = answers[start : start + count]
             answered = {index: row for index, row in enumerate(rows) if not row.isnan().all()}
-            receipt.add([bytes(key.tolist()) for key in keys], answered, charged)
+            receipt.add([bytes(key.tolist()) for key in keys[start : start + count]], answered, charged)
             start += count
         return receipt

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import torch
@@ -26,6 +28,9 @@ from freemcg.show.tables import read_csv
 
 SHOWN_IMAGES = 8
 TABLE = "comparison.csv"
+TEXTS = {"method", "image", "target", "unit", "error", "against", "measure"}
+COMPARED = {"method", "image", "target", "unit", "error", "cost"}
+TESTED = {"method", "against", "measure", "difference", "low", "high", "p, corrected"}
 
 
 def keep_pictures(images: Mapping[str, Tensor], out: Path) -> None:
@@ -38,11 +43,9 @@ def write_comparison_page(out: Path) -> Path:
     """Write `report.html` of the comparison in a folder. Cells are read one at a time.
 
     Raises:
-        ValueError: the folder's table holds no row.
+        ValueError: a table in the folder holds no row, or was damaged.
     """
-    rows = read_csv(out / TABLE)
-    if not rows:
-        raise InvalidValue(f"{out / TABLE} holds no row; run the comparison again")
+    rows = _table(out / TABLE, COMPARED)
     images = list(dict.fromkeys(row["image"] for row in rows))
     shown = images[:SHOWN_IMAGES]
     targets = {row["image"]: row["target"] for row in rows}
@@ -67,10 +70,10 @@ def try_to_write_comparison_page(out: Path) -> None:
 
 def _standing(columns: Sequence[Column], out: Path) -> Standing | None:
     """The ranks and tests that a comparison wrote; `None` if there are no ranks for these columns."""
-    ranks = read_csv(out / RANKS) if (out / RANKS).is_file() else []
+    ranks = _table(out / RANKS, {"method", "mean rank"}) if (out / RANKS).is_file() else []
     if not ranks or any(column.name not in ranks[0] for column in columns):
         return None
-    tests = read_csv(out / TESTS) if (out / TESTS).is_file() and len(ranks) > 1 else []
+    tests = _table(out / TESTS, TESTED) if (out / TESTS).is_file() and len(ranks) > 1 else []
     found = {(row["method"], row["measure"]): row for row in tests}
     rows = [
         Ranked(
@@ -82,6 +85,20 @@ def _standing(columns: Sequence[Column], out: Path) -> Standing | None:
         for row in ranks
     ]
     return Standing(rows, method_title(tests[0]["against"]) if tests else "", len(tests))
+
+
+def _table(path: Path, names: AbstractSet[str]) -> list[dict[str, str]]:
+    """The rows of a table. Each has `names` and no text but in `TEXTS`."""
+    try:
+        rows = read_csv(path)
+        for row in rows:
+            for name in row.keys() - TEXTS:
+                _number(row[name])
+        if rows and names <= rows[0].keys():
+            return rows
+    except (csv.Error, ValueError, TypeError, AttributeError):
+        pass  # a row that is cut holds no text, and one that is too long holds a list
+    raise InvalidValue(f"{path} is not what a comparison writes; run the comparison again, which writes it anew")
 
 
 def _test(row: Mapping[str, str] | None, *, higher: bool) -> PairedTest | None:
@@ -137,4 +154,7 @@ def _map(out: Path, image: str, method: str) -> str | None:
 
 
 def _picture(path: Path) -> str | None:
-    return data_address(read_image(path, channels=3), LOSSLESS) if path.is_file() else None
+    try:
+        return data_address(read_image(path, channels=3), LOSSLESS)
+    except (FileNotFoundError, InvalidValue):  # a damaged one is shown no more
+        return None

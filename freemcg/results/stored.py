@@ -65,7 +65,12 @@ class Stored:
     ) -> AnyStored:
         if header.get("kind") != cls.__name__:
             raise InvalidValue(f"{path} holds a {header.get('kind', 'file of another program')}, not a {cls.__name__}")
-        values = json.loads(header["result"])
-        if "status" in values:
-            values["status"] = Status(values["status"])
-        return cls(**tensors, **values)
+        try:
+            values = json.loads(header["result"])
+            if "status" in values:
+                values["status"] = Status(values["status"])
+            return cls(**tensors, **values)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise InvalidValue(
+                f"{path} does not hold what this version keeps of a result ({error}); make it again"
+            ) from error

@@ -11,6 +11,7 @@ import torch
 from diffusers import DDPMScheduler
 from plane import SEARCH, Linear, make
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from freemcg import BlackBox, Denoiser, FreeMCG
 from freemcg.blackbox import QueryCache, Receipt
@@ -102,6 +103,14 @@ def test_what_is_no_receipt_is_refused(tmp_path, classifier, denoiser, image):
         Receipt.load(path)
     path.write_text("something else")
     with pytest.raises(ValueError, match=r"none\.safetensors is not a saved receipt \("):
+        Receipt.load(path)
+
+
+@pytest.mark.parametrize("held", [None, "{}", "[", '{"black_box": {}, "remaining": null}'])
+def test_a_receipt_of_another_version_is_refused_with_the_file(held, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file({"a": torch.zeros(1)}, path, metadata={"kind": "Receipt"} | ({} if held is None else {"receipt": held}))
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))} does not hold what a receipt keeps \("):
         Receipt.load(path)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from freemcg.commands.app import main
-from freemcg.comparison.cells import Cell, cell_path
+from freemcg.comparison.cells import Cell, cell_path, picture_path
 from freemcg.comparison.page import SHOWN_IMAGES, keep_pictures, try_to_write_comparison_page, write_comparison_page
 from freemcg.show.tables import write_csv
 
@@ -70,6 +70,31 @@ def test_ranks_and_tests_are_shown_if_they_were_written(compared):
     assert f"none 2 worse {minus}0.05 ({minus}0.09 to {minus}0.02), p = 0.003" in shown
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"method,image\n",
+        b"\xff\xfe",
+        b"method,image\nfreemcg,a.png,7\n",
+        b"method,image\nfreemcg\n",
+        b"a,b\n1,2\n",
+    ],
+)
+@pytest.mark.parametrize("name", ["comparison.csv", "ranks.csv"])
+def test_a_damaged_table_is_refused_by_name(compared, capsys, name, content):
+    (compared / name).write_bytes(content)
+    assert main(["report", str(compared)]) == 2
+    assert capsys.readouterr().err == (
+        f"freemcg: {compared / name} is not what a comparison writes; run the comparison again, which writes it anew\n"
+    )
+
+
+def test_a_damaged_picture_is_not_shown(compared):
+    picture_path(compared, IMAGES[0]).write_bytes(b"no picture")
+    assert write_comparison_page(compared).read_text().count('alt="deep/') == SHOWN_IMAGES - 1
+
+
 def test_the_verb_makes_it_again(compared, capsys):
     assert main(["report", str(compared)]) == 0
     assert capsys.readouterr().out == f"the page for a browser is {compared / 'report.html'}\n"
@@ -79,6 +104,6 @@ def test_a_page_that_cannot_be_made_loses_nothing(compared, capsys):
     (compared / "comparison.csv").write_text("method,image\n")
     try_to_write_comparison_page(compared)
     assert capsys.readouterr().err == (
-        f"the page could not be written ({compared / 'comparison.csv'} holds no row; run the comparison again); "
-        f"the results are kept, and freemcg report {compared} tries again\n"
+        f"the page could not be written ({compared / 'comparison.csv'} is not what a comparison writes; run the "
+        f"comparison again, which writes it anew); the results are kept, and freemcg report {compared} tries again\n"
     )
