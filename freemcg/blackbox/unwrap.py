@@ -136,6 +136,8 @@ def _dense(answer: Tensor) -> Tensor:
         raise InvalidType("the black box answered a tensor on the device meta, without values; load its weights first")
     if answer.is_quantized:
         return answer.dequantize()
+    if answer.is_nested:  # rows that end early are filled up with NaN, which is refused
+        answer = torch.nested.to_padded_tensor(answer, float("nan"))
     return answer if answer.layout == torch.strided else answer.to_dense()
 
 

@@ -115,7 +115,7 @@ def _decode(source: Path | io.BytesIO, path: Path | str) -> tuple[Image.Image, b
         picture = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
         darkest, _ = picture.getchannel("A").getextrema()
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture), darkest != 255
-    return picture, False
+    return (picture.convert("RGB") if picture.mode == "LAB" else picture), False  # Pillow turns none into grey
 
 
 def _check_header(path: Path | str, opened: Image.Image) -> None:

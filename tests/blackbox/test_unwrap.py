@@ -94,12 +94,17 @@ STORAGES = {
     "arrays": lambda scores: list(scores.numpy()),
     "sparse": Tensor.to_sparse,
     "compressed": Tensor.to_sparse_csr,
+    "nested": lambda scores: torch.nested.nested_tensor(list(scores)),
     "quantized": lambda scores: torch.quantize_per_tensor(scores, 0.5, 0, torch.qint8),
     "unmasked": lambda scores: np.ma.masked_array(scores.numpy(), mask=False),
 }
 
 
-@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta", "ignore:torch.quantize_per_tensor")
+@pytest.mark.filterwarnings(
+    "ignore:Sparse CSR tensor support is in beta",
+    "ignore:torch.quantize_per_tensor",
+    "ignore:The PyTorch API of nested",
+)
 @pytest.mark.parametrize("storage", STORAGES)
 def test_rows_of_any_storage_are_read(storage):
     torch.testing.assert_close(answered(STORAGES[storage](SCORES)), SCORES.log_softmax(1))

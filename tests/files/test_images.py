@@ -421,6 +421,17 @@ def test_avif_of_8_bits_is_read(tmp_path):
     torch.testing.assert_close(read, torch.full((3, 8, 8), 9 / 255), rtol=0, atol=2 / 255)
 
 
+@pytest.mark.parametrize("lightness", [0, 128, 255])
+def test_lab_is_read_as_rgb_and_as_grey(tmp_path, lightness):
+    """By the formulas of CIE 1976 and of sRGB (IEC 61966-2-1)."""
+    Image.new("LAB", (4, 6), (lightness, 128, 128)).save(tmp_path / "a.tif")
+    linear = ((lightness / 2.55 + 16) / 116) ** 3 if lightness else 0.0
+    level = 1.055 * linear ** (1 / 2.4) - 0.055 if lightness else 0.0
+    for channels in (1, 3):
+        read = read_image(tmp_path / "a.tif", channels=channels)
+        torch.testing.assert_close(read, torch.full((channels, 6, 4), level), rtol=0, atol=1.5 / 255)
+
+
 def test_fewer_than_8_bits_are_read(tmp_path):
     bits = np.array([[[31, 0, 0], [0, 16, 31]]])
     packed = (bits @ [1 << 10, 1 << 5, 1]).astype("<u2").tobytes()
