@@ -232,14 +232,15 @@ class Payment:
 
         return None if self.budget is None else budget_in_queries(self.budget, self.price_per_1000)
 
-    def give(self, black_box: BlackBox, out: Path) -> None:
-        """Give the black box this budget, unless its own is smaller, and a cache for its answers."""
+    def give(self, black_box: BlackBox, out: Path, *, spent: int = 0) -> None:
+        """Give the black box this budget, less what was `spent`, unless its own is smaller, and a cache."""
         from freemcg.blackbox.asking import Remote
         from freemcg.blackbox.cache import OWN_FILE, QueryCache
 
         own, most, cache = black_box.budget, self.most, self.cache
         if most is not None:
-            black_box.budget = black_box.queries + most if own is None else min(own, black_box.queries + most)
+            most = black_box.queries + max(0, most - spent)
+            black_box.budget = most if own is None else min(own, most)
         if cache is None and isinstance(black_box.predict, Remote):
             cache = out / OWN_FILE
         if cache is not None and not self.no_cache:

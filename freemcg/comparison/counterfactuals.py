@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from freemcg.blackbox import BlackBox
 from freemcg.blackbox.scores import MULTI_LABEL, VALUE
+from freemcg.comparison.embedded import Embedded, embed
 from freemcg.comparison.verdict import paired_tests
 from freemcg.evaluation.changes import changes, diversity, nearest, target_gain
 from freemcg.evaluation.cout import cout
@@ -33,6 +34,7 @@ class Sides:
         left_out: the number of pictures that only some have.
         figures: by measure, `(folders, images)` float64.
         diversity: of each picture's answers in these folders, `(images,)`; empty for one folder.
+        embedded: what the features of a network tell, if one was given.
     """
 
     names: list[str]
@@ -40,6 +42,7 @@ class Sides:
     left_out: int
     figures: dict[str, Tensor]
     diversity: Tensor
+    embedded: Embedded | None = None
 
     @cached_property
     def tests(self) -> list[dict[str, Any]]:
@@ -106,6 +109,8 @@ def measure_sides(
     left_out: int = 0,
     *,
     known: Tensor | None = None,
+    features: Callable[[Tensor], Tensor] | None = None,
+    verdicts: Tensor | None = None,
     black_box: BlackBox | None = None,
     steps: int = 0,
 ) -> Sides:
@@ -114,14 +119,21 @@ def measure_sides(
     Args:
         sides: by folder and picture; the pictures of all are the same.
         known: images `(M, C, H, W)`, to whose nearest one the distance is taken.
+        features: maps images to features `(N, F)`, see `freemcg.comparison.embedded`. `None` leaves them out.
+        verdicts: whether a judge decides each as the target, `(folders, images)`, as `freemcg.comparison.judge` finds.
         black_box, steps: for COUT. A counterfactual then costs `steps + 1` queries. `None` leaves it out.
     """
     columns = [_figures(list(side.values()), known, black_box, steps) for side in sides.values()]
     figures = {name: torch.stack([column[name] for column in columns]) for name in columns[0]}
+    embedded = None if features is None else embed(sides, features, known)
+    if embedded is not None:
+        figures["similarity"] = embedded.similarity
+    if verdicts is not None:
+        figures["judged"] = verdicts
     images = list(next(iter(sides.values())))
     answers = [torch.stack([side[image].image for side in sides.values()]) for image in images]
     spread = [diversity(each) for each in answers] if len(sides) > 1 else []
-    return Sides(list(sides), images, left_out, figures, torch.tensor(spread, dtype=torch.double))
+    return Sides(list(sides), images, left_out, figures, torch.tensor(spread, dtype=torch.double), embedded)
 
 
 def _figures(

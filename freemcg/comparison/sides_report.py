@@ -14,7 +14,8 @@ from freemcg.evaluation.intervals import share_interval
 from freemcg.messages.terminal import say
 from freemcg.show.tables import print_table, write_csv
 
-TABLE = "counterfactuals.csv"
+TABLE, FOLDERS = "counterfactuals.csv", "folders.csv"
+SHARES = ("flipped", "judged")
 
 
 def print_sides(sides: Sides) -> None:
@@ -22,13 +23,19 @@ def print_sides(sides: Sides) -> None:
     print_table(_rows(sides))
     rest = f"; left out: {sides.left_out}, which not all folders have" if sides.left_out else ""
     say(f"means over {len(sides.images)} pictures, with 95 % intervals{rest}")
+    if sides.embedded is not None:
+        own = ", ".join(f"{name} {value:.4g}" for name, value in sides.embedded.of_images.items())
+        say(
+            f"of the pictures themselves: {own}; biased upward alike, unless there are many more pictures than the "
+            f"{sides.embedded.length} features"
+        )
     if count := len(sides.tests):
         say(f"* differs from {sides.names[0]} on the same pictures (after Holm's correction for {count} tests)")
         say(f"diversity: the answers to one picture are {mean_of(sides.diversity.tolist())} apart (root mean square)")
 
 
 def write_sides(sides: Sides, out: Path) -> None:
-    """Write the figures of every picture and the tests into the folder `out`, as CSV."""
+    """Write the figures of every picture, of every folder, and the tests into the folder `out`, as CSV."""
     out.mkdir(parents=True, exist_ok=True)
     each = [
         {"folder": name, "image": image, **{c: v[i, j].item() for c, v in sides.figures.items()}}
@@ -36,6 +43,9 @@ def write_sides(sides: Sides, out: Path) -> None:
         for j, image in enumerate(sides.images)
     ]
     write_csv(each, out / TABLE)
+    if sides.embedded is not None:
+        rows = zip(sides.names, _distances(sides), strict=True)
+        write_csv([{"folder": name, **row} for name, row in rows], out / FOLDERS)
     if sides.tests:
         write_csv(sides.tests, out / TESTS)
 
@@ -47,11 +57,17 @@ def _rows(sides: Sides) -> list[dict[str, Any]]:
     for index, name in enumerate(sides.names):
         means = {column: _mean(column, values[index]) for column, values in sides.figures.items()}
         rows.append({"folder": name} | {c: f"{mean}{'*' * ((name, c) in marked)}" for c, mean in means.items()})
-    return rows
+    return [row | distances for row, distances in zip(rows, _distances(sides), strict=True)]
+
+
+def _distances(sides: Sides) -> list[dict[str, float]]:
+    """The distances of each folder in features, by measure; none without features."""
+    measured = {} if sides.embedded is None else sides.embedded.distances
+    return [{name: values[index].item() for name, values in measured.items()} for index in range(len(sides.names))]
 
 
 def _mean(column: str, values: Tensor) -> str:
-    if column == "flipped":
+    if column in SHARES:
         return f"{share_interval(values.bool()):.3f}"
     if column == "queries":
         return f"{values.mean().item():.0f}"

@@ -64,10 +64,10 @@ class Spending:
             return self.counts
         return {name: sum(counts[name] for counts in each) for name in self._before}
 
-    def say(self, counts: dict[str, int], more: str = "", *, err: bool = False) -> None:
-        """Say what was spent, in one line."""
+    def say(self, counts: dict[str, int], more: str = "", *, of: str = "this start", err: bool = False) -> None:
+        """Say what was spent, in one line. `of` is what spent it."""
         said = ", ".join(f"{count} {name}" for name, count in counts.items())
-        say(f"queries of this start: {said}{price_text(counts['sent'], self.price_per_1000)}{more}", err=err)
+        say(f"queries of {of}: {said}{price_text(counts['sent'], self.price_per_1000)}{more}", err=err)
 
     @contextmanager
     def said_if_broken_off(self, *, aloud: bool = True, goes_on: bool = True) -> Iterator[None]:
