@@ -236,7 +236,8 @@ class QueryCache:
         aside = free_name(self.path)
         for part, place in zip(_parts(self.path), _parts(aside), strict=True):
             if part.exists():
-                part.replace(place)
+                with naming(part):
+                    part.replace(place)
         return aside
 
 

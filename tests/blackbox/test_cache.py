@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
 import math
 import re
 import sqlite3
 import struct
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from torch import nn
 from freemcg import BlackBox, QueryBudgetExceeded
 from freemcg.blackbox import QueryCache
 from freemcg.blackbox.cache import CachedModel, image_key
+from freemcg.messages.errors import REFUSED, sentence_of, status_of
 
 
 class Spy:
@@ -332,6 +335,21 @@ def test_a_cache_that_is_damaged_while_it_is_in_use_is_set_aside_too(images, tmp
     assert spent(black_box) == (10, 10, 0)
     assert spent(other) == (0, 0, 5)
     assert capsys.readouterr().err.count("a new one begins") == 1
+
+
+def test_a_full_disk_on_which_a_damaged_cache_cannot_be_moved_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "answers.sqlite"
+    path.write_bytes(b"damaged")
+
+    def full(*paths):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="free space on its disk") as caught:
+        QueryCache(path)
+    assert status_of(caught.value) == REFUSED
+    assert sentence_of(caught.value).startswith(str(path))
+    assert path.read_bytes() == b"damaged"
 
 
 def test_what_can_still_be_read_of_a_damaged_cache_goes_into_the_new_one(tmp_path, capsys):
