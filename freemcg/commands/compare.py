@@ -122,10 +122,10 @@ def compare(
     payment.give(black_box, out)
     diffusion = prior.load(place)
     vae = "digits" if vae is None and prior.denoiser == "digits" else vae
+    own, unreadable = ({}, {}) if images is None else read_pictures(images, out, diffusion)
+    pictures = {name: each.image for name, each in own.items()}
     if images is None:
-        pictures, unreadable = bundled_digits(count or recipe.images, diffusion), dict[str, str]()
-    else:
-        pictures, unreadable = read_pictures(images, out, diffusion)
+        pictures = bundled_digits(count or recipe.images, diffusion)
     if state.is_main_process:
         say_unreadable(unreadable.values())
     others = load_bundle("digits").images if images is None else None
@@ -136,7 +136,7 @@ def compare(
         methods=recipe.methods,
         vae=None if vae is None else load_vae(vae, device=place),
         references=others if references is None else read_references(references, out, diffusion),
-        masks=None if masks is None or images is None else read_masks(masks, images, pictures, diffusion),
+        masks=None if masks is None else read_masks(masks, own, diffusion),
         target=class_of(target, black_box.class_names),
         steps=recipe.steps,
         measures=recipe.measures if masks is None else (*recipe.measures, MASK),

@@ -11,7 +11,8 @@ from freemcg.commands.options import Classifier, Payment, Prior
 from freemcg.commands.prepare import class_of, hush_diffusers
 from freemcg.commands.sources import refuse_in_the_way
 from freemcg.explainer import FreeMCG
-from freemcg.jobs.items import list_items
+from freemcg.jobs.items import items_of
+from freemcg.jobs.listing import list_pictures
 from freemcg.jobs.plan import Task
 from freemcg.jobs.processes import start_processes
 from freemcg.jobs.run import run_job
@@ -34,8 +35,8 @@ def explain_folder(
 ) -> None:
     """Make the missing results in `out`. If some are still missing at the end, exit with status `UNFINISHED`."""
     hush_diffusers()
-    items = list_items(images, out)
-    refuse_in_the_way(out, items, model=classifier.model, denoiser=prior.denoiser, config=config)
+    listing = list_pictures(images, out)
+    refuse_in_the_way(out, items_of(listing, out), model=classifier.model, denoiser=prior.denoiser, config=config)
     _, place = start_processes(device)
     black_box = classifier.load(place)
     wanted = class_of(target, black_box.class_names)
@@ -43,12 +44,12 @@ def explain_folder(
     explainer = FreeMCG(black_box, prior.load(place), **settings)
     rows = run_job(
         explainer,
-        images,
+        listing,
         out,
         task=task,
         target=wanted,
         contribution=contribution,
         price_per_1000=payment.price_per_1000,
     )
-    if len(rows) < len(items) or any(row["unfinished"] for row in rows):
+    if len(rows) < len(listing.files) or any(row["unfinished"] for row in rows):
         raise typer.Exit(UNFINISHED)

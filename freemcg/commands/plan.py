@@ -121,12 +121,15 @@ def _plan_comparison(
 def _readable(images: Path, out: Path | None) -> tuple[list[Item], list[str]]:
     """The pictures of a job, and the names of those that are not done and can be read. The others are said."""
     from freemcg.files.images import decode
-    from freemcg.jobs.items import list_items
+    from freemcg.jobs.items import items_of
+    from freemcg.jobs.listing import list_pictures
     from freemcg.jobs.unreadable import check_some_are_left, read_each, say_unreadable
 
-    items = list_items(images, images.parent / "unwritten" if out is None else out)
-    pending = [item for item in items if not item.done]
-    readable, unreadable = read_each(pending, lambda picture: decode(picture)[1], alone=images.is_file())
-    check_some_are_left(images, items, unreadable.values())
+    out = images.parent / "unwritten" if out is None else out
+    listing = list_pictures(images, out)
+    items = items_of(listing, out)
+    pending = {item.name: item.image for item in items if not item.done}
+    readable, unreadable = read_each(pending, lambda picture: decode(picture)[1], alone=listing.alone)
+    check_some_are_left(listing, unreadable.values())
     say_unreadable(unreadable.values())
     return items, list(readable)

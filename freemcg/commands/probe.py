@@ -21,19 +21,19 @@ def probe(images: Images, classifier: Classifier, prior: Prior, device: Device =
     from freemcg.blackbox import probe as asking
     from freemcg.commands.prepare import hush_diffusers
     from freemcg.files.images import read_for
-    from freemcg.jobs.items import list_items
+    from freemcg.jobs.listing import list_pictures
     from freemcg.jobs.processes import start_processes
     from freemcg.jobs.speed import measured_speed
     from freemcg.jobs.spending import Spending
     from freemcg.jobs.unreadable import check_some_are_left, read_each, say_unreadable
 
     hush_diffusers()
-    items = list_items(images, images.parent / "unwritten")
+    listing = list_pictures(images, images.parent / "unwritten")
     _, place = start_processes(device)
     black_box = classifier.load(place)
     diffusion = prior.load(place)
-    read, unreadable = read_each(items, lambda path: read_for(diffusion, path), alone=images.is_file(), enough=2)
-    check_some_are_left(images, items, unreadable.values())
+    read, unreadable = read_each(listing.files, lambda path: read_for(diffusion, path), alone=listing.alone, enough=2)
+    check_some_are_left(listing, unreadable.values())
     say_unreadable(unreadable.values())
     pictures = list(read.values())
     other = pictures[1] if len(pictures) > 1 else pictures[0].flip(-1)

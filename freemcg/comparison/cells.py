@@ -1,4 +1,7 @@
-"""The cells of a comparison: one method on one image each, in one file that is written whole."""
+"""The cells of a comparison: one method on one image each, in one file that is written whole.
+
+A job that explains each picture once has items instead: see `freemcg.jobs.items`.
+"""
 
 from __future__ import annotations
 

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from freemcg.comparison.cells import Cell
 from freemcg.comparison.measures import MASK, MEASURES
+from freemcg.comparison.pictures import Picture
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.files.images import decode, prepare
 from freemcg.messages.errors import InvalidValue
 
 
-def read_masks(folder: Path, images: Path, names: Mapping[str, Tensor], denoiser: Denoiser) -> dict[str, Tensor]:
+def read_masks(folder: Path, pictures: Mapping[str, Picture], denoiser: Denoiser) -> dict[str, Tensor]:
     """The mask of each picture, `(H, W)` bool, by the picture's name. It is resized and cropped as the picture is.
 
     The mask of `a/b.jpg` is `a/b.png` in the folder. It has the size of that picture; what is nearer to white than to
@@ -24,8 +25,7 @@ def read_masks(folder: Path, images: Path, names: Mapping[str, Tensor], denoiser
 
     Args:
         folder: the folder of the masks.
-        images: the picture, or the folder of pictures.
-        names: the pictures as they are compared, by path below that folder.
+        pictures: by path below their own folder.
 
     Raises:
         FileNotFoundError: there is no such folder, or a picture has no mask in it.
@@ -33,18 +33,17 @@ def read_masks(folder: Path, images: Path, names: Mapping[str, Tensor], denoiser
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder} of masks")
-    root = images if images.is_dir() else images.parent
-    return {name: _read(folder / Path(name).with_suffix(".png"), root / name, denoiser) for name in names}
+    return {name: _read(folder / Path(name).with_suffix(".png"), each, denoiser) for name, each in pictures.items()}
 
 
-def _read(path: Path, picture: Path, denoiser: Denoiser) -> Tensor:
+def _read(path: Path, picture: Picture, denoiser: Denoiser) -> Tensor:
     if not path.is_file():
-        raise FileNotFoundError(f"{picture} has no mask: there is no file {path}")
-    mask, shown = decode(path)[0], decode(picture)[0]
-    if mask.size != shown.size:
+        raise FileNotFoundError(f"{picture.path} has no mask: there is no file {path}")
+    mask, _ = decode(path)
+    if mask.size != picture.size:
         raise InvalidValue(
-            f"the mask {path} is {mask.width}x{mask.height}, but its picture {picture} is "
-            f"{shown.width}x{shown.height}; save it with the size of the picture"
+            f"the mask {path} is {_by(mask.size)}, but its picture {picture.path} is {_by(picture.size)}; save it with "
+            "the size of the picture"
         )
     inside = prepare(mask, channels=1, size=denoiser.image_size)[0] >= 0.5
     if not inside.any():
@@ -52,6 +51,10 @@ def _read(path: Path, picture: Path, denoiser: Denoiser) -> Tensor:
             f"the mask {path} is empty where its picture is looked at; draw the object in white, or leave both out"
         )
     return inside.to(denoiser.device)
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def check_masks(masks: Mapping[str, Tensor] | None, images: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from freemcg.diffusion.denoiser import Denoiser
-from freemcg.files.images import read_for
-from freemcg.jobs.items import list_items
+from freemcg.files.images import decode, prepare_for
+from freemcg.jobs.listing import list_pictures
 from freemcg.jobs.unreadable import check_some_are_left, read_each
 from freemcg.messages.errors import InvalidValue
 from freemcg.models.bundle import load_bundle
 
 
-def read_pictures(images: Path, out: Path, denoiser: Denoiser) -> tuple[dict[str, Tensor], dict[str, str]]:
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the user's own, decoded once.
+
+    Attributes:
+        path: its file.
+        image: `(C, H, W)` in [0, 1], as the denoiser takes it, on its device.
+        size: the width and the height of the file in pixels.
+    """
+
+    path: Path
+    image: Tensor
+    size: tuple[int, int]
+
+
+def read_pictures(images: Path, out: Path, denoiser: Denoiser) -> tuple[dict[str, Picture], dict[str, str]]:
     """One picture, or all in a folder and its subfolders, by path, with the size and channels of the denoiser.
 
     The second mapping holds the reason for each picture that cannot be read.
@@ -25,11 +41,16 @@ def read_pictures(images: Path, out: Path, denoiser: Denoiser) -> tuple[dict[str
         out: the folder of the results. Pictures in it are left out.
 
     Raises:
-        FileNotFoundError, ValueError, NotADirectoryError: as `list_items`; or no picture can be read.
+        FileNotFoundError, ValueError, NotADirectoryError: as `list_pictures`; or no picture can be read.
     """
-    items = list_items(images, out)
-    found, unreadable = read_each(items, lambda picture: read_for(denoiser, picture), alone=images.is_file())
-    check_some_are_left(images, items, unreadable.values())
+
+    def read(path: Path) -> Picture:
+        decoded, _ = decode(path)
+        return Picture(path, prepare_for(denoiser, decoded).to(denoiser.device), decoded.size)
+
+    listing = list_pictures(images, out)
+    found, unreadable = read_each(listing.files, read, alone=listing.alone)
+    check_some_are_left(listing, unreadable.values())
     return found, unreadable
 
 
@@ -37,15 +58,15 @@ def read_references(folder: Path, out: Path, denoiser: Denoiser) -> Tensor:
     """The pictures in a folder as `(M, C, H, W)`, with the size and channels of the denoiser.
 
     Raises:
-        FileNotFoundError, ValueError, NotADirectoryError: as `list_items`; or a picture cannot be read.
+        FileNotFoundError, ValueError, NotADirectoryError: as `list_pictures`; or a picture cannot be read.
     """
     found, unreadable = read_pictures(folder, out, denoiser)
     if unreadable:
         raise InvalidValue(f"a reference cannot be read: {min(unreadable.values())}")
-    sizes = {image.shape for image in found.values()}
-    if len(sizes) > 1:
+    images = [each.image for each in found.values()]
+    if len({image.shape for image in images}) > 1:
         raise InvalidValue(f"the references in {folder} have several sizes; save them with the same")
-    return torch.stack(list(found.values()))
+    return torch.stack(images)
 
 
 def bundled_digits(count: int, denoiser: Denoiser) -> dict[str, Tensor]:

@@ -187,8 +187,13 @@ class Prior(Protocol):
 
 def read_for(denoiser: Prior, path: str | Path) -> Tensor:
     """Read one picture as every job does: with the channels and the size of the denoiser, on its device."""
-    image = read_image(path, channels=denoiser.channels or 3, size=denoiser.image_size)
-    return image.to(denoiser.device)
+    picture, _ = decode(Path(path))
+    return prepare_for(denoiser, picture).to(denoiser.device)
+
+
+def prepare_for(denoiser: Prior, picture: Image.Image) -> Tensor:
+    """A decoded picture with the channels and the size of the denoiser, `(C, H, W)` on the CPU."""
+    return prepare(picture, channels=denoiser.channels or 3, size=denoiser.image_size)
 
 
 def is_whole(path: Path) -> bool:

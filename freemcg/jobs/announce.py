@@ -1,38 +1,16 @@
-"""A job looks at its pictures before the first query, and says what it found and what it will do."""
+"""A job says before the first query what it found in its pictures, and what it will do."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from freemcg.explainer import FreeMCG
-from freemcg.files.images import decode
 from freemcg.jobs.items import Item
+from freemcg.jobs.pictures import Look
 from freemcg.jobs.plan import FEW_DIRECTIONS, Task, most_by_directions
 from freemcg.jobs.spending import price_text
-from freemcg.jobs.unreadable import read_each, say_unreadable
+from freemcg.jobs.unreadable import say_unreadable
 from freemcg.messages.terminal import say
-
-
-@dataclass(frozen=True)
-class Look:
-    """The counts of resized and of cleared pictures, and the reason for each picture that cannot be read."""
-
-    resized: int = 0
-    cleared: int = 0
-    unreadable: dict[str, str] = field(default_factory=dict)
-
-
-def look_at(explainer: FreeMCG, items: Sequence[Item], *, alone: bool) -> Look:
-    """Decode each picture whole, and count. A picture that cannot be read is noted, or refused if it is `alone`."""
-
-    def look(picture: Path) -> tuple[bool, bool]:
-        decoded, clear = decode(picture)
-        return explainer.denoiser.image_size not in (None, (decoded.height, decoded.width)), clear
-
-    found, unreadable = read_each(items, look, alone=alone)
-    return Look(sum(resized for resized, _ in found.values()), sum(clear for _, clear in found.values()), unreadable)
 
 
 def announce(

@@ -1,4 +1,7 @@
-"""The pictures of a job, and the folders for their results."""
+"""The items of a job: a picture each, with the folder for its result.
+
+A comparison makes several maps of a picture. Each of these is a cell: see `freemcg.comparison.cells`.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,8 @@ from typing import Any
 
 from freemcg.blackbox.receipt import Receipt
 from freemcg.files.digest import digest_of
-from freemcg.files.images import is_utf_8
-from freemcg.files.listing import list_images
 from freemcg.files.whole import naming, set_aside
-from freemcg.messages.errors import InvalidValue
+from freemcg.jobs.listing import Listing
 from freemcg.results import load_with_digests
 
 RESULT, RECEIPT, RECORD = "result.safetensors", "receipt.safetensors", "record.json"
@@ -142,47 +143,18 @@ def _first_part(out: Path, images: Path) -> set[str]:
     return {images.resolve().relative_to(out.resolve()).parts[0]}
 
 
-def list_items(images: Path, out: Path, made_with: str | None = None, *, cache: Path | None = None) -> list[Item]:
-    """The images of a job in order, each with its own folder. If two differ only in suffix, their folders keep it.
+def items_of(listing: Listing, out: Path, made_with: str | None = None, *, cache: Path | None = None) -> list[Item]:
+    """The pictures of a job in order, each with its own folder. If two differ only in suffix, their folders keep it.
 
     No folder has the name of a file of the job's own, such as its `cache` if that lies in `out`.
-
-    Raises:
-        FileNotFoundError: there is no such picture or folder, or the folder holds no picture.
-        ValueError: `out` is the folder of the images, or can be no folder.
-        NotADirectoryError: `out` is a file.
     """
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"{out} is a file; results need a folder")
-    try:
-        out.resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # such as links in a circle
-        raise InvalidValue(f"{out} can be no folder ({error}); give another --out") from None
-    if not is_utf_8(out):
-        raise InvalidValue(f"{out} has a name that is not UTF-8; give another --out")
-    if images.is_dir():
-        if images.resolve() == out.resolve():
-            raise InvalidValue(f"{out} is the folder of the images; give results another one")
-        within = out.resolve() in images.resolve().parents
-        root, paths = images, list_images(images)
-        if not within:
-            paths = [path for path in paths if not path.parent.resolve().is_relative_to(out.resolve())]
-        if not paths:
-            raise FileNotFoundError(f"{images} holds no picture but those in {out}")
-    elif images.is_file():
-        root, paths = images.parent, [images]
-    else:
-        raise FileNotFoundError(f"there is no picture or folder {images}")
-    own = OWN_NAMES | _names_within(out, cache) | _first_part(out, images)
-    full: set[Path] = set()
+    own = OWN_NAMES | _names_within(out, cache) | _first_part(out, listing.named)
+    names, full = [Path(name) for name in listing.files], set[Path]()
     while True:
-        folders = {path: path if path in full else _folder_of(path, own) for path in paths}
+        folders = {name: name if name in full else _folder_of(name, own) for name in names}
         count = Counter(folders.values())
-        clashing = {path for path, folder in folders.items() if count[folder] > 1}
+        clashing = {name for name, folder in folders.items() if count[folder] > 1}
         if not clashing:
             break
         full |= clashing
-    return [
-        Item(str(path.relative_to(root)), path, _below(out, folders[path].relative_to(root), own), made_with)
-        for path in paths
-    ]
+    return [Item(name, path, _below(out, folders[Path(name)], own), made_with) for name, path in listing.files.items()]

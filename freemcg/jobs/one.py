@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from torch import Tensor
 from tqdm import tqdm
 
 from freemcg.explainer import FreeMCG
 from freemcg.files.digest import digest_of
-from freemcg.files.images import is_whole, read_for, write_image
+from freemcg.files.images import is_whole, write_image
 from freemcg.files.whole import write_text
 from freemcg.jobs.items import (
     CHANGED,
@@ -33,10 +34,9 @@ PICTURES: dict[Task, tuple[str, ...]] = {"attribution": (FIGURE,), "counterfactu
 
 
 def explain(
-    explainer: FreeMCG, item: Item, task: Task, target: int | str | None, *, contribution: bool = False
+    explainer: FreeMCG, item: Item, image: Tensor, task: Task, target: int | str | None, *, contribution: bool = False
 ) -> None:
-    """Explain one picture; its result is saved last, and after it only what follows from it is written."""
-    image = read_for(explainer.denoiser, item.image)
+    """Explain one picture, read as `image`; its result is saved last, and after it only what follows from it."""
     item.make_folder()
     before, picture = explainer.black_box.spent, item.picture
     with explainer.black_box.recording() as receipt:

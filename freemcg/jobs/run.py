@@ -15,12 +15,13 @@ from typing import Any
 from freemcg.blackbox import QueryBudgetExceeded
 from freemcg.explainer import FreeMCG
 from freemcg.files.whole import naming
-from freemcg.jobs.announce import Look, look_at
 from freemcg.jobs.announce import announce as announce_job
-from freemcg.jobs.items import Item, list_items
+from freemcg.jobs.items import Item, items_of
+from freemcg.jobs.listing import Listing
 from freemcg.jobs.made_with import check_made_with, digest_of_settings, job_settings, write_made_with
 from freemcg.jobs.one import draw_missing, explain
 from freemcg.jobs.page import try_to_write_page
+from freemcg.jobs.pictures import Look, Pictures
 from freemcg.jobs.plan import Task
 from freemcg.jobs.report import report, rows_of, say_disagreement, say_what_is_left, say_what_is_lost
 from freemcg.jobs.start import Start
@@ -30,7 +31,7 @@ from freemcg.jobs.unreadable import check_some_are_left
 
 def run_job(
     explainer: FreeMCG,
-    images: Path,
+    listing: Listing,
     out: Path,
     *,
     task: Task,
@@ -41,7 +42,7 @@ def run_job(
     """Explain every image that is not done yet. The main process prints and writes a table and a page.
 
     Args:
-        images: a picture, or a folder that is searched for pictures with its subfolders.
+        listing: the pictures; see `list_pictures`.
         out: the folder of results. Image `a/b.png` gets the folder `out/a/b`.
         target: class index or name. `None` explains each decision, or seeks the runner-up. For a model that answers a
             value, the target is what `FreeMCG.counterfactual` takes.
@@ -54,7 +55,6 @@ def run_job(
         whether the budget cut its explanation short, as `unfinished`.
 
     Raises:
-        FileNotFoundError: there is no image.
         QueryBudgetExceeded: the budget was too small for one image, and none was done before.
         ValueError: before the first query: no picture can be read, the class does not exist, or `out` holds results
             made with other settings. After it: the model answers otherwise than when they were made, or not as
@@ -68,13 +68,14 @@ def run_job(
     wanted = explainer.known_target(target, task)
     made_with = job_settings(explainer, task, wanted)
     cache = explainer.black_box.cache
-    items = list_items(images, out, digest_of_settings(made_with), cache=None if cache is None else cache.path)
+    items = items_of(listing, out, digest_of_settings(made_with), cache=None if cache is None else cache.path)
     pending = [item for item in items if not item.done]
+    pictures = Pictures(explainer.denoiser)
 
     def check() -> Look:
         if start.speaks:
             check_made_with(out, made_with, [item.folder for item in items if item.of_others])
-        return look_at(explainer, start.share(pending), alone=images.is_file())
+        return pictures.look_at(start.share(pending), alone=listing.alone)
 
     looks = start.together(check)
     unreadable = {name: why for look in looks for name, why in look.unreadable.items()}
@@ -83,7 +84,7 @@ def run_job(
     def announce() -> None:
         if not start.speaks:
             return
-        check_some_are_left(images, items, unreadable.values())
+        check_some_are_left(listing, unreadable.values())
         if (then := oldest_answer(items)) is not None:
             check_unchanged(explainer.black_box, replace(then, image=then.image.to(explainer.denoiser.device)), out)
         with naming(out):
@@ -95,7 +96,7 @@ def run_job(
         draw_missing(start.share(items), task, contribution=contribution)
 
         def one(item: Item) -> None:
-            explain(explainer, item, task, wanted, contribution=contribution)
+            explain(explainer, item, pictures.take(item), task, wanted, contribution=contribution)
 
         try:
             with start.dealt(pending, explainer.denoiser) as mine:

@@ -2,50 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from freemcg.jobs.items import Item
+from freemcg.jobs.listing import Listing
 from freemcg.messages.errors import InvalidValue, Refusal, sentence_of
 from freemcg.messages.terminal import say
 
 T = TypeVar("T")
+Source = TypeVar("Source")
 
 SHOWN_REASONS = 20
 
 
 def read_each(
-    items: Sequence[Item], read: Callable[[Path], T], *, alone: bool, enough: int | None = None
+    pictures: Mapping[str, Source], read: Callable[[Source], T], *, alone: bool, enough: int | None = None
 ) -> tuple[dict[str, T], dict[str, str]]:
     """Read each picture. Return what was read, and the reason for each that cannot be read, both by name.
 
     Args:
+        pictures: the file or item of each picture, by name.
         alone: whether the picture was named by itself. Then it is refused if it cannot be read.
         enough: the number of pictures to read; `None` reads all.
     """
     found, unreadable = dict[str, T](), dict[str, str]()
-    for item in items:
+    for name, picture in pictures.items():
         if len(found) == enough:
             break
         try:
-            found[item.name] = read(item.image)
+            found[name] = read(picture)
         except (Refusal, OSError) as error:
             if alone:
                 raise
-            unreadable[item.name] = sentence_of(error)
+            unreadable[name] = sentence_of(error)
     return found, unreadable
 
 
-def check_some_are_left(images: Path, items: Sequence[Item], reasons: Iterable[str]) -> None:
+def check_some_are_left(listing: Listing, reasons: Iterable[str]) -> None:
     """Refuse a folder none of whose pictures can be read.
 
     Raises:
-        ValueError: there are as many reasons as items.
+        ValueError: there are as many reasons as pictures.
     """
     said = sorted(reasons)
-    if len(said) == len(items):
-        raise InvalidValue(f"no picture of {images} can be read; the first: {said[0]}")
+    if len(said) == len(listing.files):
+        raise InvalidValue(f"no picture of {listing.named} can be read; the first: {said[0]}")
 
 
 def say_unreadable(reasons: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from freemcg import BlackBox, Denoiser, FreeMCG
+from freemcg.jobs.listing import list_pictures
 from freemcg.jobs.run import run_job
 
 SIDE, SMALL = 64, 16
@@ -59,7 +60,8 @@ def explain_many(images: int, batch_size: int) -> None:
         for number in range(images):
             pixels = np.random.default_rng(number).integers(0, 255, (SMALL, SMALL, 3)).astype(np.uint8)
             Image.fromarray(pixels).save(pictures / f"{number:04d}.png")
-        run_job(explainer, pictures, Path(place) / "out", task="attribution")
+        out = Path(place) / "out"
+        run_job(explainer, list_pictures(pictures, out), out, task="attribution")
 
 
 RUNS = {"particles": explain_one, "images": explain_many}

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from folders import run_job
 from torch import nn
 
 import baselines
 from freemcg import BlackBox, Denoiser, FreeMCG
-from freemcg.jobs.run import run_job
 
 IMAGES = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(3))
 NAMES = ["a", "b", "c"]

@@ -15,6 +15,7 @@ from freemcg import Denoiser
 from freemcg.commands.app import main
 from freemcg.comparison.cells import load_cell
 from freemcg.comparison.masks import read_masks
+from freemcg.comparison.pictures import read_pictures
 
 NAMES = ("a.png", "deep/b.png")
 
@@ -71,7 +72,9 @@ def test_a_mask_is_cropped_as_its_picture(place, pipeline):
     wide = np.zeros((8, 16), np.uint8)
     Image.fromarray(wide).save("pics/a.png")
     draw("a.png", columns=range(4, 7), size=(8, 16))
-    found = read_masks(place / "masks", place / "pics", {"a.png": None}, Denoiser.from_pretrained(pipeline))
+    denoiser = Denoiser.from_pretrained(pipeline)
+    pictures, _ = read_pictures(place / "pics" / "a.png", place / "out", denoiser)
+    found = read_masks(place / "masks", pictures, denoiser)
     assert torch.equal(found["a.png"], (torch.arange(8) < 3).expand(8, 8))
 
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 import torch
+from folders import list_items, run_job
 from launched import launched
 from PIL import Image
 from ports import free_port
@@ -20,9 +21,7 @@ from freemcg import Attribution, BlackBox, Counterfactual, Denoiser, FreeMCG
 from freemcg.blackbox.cache import QueryCache
 from freemcg.files.images import read_image, write_image
 from freemcg.jobs import one, processes, start
-from freemcg.jobs.items import list_items
 from freemcg.jobs.plan import most_queries
-from freemcg.jobs.run import run_job
 from freemcg.messages.errors import InvalidValue
 from freemcg.settings import ESTIMATES
 

@@ -23,6 +23,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from faults import OF_FILES, OF_FOLDERS, Faults, Killed, answers_in, damage
+from folders import run_job
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -32,7 +33,6 @@ from quick import BATCH, COST, NAMES, Asking, Model, draw_picture
 from freemcg import Attribution, BlackBox, Counterfactual, QueryBudgetExceeded
 from freemcg.blackbox import QueryCache, Receipt
 from freemcg.jobs.items import RECEIPT, RECORD, RESULT
-from freemcg.jobs.run import run_job
 from freemcg.messages.errors import REFUSED, InvalidValue, sentence_of, status_of
 from freemcg.results import load_result
 

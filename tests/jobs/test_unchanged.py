@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 import tiny
 import torch
+from folders import run_job
 from plane import Linear
 from torch import nn
 
@@ -17,7 +18,6 @@ from freemcg.comparison.run import compare
 from freemcg.files.images import read_image, write_image
 from freemcg.identity.network import identity
 from freemcg.identity.source import source
-from freemcg.jobs.run import run_job
 from freemcg.messages.errors import InvalidValue
 from freemcg.models.load import load_black_box
 from freemcg.models.python_file import load_attribute
