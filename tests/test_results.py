@@ -228,6 +228,12 @@ def test_a_header_of_another_version_is_refused_with_the_file(held, tmp_path):
         Attribution.load(path)
 
 
+def test_a_folder_of_the_users_is_no_place_for_a_result(attribution, tmp_path):
+    with pytest.raises(InvalidValue, match=rf"^{re.escape(str(tmp_path))} is a folder; name a file in it, such as "):
+        attribution.save(tmp_path)
+    assert list(tmp_path.parent.glob(f"{tmp_path.name}*")) == [tmp_path]
+
+
 # --- contributions ---
 
 COLOURED = torch.tensor([0.2, 0.5, 0.8]).reshape(3, 1, 1)

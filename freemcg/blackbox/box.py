@@ -86,6 +86,8 @@ class BlackBox(Named):
         super().__init__(predict, budget)
         if isinstance(predict, BlackBox):
             raise InvalidType("predict is a BlackBox already; use it as it is")
+        if isinstance(predict, type):
+            raise InvalidType(f"predict is the class {predict.__name__}; make an instance of it")
         if not callable(predict) and not isinstance(predict, Remote):
             raise InvalidType(f"predict must be callable (images in, scores out), got {type(predict).__name__}")
         mean, std = numbers(mean), numbers(std)

@@ -105,6 +105,8 @@ def check_images(images: Tensor) -> None:
         raise InvalidType(
             f"images must be a float tensor (N, C, H, W) in [0, 1], got {looks_like(images)}{_hand_over(images)}"
         )
+    if images.is_meta or images.layout != torch.strided:
+        raise InvalidType("images must hold their values, got a tensor that is sparse or on the device meta")
     if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
         raise InvalidValue(f"images must be (N, C, H, W) with C = 1 or 3, got {looks_like(images)}{_hand_over(images)}")
     if not images.isfinite().all():

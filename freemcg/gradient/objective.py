@@ -6,12 +6,14 @@ Log-odds are the default. They still grow when a probability saturates, and need
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from freemcg.blackbox.scores import MULTI_LABEL, VALUE
+from freemcg.messages.errors import InvalidValue
 
 Objective = Callable[[Tensor, int], Tensor]
 
@@ -77,8 +79,25 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 def named(objective: str | Objective) -> Objective:
-    """An objective by its name, or a callable as it is."""
-    return OBJECTIVES[objective] if isinstance(objective, str) else objective
+    """An objective by its name, or a callable of the user's, whose answers are checked.
+
+    Raises:
+        ValueError: when called, the callable does not answer one finite number for each image.
+    """
+    return OBJECTIVES[objective] if isinstance(objective, str) else partial(_checked, objective)
+
+
+def _checked(objective: Objective, log_probabilities: Tensor, target: int) -> Tensor:
+    values, shape = objective(log_probabilities, target), tuple(log_probabilities.shape[:1])
+    if not isinstance(values, Tensor):
+        got = f"a {type(values).__name__}"
+    elif values.shape != shape:
+        got = f"shape {tuple(values.shape)}"
+    elif not values.isfinite().all():
+        got = "NaN or infinity"
+    else:
+        return values
+    raise InvalidValue(f"the objective must answer a tensor of shape {shape}, a finite number an image, got {got}")
 
 
 def gradient_in_scores(objective: Objective, log_probabilities: Tensor, target: int) -> Tensor:

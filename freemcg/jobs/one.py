@@ -45,6 +45,7 @@ def explain(
     spent = {name: count - before[name] for name, count in explainer.black_box.spent.items()}
     row = {"image": item.name, **row, "record": result.record, "spent": spent}
     row |= {"picture": picture, "made with": item.made_with}
+    item.make_folder()  # again, since whatever ran meanwhile may have removed it
     row["unfinished"] = result.status == Status.BUDGET_EXHAUSTED and _fell_short(explainer, task, result)
     for path in (item.folder / name for name in (RESULT, FIGURE, CONTRIBUTION, CONTRIBUTION_FIGURE)):
         if not path.is_dir():

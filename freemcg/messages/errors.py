@@ -125,7 +125,8 @@ def sentence_of(error: BaseException) -> str:
 
 def show_traceback(error: BaseException) -> None:
     """Show on the error stream where a slip of ours happened, and ask for a report."""
-    traceback.print_exception(error, file=sys.stderr)
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        print(printable(line), file=sys.stderr)  # noqa: T201  # its text may be a user's
     print(  # noqa: T201
         "freemcg: this is a fault of freemcg, not yours; finished results are kept. Please report it, with the lines "
         "above, to the issue tracker of the project",

@@ -16,6 +16,7 @@ from freemcg.messages.errors import InvalidValue
 from freemcg.results.status import Status
 
 AnyStored = TypeVar("AnyStored", bound="Stored")
+SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,13 @@ class Stored:
 
         Args:
             beside: digests of the files that belong to it, by name. They are written into the header.
+
+        Raises:
+            ValueError: `path` is a folder, and no damaged one in the place of a result.
         """
         path = Path(path)
+        if path.is_dir() and path.suffix != SUFFIX:
+            raise InvalidValue(f"{path} is a folder; name a file in it, such as {path / f'result{SUFFIX}'}")
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         tensors = {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)  # a file shares no memory

@@ -48,7 +48,7 @@ def attribute_image(
     if settings.tolerance is not None:
         return deque(stream_attributions(black_box, denoiser, image, target, settings), maxlen=1).pop()
     question = _Question.about(black_box, denoiser, image, target)
-    objective = objective_of(named(settings.objective), black_box.scores)
+    objective = question.objective(black_box, settings)
     ensembles = Ensembles(denoiser, question.seen.point, settings)
     ended_early = _ask(ensembles, black_box, settings.queries - question.seen.queries, black_box)
     return question.answered(ensembles, objective, ended_early=ended_early, repeats=question.again(black_box))
@@ -72,7 +72,7 @@ def stream_attributions(
     assert settings.tolerance is not None
     tolerance = settings.tolerance
     question = _Question.about(black_box, denoiser, image, target)
-    objective = objective_of(named(settings.objective), black_box.scores)
+    objective = question.objective(black_box, settings)
     ensembles, batch = Ensembles(denoiser, question.seen.point, settings), FIRST_BATCH
     most = left = settings.queries - question.seen.queries
     while True:
@@ -203,6 +203,12 @@ class _Question:
 
     def again(self, black_box: BlackBox) -> Repeats:
         return ask_again(black_box, self.image, self.seen.log_probabilities, since=self.queries_before)
+
+    def objective(self, black_box: BlackBox, settings: Settings) -> Objective:
+        """The objective that is explained, tried on the first answer, so that a wrong one costs no other query."""
+        objective = objective_of(named(settings.objective), black_box.scores)
+        objective(self.seen.log_probabilities[None], self.target)
+        return objective
 
     def answered(
         self, ensembles: Ensembles, objective: Objective, *, ended_early: bool, repeats: Repeats | None = None

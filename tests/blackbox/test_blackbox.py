@@ -1055,3 +1055,16 @@ def test_another_size_is_refused(size):
 def test_a_black_box_in_a_black_box_is_refused():
     with raises(TypeError, "predict is a BlackBox already; use it as it is"):
         BlackBox(BlackBox(brightness))
+
+
+def test_a_class_is_no_model():
+    with raises(TypeError, "predict is the class Linear; make an instance of it"):
+        BlackBox(nn.Linear)
+
+
+@pytest.mark.parametrize("change", [lambda images: images.to("meta"), torch.Tensor.to_sparse])
+def test_images_without_plain_values_cost_nothing(change):
+    black_box = BlackBox(brightness)
+    with raises(TypeError, "images must hold their values, got a tensor that is sparse or on the device meta"):
+        black_box(change(torch.rand(2, 1, 4, 4)))
+    assert black_box.queries == 0

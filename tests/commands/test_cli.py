@@ -246,13 +246,14 @@ def test_a_lost_connection_is_said_in_one_sentence(explain, place, capsys):
 
 @pytest.mark.parametrize("error", [ValueError, TypeError, KeyError])
 def test_a_slip_of_ours_shows_its_traceback_and_asks_for_a_report(explain, capsys, monkeypatch, error):
-    inside = "def most_by_directions(*arguments, **options):\n    raise error('a slip')\n"
+    inside = "def most_by_directions(*arguments, **options):\n    raise error('a \\x1b[2Jslip')\n"
     names = {"error": error}
     exec(compile(inside, announce.__file__, "exec"), names)
     monkeypatch.setattr(announce, "most_by_directions", names["most_by_directions"])
     assert explain() == 70
     said = capsys.readouterr().err
     assert "Traceback (most recent call last)" in said
+    assert "\x1b" not in said
     assert "this is a fault of freemcg, not yours; finished results are kept. Please report it" in said
 
 

@@ -89,6 +89,16 @@ def test_a_model_that_changes_the_working_folder_loses_no_result(place, pipeline
     assert (place / "out" / "a" / "result.safetensors").is_file()
 
 
+def test_a_folder_of_results_that_is_removed_meanwhile_loses_no_answer(place, pipeline):
+    (place / "mine.py").write_text(
+        "import shutil\ndef model(images):\n    shutil.rmtree('out', ignore_errors=True)\n"
+        "    return images.flatten(1)[:, :3]\n"
+    )
+    words = ["--denoiser", str(pipeline), "--config", "tiny.yaml", "--out", "out"]
+    assert main(["attribute", "pics", "--model", "mine.py:model", *words]) == 0
+    assert (place / "out" / "a" / "result.safetensors").is_file()
+
+
 def test_a_network_without_values_is_refused(place, pipeline, capsys):
     (place / "mine.py").write_text(
         HEAD + "model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3, device='meta')).eval()\n"

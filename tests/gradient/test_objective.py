@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+from freemcg import FreeMCG
 from freemcg.gradient.objective import OBJECTIVES, gradient_in_scores, log_odds, log_probability
+from freemcg.messages.errors import InvalidValue
 
 PROBABILITIES = torch.tensor([[0.1, 0.6, 0.3], [0.5, 0.25, 0.25], [0.02, 0.08, 0.9]], dtype=torch.float64)
 
@@ -69,3 +71,20 @@ def test_gradient_of_a_callable_of_the_users():
     gradient = gradient_in_scores(lambda scores, target: 2 * log_probability(scores, target), PROBABILITIES.log(), 1)
     onehot = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
     torch.testing.assert_close(gradient, 2 * (onehot - PROBABILITIES))
+
+
+@pytest.mark.parametrize(
+    ("objective", "got"),
+    [
+        (lambda rows, target: rows, r"shape \(1, 3\)"),
+        (lambda rows, target: rows[:, target].sum(), r"shape \(\)"),
+        (lambda rows, target: 3.0, "a float"),
+        (lambda rows, target: rows[:, target] * math.nan, "NaN or infinity"),
+    ],
+)
+def test_an_objective_that_answers_otherwise_costs_one_query(classifier, denoiser, image, objective, got):
+    explainer = FreeMCG(classifier, denoiser, objective=objective)
+    said = r"^the objective must answer a tensor of shape \(1,\), a finite number an image, got "
+    with pytest.raises(InvalidValue, match=f"{said}{got}$"):
+        explainer.explain(image)
+    assert explainer.black_box.queries == 1
