@@ -46,7 +46,11 @@ def _convert_guided_diffusion(
         int | None, typer.Option(help="Channels of each attention head.  [default: 64, unless --num-heads is given]")
     ] = None,
     num_heads: Annotated[
-        int | None, typer.Option(help="Attention heads of every level, if the model was trained so.")
+        int | None,
+        typer.Option(
+            help="Attention heads of every level, if the model was trained so.  "
+            "[default: 4 if the layout is that of the released 128-pixel model]"
+        ),
     ] = None,
     new_attention_order: Annotated[
         bool | None,
@@ -123,12 +127,20 @@ def _describe(unet: Any, flags: Flags) -> list[str]:
     kind = "grey" if config.in_channels == 1 else "colour"
     classes = f", {config.num_class_embeds} classes" if config.num_class_embeds else ""
     variance = ", learned variance" if config.out_channels == 2 * config.in_channels else ""
-    heads = "one head of all channels" if flags.head_channels is None else f"heads of {flags.head_channels} channels"
+    heads = f"heads of {flags.num_head_channels} channels"
+    if flags.num_heads is not None:
+        heads = f"{flags.num_heads} heads on every level" if flags.num_heads > 1 else "one head of all channels"
     order = "new" if flags.new_attention_order else "old"
-    return [
+    told = [
         f"read off the weights: {sum(each.numel() for each in unet.parameters()) / 1e6:.1f} million weights, {kind}, "
         f"levels of {', '.join(map(str, config.block_out_channels))} channels{classes}{variance}",
         f"not told by them: {flags.image_size}x{flags.image_size} pixels, {heads}, {order} attention order, "
         f"{flags.noise_schedule} schedule of {flags.diffusion_steps} steps; give options if the model was trained "
         "otherwise",
     ]
+    if isinstance(config.attention_head_dim, tuple):
+        told.append(
+            "its heads differ in width from level to level, so a program that loads it with diffusers must first "
+            f"import {type(unet).__module__}"
+        )
+    return told

@@ -1,6 +1,7 @@
 """A checkpoint of OpenAI's guided-diffusion (ADM; Dhariwal, Nichol 2021) as a pipeline of `diffusers`.
 
-The network is `diffusers.UNet2DModel` under other names. Only the rows of queries, keys and values are reordered.
+The network is `diffusers.UNet2DModel` under other names. Only the rows of queries, keys and values are reordered. If
+the number of attention heads is fixed, their width differs from level to level. That network is `LevelHeadsUNet`.
 """
 
 from __future__ import annotations
@@ -52,11 +53,15 @@ def convert(state: Mapping[str, Tensor], source: str, **flags: Any) -> tuple[Any
     """
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel  # noqa: PLC0415  (takes seconds to import)
 
+    from freemcg.diffusion.level_heads import LevelHeadsUNet  # noqa: PLC0415
+
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     layout = read_layout(shapes, source)
     used = complete_flags(layout, source, **flags)
+    widths = used.head_widths(layout)
     with torch.device("meta"):
-        unet = UNet2DModel(**layout.unet_config(used.image_size, used.head_channels))
+        network_class = LevelHeadsUNet if isinstance(widths, tuple) else UNet2DModel
+        unet = network_class(**layout.unet_config(used.image_size, widths))
     network = unet.state_dict()
     names = dict(_names(layout, network))
     _refuse_unfit(shapes, {name: _shape(name, network[ours]) for name, ours in names.items()}, source)
@@ -150,7 +155,7 @@ def _parts(name: str, ours: str, tensor: Tensor, flags: Flags) -> dict[str, Tens
     if part != "qkv":
         return {ours: tensor}
     channels = len(tensor) // 3
-    width = flags.head_channels or channels
+    width = flags.head_width(channels)
     by_head = "three heads width" if flags.new_attention_order else "heads three width"
     sizes = {"heads": channels // width, "width": width}
     rows = rearrange(tensor, f"({by_head}) ... -> three (heads width) ...", three=3, **sizes)

@@ -20,7 +20,8 @@ class Flags:
     """What shapes do not tell.
 
     Attributes:
-        head_channels: the width of every attention head, or `None` for one head over all channels.
+        num_head_channels: the channels of every attention head, or `None` if their number is fixed.
+        num_heads: the attention heads of every level, or `None` if their width is fixed.
         new_attention_order: the rows of `qkv` are all queries, all keys, all values. In the old order they are the
             queries, keys and values of the first head, then those of the next.
         noise_schedule: one of `SCHEDULES`.
@@ -28,11 +29,23 @@ class Flags:
         image_size: the side of the images in pixels.
     """
 
-    head_channels: int | None
+    num_head_channels: int | None
+    num_heads: int | None
     new_attention_order: bool
     noise_schedule: str
     diffusion_steps: int
     image_size: int
+
+    def head_width(self, channels: int) -> int:
+        """The channels of a head in an attention over so many channels."""
+        return self.num_head_channels or channels // (self.num_heads or 1)
+
+    def head_widths(self, layout: Layout) -> int | tuple[int, ...] | None:
+        """The width of every head, or the width at each level. `None` stands for one head of all channels."""
+        if self.num_heads == 1:
+            return None
+        widths = {self.head_width(channels) for channels in layout.attention_channels}
+        return widths.pop() if len(widths) == 1 else tuple(self.head_width(channels) for channels in layout.channels)
 
 
 def complete_flags(
@@ -75,11 +88,11 @@ def complete_flags(
     fewest = 21 if noise_schedule == "linear" else 1  # with fewer, a linear beta reaches 1
     if diffusion_steps < fewest:
         raise InvalidValue(f"diffusion_steps must be >= {fewest} ({noise_schedule} schedule), got {diffusion_steps}")
-    width = _head_channels(layout, source, num_heads, num_head_channels)
-    return Flags(width, new_attention_order, noise_schedule, diffusion_steps, image_size)
+    _refuse_unfit_heads(layout, source, num_heads, num_head_channels)
+    return Flags(num_head_channels, num_heads, new_attention_order, noise_schedule, diffusion_steps, image_size)
 
 
-def _head_channels(layout: Layout, source: str, num_heads: int | None, num_head_channels: int | None) -> int | None:
+def _refuse_unfit_heads(layout: Layout, source: str, num_heads: int | None, num_head_channels: int | None) -> None:
     name, given = ("num_head_channels", num_head_channels) if num_heads is None else ("num_heads", num_heads)
     assert given is not None
     if given < 1:
@@ -90,13 +103,3 @@ def _head_channels(layout: Layout, source: str, num_heads: int | None, num_head_
                 f"{name} {given} does not divide the {channels} channels of an attention in {source}; give num_heads "
                 "or num_head_channels as the model was trained"
             )
-    if num_heads == 1:
-        return None
-    widths = {given if num_heads is None else channels // given for channels in layout.attention_channels}
-    if len(widths) > 1:
-        listed = ", ".join(map(str, sorted(widths)))
-        raise InvalidValue(
-            f"num_heads {given} makes heads of {listed} channels in {source}, but diffusers.UNet2DModel has one width "
-            "for all levels; if the model was trained with one width, give num_head_channels"
-        )
-    return widths.pop()

@@ -54,8 +54,11 @@ class Layout:
         levels = [each for each, has in zip(self.channels, self.attention, strict=True) if has]
         return sorted({*levels, self.channels[-1]})
 
-    def unet_config(self, image_size: int, head_channels: int | None) -> dict[str, Any]:
-        """The arguments of `diffusers.UNet2DModel`. `head_channels` is `None` for one head over all channels."""
+    def unet_config(self, image_size: int, head_widths: int | tuple[int, ...] | None) -> dict[str, Any]:
+        """The arguments of `diffusers.UNet2DModel`, or of `LevelHeadsUNet` if there is a width for each level.
+
+        `None` as a width stands for one head of all channels.
+        """
         down, up = (
             ("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D")
             if self.resblock_updown
@@ -72,7 +75,7 @@ class Layout:
             "up_block_types": tuple("AttnUpBlock2D" if has else up for has in reversed(self.attention)),
             "downsample_type": kind,
             "upsample_type": kind,
-            "attention_head_dim": head_channels,
+            "attention_head_dim": head_widths,
             "norm_num_groups": GROUPS,
             "attn_norm_num_groups": GROUPS,
             "norm_eps": 1e-5,

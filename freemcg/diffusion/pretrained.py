@@ -201,11 +201,14 @@ def _text_encoder(source: str, folder: Path, index: dict[str, Any]) -> TextEncod
 
 
 def _class_of(path: Path, named: Any, kind: type) -> Any:
-    """The class that an index names for a part, `["diffusers", "UNet2DModel"]`."""
+    """The class that an index names for a part: `["diffusers", "UNet2DModel"]`, or the one of `level_heads`."""
     import diffusers  # noqa: PLC0415
 
+    from freemcg.diffusion import level_heads  # noqa: PLC0415
+
     pair = named if isinstance(named, list) and len(named) == 2 else [None, None]
-    found = _member(diffusers, pair[1]) if pair[0] == "diffusers" else None
+    module = next((each for each in (diffusers, level_heads) if each.__name__ == pair[0]), None)
+    found = _member(module, pair[1])
     if not _is_kind(found, kind):
         raise InvalidValue(
             f"{path} names {json.dumps(named):.80}, but must name a {kind.__name__} of diffusers, such as "

@@ -32,7 +32,7 @@ def load_start(folder: Path) -> Denoiser:
     unet, scheduler = parts.network, parts.scheduler
     if parts.autoencoder is not None:
         raise InvalidValue(f"the denoiser {folder} works on latents; start from one on pixels")
-    if not isinstance(unet, UNet2DModel):
+    if type(unet) is not UNet2DModel:
         raise InvalidValue(f"the network of {folder} is a {type(unet).__name__}; a UNet2DModel is trained here")
     if unet.config.num_class_embeds:
         raise InvalidValue(f"the denoiser {folder} learnt classes; start from one that did not")

@@ -6,6 +6,7 @@ import json
 import pickle
 import resource
 import signal
+from pathlib import Path
 
 import diffusers
 import pytest
@@ -16,6 +17,8 @@ from safetensors.torch import save_file
 
 from freemcg import Denoiser
 from freemcg.commands.app import main
+from freemcg.messages.errors import InvalidValue
+from freemcg.training.start import load_start
 
 GREY = Shape(image_channels=1, multipliers=(1, 1), attention=(1,))
 OPTIONS = ["--num-head-channels", "16", "--image-size", "8"]
@@ -78,10 +81,13 @@ def test_a_converted_model_explains_a_picture(place):
     assert "complete" in (place / "out" / "summary.csv").read_text()
 
 
-@pytest.mark.parametrize("shape", [Shape(classes=3, new_order=True), Shape(heads=1, resblock_updown=False)])
-def test_classes_and_a_single_head_come_back_from_the_folder(place, rng, shape):
+FOUR_HEADS = Shape(multipliers=(1, 2), attention=(0, 1), heads=4)
+
+
+@pytest.mark.parametrize("shape", [Shape(classes=3, new_order=True), Shape(heads=1, resblock_updown=False), FOUR_HEADS])
+def test_classes_and_a_number_of_heads_come_back_from_the_folder(place, rng, shape):
     network = saved(shape)
-    heads = ["--num-head-channels", "16"] if shape.heads is None else ["--num-heads", "1"]
+    heads = ["--num-head-channels", "16"] if shape.heads is None else ["--num-heads", str(shape.heads)]
     assert convert(options=[*heads, *["--new-attention-order"] * shape.new_order]) == 0
     unet = diffusers.DDPMPipeline.from_pretrained("model").unet
     x_t, t = torch.randn(1, 3, 8, 8, generator=rng), torch.tensor([300])
@@ -93,6 +99,26 @@ def test_classes_and_a_single_head_come_back_from_the_folder(place, rng, shape):
     abar = 1 / (1 + denoiser.sigma(300) ** 2)
     clean = (x_t - (1 - abar) ** 0.5 * expected[:, :3]) / abar**0.5 / 2 + 0.5
     torch.testing.assert_close(denoiser.denoise(x_t, 300), clean.clamp(0, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_with_heads_of_several_widths_is_never_loaded_with_others(place, capsys):
+    """`diffusers` alone refuses it. The command says what it needs, and `model_index.json` names the class."""
+    saved(FOUR_HEADS)
+    assert convert(options=["--num-heads", "4"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "4 heads on every level" in said[1]
+    assert said[2] == (
+        "its heads differ in width from level to level, so a program that loads it with diffusers must first import "
+        "freemcg.diffusion.level_heads"
+    )
+    index = json.loads((place / "model" / "model_index.json").read_text())
+    assert index["unet"] == ["freemcg.diffusion.level_heads", "LevelHeadsUNet"]
+    with pytest.raises(TypeError, match="list"):
+        diffusers.UNet2DModel.from_pretrained("model/unet")
+    with pytest.raises(
+        InvalidValue, match=r"^the network of model is a LevelHeadsUNet; a UNet2DModel is trained here$"
+    ):
+        load_start(Path("model"))
 
 
 def contents(folder):

@@ -7,6 +7,8 @@ import re
 
 import pytest
 import torch
+from diffusers import UNet2DModel
+from diffusers.models.attention_processor import Attention, AttnProcessor
 from guided_unet import GuidedUNet, Shape, random_unet
 
 from freemcg.diffusion.guided_diffusion import convert
@@ -21,6 +23,10 @@ SHAPES = {
     "classes, grey": Shape(image_channels=1, multipliers=(1, 2, 3), attention=(0, 2), classes=5, head_channels=32),
     "attention in the middle only, four heads": Shape(scale_shift=False, attention=(), heads=4, blocks=3),
     "one head whatever the level": Shape(heads=1, attention=(0, 1), resblock_updown=False, new_order=True),
+    "four heads, of another width on each level": Shape(multipliers=(1, 2, 4), attention=(1, 2), heads=4),
+    "two heads on every level, new order": Shape(
+        multipliers=(1, 3), attention=(0, 1), heads=2, resblock_updown=False, new_order=True, classes=5
+    ),
     "one level": Shape(multipliers=(1,), attention=(0,), heads=2, blocks=1, learned_variance=False),
 }
 IMAGENET_256 = Shape(width=256, multipliers=(1, 1, 2, 2, 4, 4), blocks=2, attention=(3, 4, 5), head_channels=64)
@@ -67,6 +73,26 @@ def test_another_width_of_heads_answers_otherwise(rng):
     assert difference(*answers(network, wrong.unet, shape, rng)) > 0.01
 
 
+def test_heads_of_one_width_on_every_level_answer_otherwise(rng):
+    shape = SHAPES["four heads, of another width on each level"]
+    network = random_unet(shape)
+    unet = converted(shape, network.state_dict()).unet
+    for width in (8, 16):  # of the first level with attention, and of the coarsest in the middle
+        plain = UNet2DModel(**{**unet.config, "attention_head_dim": width}).eval()
+        plain.load_state_dict(unet.state_dict())
+        assert difference(*answers(network, plain, shape, rng)) > 0.01
+
+
+def test_both_ways_to_compute_attention_know_the_heads(rng):
+    """`AttnProcessor` reads the scale of the products from the layer; the usual one derives it from the heads."""
+    shape = SHAPES["four heads, of another width on each level"]
+    network = random_unet(shape)
+    unet = converted(shape, network.state_dict()).unet
+    for layer in (each for each in unet.modules() if isinstance(each, Attention)):
+        layer.set_processor(AttnProcessor())
+    assert difference(*answers(network, unet, shape, rng)) <= 1e-5
+
+
 def on_meta(shape):
     with torch.device("meta"):
         return GuidedUNet(shape)
@@ -74,7 +100,11 @@ def on_meta(shape):
 
 @pytest.mark.parametrize(
     ("shape", "millions", "size", "schedule"),
-    [(IMAGENET_256, 552.8, 256, "linear"), (IMAGENET_64, 295.9, 64, "squaredcos_cap_v2")],
+    [
+        (IMAGENET_256, 552.8, 256, "linear"),
+        (IMAGENET_128, 421.5, 128, "linear"),
+        (IMAGENET_64, 295.9, 64, "squaredcos_cap_v2"),
+    ],
 )
 def test_the_released_models_are_converted_without_a_flag(shape, millions, size, schedule):
     state = on_meta(shape).state_dict()
@@ -83,19 +113,11 @@ def test_the_released_models_are_converted_without_a_flag(shape, millions, size,
     assert round(sum(weight.numel() for weight in found.values()) / 1e6, 1) == millions
     assert sum(weight.numel() for weight in found.values()) == sum(weight.numel() for weight in state.values())
     assert len(found) == len(state) + 2 * sum(".qkv." in name for name in state)  # one tensor becomes three
-    assert (flags.head_channels, flags.image_size, flags.new_attention_order) == (64, size, shape.new_order)
+    assert (flags.num_head_channels, flags.num_heads) == ((64, None) if shape.heads is None else (None, 4))
+    assert (flags.image_size, flags.new_attention_order) == (size, shape.new_order)
     assert pipeline.unet.config.sample_size == size
     assert pipeline.scheduler.config.beta_schedule == schedule
     assert pipeline.scheduler.config.variance_type == "learned_range"
-
-
-def test_a_released_model_that_diffusers_cannot_represent_is_refused():
-    message = (
-        "num_heads 4 makes heads of 128, 192, 256 channels in released.pt, but diffusers.UNet2DModel has one width for "
-        "all levels; if the model was trained with one width, give num_head_channels"
-    )
-    with pytest.raises(InvalidValue, match=f"^{re.escape(message)}$"):
-        convert(on_meta(IMAGENET_128).state_dict(), "released.pt")
 
 
 def test_a_time_embedding_wider_than_the_first_level_is_refused():
