@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from baselines.counted_gradient import counted_gradient, wrap_model
@@ -64,13 +63,13 @@ class Adversarial(CounterfactualMethod):
     def _search(self, image: Tensor, target: int) -> Candidates:
         reached, path, signal = image, [], False
         for _ in range(self.steps + 1):
-            path.append(as_file(reached))
-            answers, _, slopes = counted_gradient(self.black_box, self.objective, path[-1][None], target)
+            path.append(as_file(reached)[None])
+            answers, _, slopes = counted_gradient(self.black_box, self.objective, path[-1], target)
             signal = signal or bool(slopes.any())
             if answers[0].argmax() == target and answers[0, target].exp() >= self.confidence:
                 break
             reached = (reached + self.step * slopes[0] / slopes.norm().clamp(min=1e-12)).clamp(0, 1)
-        return Candidates(path[-1][None], torch.stack(path)[:, None], no_signal=not signal)
+        return Candidates(path[-1], path, no_signal=not signal)
 
     def _settings(self) -> dict[str, Any]:
         return {"step": self.step, "steps": self.steps}

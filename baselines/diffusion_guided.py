@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from baselines.counted_gradient import counted_gradient, wrap_model
@@ -73,8 +72,7 @@ class DiffusionGuided(CounterfactualMethod):
 
         paths = list(guided_reverse(denoiser, origin, search, push, seed=self.seed))
         paths[-1] = polish(denoiser, paths[-1], origin, search, seed=self.seed)
-        found, path = denoiser.decode(paths[-1]), torch.stack(paths)
-        return Candidates(found, path, no_signal=not signal, decode=denoiser.decode)
+        return Candidates(denoiser.decode(paths[-1]), paths, no_signal=not signal, decode=denoiser.decode)
 
     @property
     def _checks(self) -> int:

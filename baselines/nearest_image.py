@@ -80,7 +80,7 @@ class NearestImage(CounterfactualMethod):
         known = self._known(target)
         near = (known - image).abs().flatten(1).mean(dim=1).argsort(stable=True)[: self._checks]
         found = known[near]
-        return Candidates(found, torch.stack([image.expand_as(found), found]))
+        return Candidates(found, [image.expand_as(found), found])
 
     @property
     def _checks(self) -> int:

@@ -78,21 +78,21 @@ class PixelSearch(CounterfactualMethod):
 
     def _search(self, image: Tensor, target: int) -> Candidates:
         iterations, short = self._iterations()
-        reached, path, probabilities, signal = image, [image], [0.0], False
+        reached, path, probabilities, signal = image, [image[None]], [0.0], False
         for iteration in range(iterations):
             noise = particle_noise(self.seed, "pixel search", iteration, self.directions, tuple(image.shape)).to(image)
             gradient = self._gradient(reached, noise, target)
             signal = signal or bool(gradient.any())
             reached = (reached + self.step * gradient / gradient.norm().clamp(min=1e-12)).clamp(0, 1)
-            path.append(as_file(reached))
-            answer = self.black_box(path[-1][None])[0]
+            path.append(as_file(reached)[None])
+            answer = self.black_box(path[-1])[0]
             probabilities.append(answer[target].exp().item())
             if int(answer.argmax()) == target and probabilities[-1] >= self.confidence:
                 break
         best = max(range(len(path)), key=probabilities.__getitem__)
         return Candidates(
-            path[best][None],
-            torch.stack(path[: best + 1])[:, None],
+            path[best],
+            path[: best + 1],
             exhausted=short,
             no_signal=iterations > 0 and not signal,
         )

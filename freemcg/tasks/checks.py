@@ -66,7 +66,9 @@ class Checker:
             index = int(left[preference[left].argmax()])
             left = left[left != index]
             try:
-                answer, cost = self._ask(rounded[index], index, affordable - spent)
+                answer, cost = self._ask(
+                    rounded[index].clone(), index, affordable - spent
+                )  # a result keeps no others alive
             except QueryBudgetExceeded:
                 ended = True
                 break

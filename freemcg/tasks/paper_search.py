@@ -13,7 +13,6 @@ The reference program differs from that in the following, so its images are not 
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded
@@ -56,6 +55,5 @@ def paper_search(
         terms = per_particle(now.points.flatten(1), log_probabilities, weights).reshape(now.points.shape)
         return pull + scaled_like(terms, now.noise, search.guidance)
 
-    path = [points.mean(dim=0) for points in guided_reverse(denoiser, origin, search, push, seed=seed)]
-    found = denoiser.decode(path[-1][None])
-    return Candidates(found, torch.stack(path)[:, None], exhausted=exhausted, decode=denoiser.decode)
+    path = [points.mean(dim=0, keepdim=True) for points in guided_reverse(denoiser, origin, search, push, seed=seed)]
+    return Candidates(denoiser.decode(path[-1]), path, exhausted=exhausted, decode=denoiser.decode)

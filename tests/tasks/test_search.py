@@ -63,7 +63,7 @@ def test_a_search_asks_what_its_queries_leave_for_gradients(denoiser, black_box,
     assert black_box.queries <= wanted <= queries - 2
     if search.queries_per_gradient <= 16:  # 16 pixels have hardly more axes
         assert black_box.queries == wanted
-    assert len(found.images) == len(found.likely) == found.paths.shape[1] == particles + 1
+    assert len(found.images) == len(found.likely) == len(found.paths[-1]) == particles + 1
     assert len(found.paths) == 7
 
 
