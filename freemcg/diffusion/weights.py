@@ -29,15 +29,12 @@ def read_network(source: str, folder: Path, network_class: Any) -> Any:
         FileNotFoundError: there are no weights.
         ValueError: they are damaged, those of another network, or no numbers.
     """
-    network, report = read(
+    network, report = _read_part(
         source,
         folder,
-        "config.json",
-        network_class.from_pretrained,
-        variant=_variant(folder, "diffusion_pytorch_model.safetensors"),
-        output_loading_info=True,
+        network_class,
+        "diffusion_pytorch_model.safetensors",
         low_cpu_mem_usage=False,  # else diffusers itself raises an error for a shape that does not fit
-        ignore_mismatched_sizes=True,
     )
     _refuse_unfit(folder, report)
     return _finite(folder, network)
@@ -52,18 +49,24 @@ def read_encoder(source: str, folder: Path, encoder_class: Any) -> Any:
         FileNotFoundError: there are no weights.
         ValueError: they are damaged, those of another network, or no numbers.
     """
-    network, report = read(
+    network, report = _read_part(source, folder, encoder_class, "model.safetensors", dtype=torch.float32)
+    _refuse_unfit(folder, {**report, "unexpected_keys": ()})
+    return _finite(folder, network.eval().requires_grad_(False))
+
+
+def _read_part(source: str, folder: Path, part_class: Any, usual: str, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """The part with its weights, and the report of the weights that do not fit it, which is not refused yet."""
+    part, report = read(
         source,
         folder,
         "config.json",
-        encoder_class.from_pretrained,
-        variant=_variant(folder, "model.safetensors"),
+        part_class.from_pretrained,
+        variant=_variant(folder, usual),
         output_loading_info=True,
-        dtype=torch.float32,
         ignore_mismatched_sizes=True,
+        **options,
     )
-    _refuse_unfit(folder, {**report, "unexpected_keys": ()})
-    return _finite(folder, network.eval().requires_grad_(False))
+    return part, report
 
 
 def _finite(folder: Path, network: Any) -> Any:

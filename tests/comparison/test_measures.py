@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from linear import Linear
 
 from baselines import create
 from freemcg import BlackBox, Denoiser, FreeMCG
@@ -53,20 +53,6 @@ COST = {
 
 
 MASKS = {name: torch.arange(64).reshape(8, 8) % 8 < 3 for name in ("a", "b")}
-
-
-class Linear(nn.Module):
-    """Logits `(w . x, -w . x)` of 8x8 grey images. It counts the images."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(3)) / 8)
-        self.asked = 0
-
-    def forward(self, images):
-        self.asked += len(images)
-        score = (images * self.weight).sum(dim=(1, 2, 3))
-        return torch.stack([score, -score], dim=1)
 
 
 @pytest.fixture(scope="module")

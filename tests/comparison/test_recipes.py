@@ -8,7 +8,7 @@ import time
 
 import pytest
 import torch
-from torch import nn
+from linear import Linear
 
 from freemcg import BlackBox, Denoiser, FreeMCG
 from freemcg.commands.app import main
@@ -20,18 +20,6 @@ from freemcg.comparison.run import compare
 
 QUERIES, STEPS = 9, 4
 TINY = ("--images", "1", "--steps", "4", "--queries", "41")
-
-
-class Linear(nn.Module):
-    """Logits `(w . x, -w . x)` of 8x8 grey images."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(3)) / 8)
-
-    def forward(self, images):
-        score = (images * self.weight).sum(dim=(1, 2, 3))
-        return torch.stack([score, -score], dim=1)
 
 
 @pytest.fixture(scope="module")
