@@ -224,7 +224,7 @@ class QueryCache:
                 f"{self.path} was in use by another program for {LONGEST_WAIT:g} s ({error}); end that program, or "
                 "name another file with --cache"
             ) from None
-        if str(error).startswith(_UNWRITABLE):
+        if str(error).startswith(_UNWRITABLE) and not _has_a_damaged_version(self.path):
             raise InvalidValue(_unwritable(self.path, error)) from None
         self.close()
         if self._opened is None and not _is_cache(self.path):
@@ -251,6 +251,13 @@ def _is_cache(path: Path) -> bool:
     with path.open("rb") as stream:
         start = stream.read(2**16)
     return path.name == OWN_FILE or start[68:72] == APPLICATION_ID.to_bytes(4, "big") or b"TABLE answers (" in start
+
+
+def _has_a_damaged_version(path: Path) -> bool:
+    """Whether sqlite takes a file as one of a later format, which it only reads. Bytes 18 and 19 tell the format."""
+    with path.open("rb") as stream:
+        start = stream.read(20)
+    return len(start) == 20 and not {*start[18:]} <= {1, 2}
 
 
 def _unwritable(path: Path, error: Exception) -> str:

@@ -337,6 +337,26 @@ def test_a_cache_that_is_damaged_while_it_is_in_use_is_set_aside_too(images, tmp
     assert capsys.readouterr().err.count("a new one begins") == 1
 
 
+@pytest.mark.parametrize("place", [18, 19, 20, 31, 47, 59, 71, 95])
+def test_a_flipped_bit_of_the_header_stops_no_start(tmp_path, place):
+    """One in byte 18 has sqlite take the file as one that it may only read."""
+    path = tmp_path / "answers.sqlite"
+    whole = QueryCache(path)
+    whole.put("mine", "logits", [b"old"], torch.zeros(1, 1))
+    whole.close()
+    data = bytearray(path.read_bytes())
+    for bit in range(8):
+        damaged = data.copy()
+        damaged[place] ^= 1 << bit
+        path.write_bytes(damaged)
+        found = QueryCache(path)
+        found.put("mine", "logits", [b"new"], torch.ones(1, 1))
+        rows = found.get("mine", "logits", [b"old", b"new"])
+        assert torch.equal(rows[b"new"], torch.ones(1, dtype=torch.double))
+        assert place != 18 or b"old" in rows
+        found.close()
+
+
 def test_a_full_disk_on_which_a_damaged_cache_cannot_be_moved_is_named(tmp_path, monkeypatch):
     path = tmp_path / "answers.sqlite"
     path.write_bytes(b"damaged")
