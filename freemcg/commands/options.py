@@ -235,7 +235,8 @@ class Payment:
     def give(self, black_box: BlackBox, out: Path, *, spent: int = 0) -> None:
         """Give the black box this budget, less what was `spent`, unless its own is smaller, and a cache."""
         from freemcg.blackbox.asking import Remote
-        from freemcg.blackbox.cache import OWN_FILE, QueryCache
+        from freemcg.blackbox.cache import QueryCache
+        from freemcg.blackbox.cache_file import OWN_FILE
 
         own, most, cache = black_box.budget, self.most, self.cache
         if most is not None:

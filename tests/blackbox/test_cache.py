@@ -6,6 +6,7 @@ import re
 import sqlite3
 import struct
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -404,6 +405,32 @@ def test_a_flipped_bit_of_an_image_hides_no_other_answer(tmp_path):
         rows = found.get("mine", "logits", keys)
         assert {key: row.item() for key, row in rows.items()} == {k: n for n, k in enumerate(keys) if k != damaged}
         found.close()
+
+
+@pytest.mark.parametrize("point", range(1, 4))
+def test_a_kill_while_a_damaged_cache_is_made_anew_loses_no_answer(tmp_path, monkeypatch, capsys, point):
+    path, keys = tmp_path / "mine.sqlite", [bytes([each]) * 20 for each in range(9)]
+    whole = QueryCache(path)
+    whole.put("mine", "logits", keys, torch.arange(9.0)[:, None])
+    whole.close()
+    data = path.read_bytes()
+    path.write_bytes(data.replace(keys[4], bytes(20)))
+    moves, reached = Path.replace, []
+
+    def replace(file, place):
+        reached.append(place)
+        if len(reached) == point:
+            raise KeyboardInterrupt
+        return moves(file, place)
+
+    with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+        patched.setattr(Path, "replace", replace)
+        QueryCache(path)
+    assert len(reached) == point
+    rows = QueryCache(path).get("mine", "logits", keys)
+    assert sorted(rows) == keys[:4] + keys[5:]
+    assert (tmp_path / "mine.sqlite.damaged").is_file()
+    assert not list(tmp_path.glob("*.renewed*"))
 
 
 @pytest.mark.parametrize("answer", [struct.pack("<3d", 1.0, math.nan, 2.0), b"", b"short", None, "text"])

@@ -9,7 +9,8 @@ import tempfile
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from freemcg.blackbox.cache import UNREADABLE, QueryCache, _unpacked
+from freemcg.blackbox.cache import QueryCache
+from freemcg.blackbox.cache_file import UNREADABLE, unpacked
 
 OF_FILES = ("emptied", "halved", "flipped", "flipped", "flipped", "removed", "folder", "renamed")
 OF_FOLDERS = ("file", "removed", "renamed")
@@ -122,6 +123,6 @@ def answers_in(path: Path, folder: str | None) -> set[bytes]:
                 shutil.copy(part, copies)
         with closing(sqlite3.connect(Path(copies, path.name))) as file, suppress(*UNREADABLE):
             for model, scores, image, answer in file.execute("SELECT model, scores, image, answer FROM answers"):
-                if isinstance(image, bytes) and _unpacked(model, scores, image, answer) is not None:
+                if isinstance(image, bytes) and unpacked(model, scores, image, answer) is not None:
                     found.add(model.encode() + image)
     return found
