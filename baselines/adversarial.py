@@ -71,5 +71,10 @@ class Adversarial(CounterfactualMethod):
             reached = (reached + self.step * slopes[0] / slopes.norm().clamp(min=1e-12)).clamp(0, 1)
         return Candidates(path[-1], path, no_signal=not signal)
 
+    @property
+    def most(self) -> int:
+        """The most images that the classifier evaluates for one counterfactual of a given target."""
+        return self.steps + 3
+
     def _settings(self) -> dict[str, Any]:
         return {"step": self.step, "steps": self.steps}

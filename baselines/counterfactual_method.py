@@ -84,7 +84,8 @@ class CounterfactualMethod(ABC):
             confidence=self.confidence,
             seed=self.seed,
         )
-        return replace(result.to(image.device), record=self._record())
+        record = {"method": type(self).__name__, **made_by(self.black_box, self.denoiser, self.settings)}
+        return replace(result.to(image.device), record={**record, **result.record})
 
     @abstractmethod
     def _search(self, image: Tensor, target: int) -> Candidates:
@@ -95,15 +96,21 @@ class CounterfactualMethod(ABC):
         """The most candidates that are queried at the end."""
         return 1
 
+    @property
     @abstractmethod
-    def _settings(self) -> dict[str, Any]:
-        """The settings of the search that a result records."""
+    def most(self) -> int:
+        """The most images that the classifier evaluates for one counterfactual of a given target."""
 
-    def _record(self) -> dict[str, Any]:
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the search that a result records, in a form that JSON can hold."""
         shared = {
             "objective": getattr(self.objective, "__name__", type(self.objective).__name__),
             "confidence": self.confidence,
             "seed": self.seed,
         }
-        settings = {**self._settings(), **shared}
-        return {"method": type(self).__name__, **made_by(self.black_box, self.denoiser, settings)}
+        return {**self._settings(), **shared}
+
+    @abstractmethod
+    def _settings(self) -> dict[str, Any]:
+        """The settings of this method alone."""

@@ -78,5 +78,10 @@ class DiffusionGuided(CounterfactualMethod):
     def _checks(self) -> int:
         return self.search.particles
 
+    @property
+    def most(self) -> int:
+        """The most images that the classifier evaluates for one counterfactual of a given target."""
+        return 1 + self.search.particles * self.search.steps
+
     def _settings(self) -> dict[str, Any]:
         return {"search": self.search.model_dump(mode="json")}

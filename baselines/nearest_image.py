@@ -86,5 +86,10 @@ class NearestImage(CounterfactualMethod):
     def _checks(self) -> int:
         return self.queries - 1
 
+    @property
+    def most(self) -> int:
+        """The most images that the classifier evaluates for one counterfactual of a given target."""
+        return self.queries
+
     def _settings(self) -> dict[str, Any]:
         return {"queries": self.queries, "images": len(self.images), "labels": self.labels is not None}

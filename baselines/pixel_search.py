@@ -115,6 +115,11 @@ class PixelSearch(CounterfactualMethod):
         above, below = self.objective(self.black_box(pairs), target).chunk(2)
         return torch.einsum("k,kchw->chw", (above - below) / (2 * self.smoothing * len(noise)), noise)
 
+    @property
+    def most(self) -> int:
+        """The most images that the classifier evaluates for one counterfactual of a given target."""
+        return self.queries
+
     def _settings(self) -> dict[str, Any]:
         return {
             "queries": self.queries,

@@ -1,12 +1,15 @@
-"""Every attribution method by its name."""
+"""Every method by its name."""
 
 from __future__ import annotations
 
 import inspect
 from typing import Any
 
+from baselines.adversarial import Adversarial
 from baselines.adversarial_gradient_integration import AdversarialGradientIntegration
 from baselines.blur_ig import BlurIG
+from baselines.counterfactual_method import CounterfactualMethod
+from baselines.diffusion_guided import DiffusionGuided
 from baselines.expected_gradients import ExpectedGradients
 from baselines.geex import GEEX
 from baselines.ggig import GeometricallyGuidedIG
@@ -22,7 +25,9 @@ from baselines.leverage_shap import LeverageSHAP
 from baselines.lime import LIME
 from baselines.manifold_ig import ManifoldIG
 from baselines.names import unknown
+from baselines.nearest_image import NearestImage
 from baselines.occlusion import Occlusion
+from baselines.pixel_search import PixelSearch
 from baselines.rise import RISE
 from baselines.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 from baselines.sobol import Sobol
@@ -57,6 +62,13 @@ METHODS: dict[str, type[Any]] = {
     "leverage_shap": LeverageSHAP,
     "lime": LIME,
 }
+SEARCHES: dict[str, type[CounterfactualMethod]] = {
+    "pixel_search": PixelSearch,
+    "nearest_image": NearestImage,
+    "adversarial": Adversarial,
+    "diffusion_guided": DiffusionGuided,
+}
+"""The searches for counterfactuals."""
 
 
 def available() -> tuple[str, ...]:

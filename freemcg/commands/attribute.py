@@ -48,8 +48,11 @@ def attribute(
     An image costs 65 queries (--queries). A model behind an address is asked about the image once more at the end,
     and four times if the answer differs. If the answers are another model's, the result is marked model_changed.
     """
+    from functools import partial
+
     from freemcg.commands.folder import explain_folder
     from freemcg.commands.prepare import settings
+    from freemcg.explainer import FreeMCG
 
     wanted = settings(config, queries=queries, tolerance=tolerance, seed=seed)
     explain_folder(
@@ -59,9 +62,9 @@ def attribute(
         classifier,
         prior,
         target,
-        wanted,
+        partial(FreeMCG, **wanted),
         device,
         payment,
-        config=config,
+        named={"config": config},
         contribution=contribution,
     )

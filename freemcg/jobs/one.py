@@ -27,7 +27,6 @@ from freemcg.jobs.rows import row_of
 from freemcg.messages.errors import sentence_of
 from freemcg.messages.terminal import say
 from freemcg.results import Attribution, Counterfactual, Explanation, Status, load_result
-from freemcg.settings import Settings
 from freemcg.show.figures import write_figure
 
 PICTURES: dict[Task, tuple[str, ...]] = {"attribution": (FIGURE,), "counterfactual": (FIGURE, CHANGED)}
@@ -95,5 +94,5 @@ def _fell_short(explainer: FreeMCG, task: Task, result: Explanation) -> bool:
     """Whether the black box's budget ended before the image had the queries that its settings allow."""
     black_box = explainer.black_box
     meant = explainer.settings.model_copy(update={"search": result.record["settings"]["search"]})
-    most = most_queries(Settings(**dict(meant)), task, may_change=black_box.may_change)
+    most = most_queries(type(explainer.settings)(**dict(meant)), task, may_change=black_box.may_change)
     return black_box.remaining is not None and black_box.remaining < most - result.queries

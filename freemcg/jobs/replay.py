@@ -24,8 +24,8 @@ def replay(result: Explanation, receipt: Receipt, denoiser: Denoiser) -> Explana
     """Make a result again, with the same settings and with the answers in its receipt. No black box is asked.
 
     Raises:
-        ValueError: the result was made with another denoiser, or its objective is a user's function, or the receipt
-            lacks an answer.
+        ValueError: the result was made with another denoiser or by another method, or its objective is a user's
+            function, or the receipt lacks an answer.
     """
     record = result.record
     if denoiser.identity != record["denoiser_identity"]:
@@ -38,6 +38,8 @@ def replay(result: Explanation, receipt: Receipt, denoiser: Denoiser) -> Explana
         raise InvalidValue(
             f"the objective {settings['objective']} is a function that no result can hold; replay by hand"
         )
+    if (method := settings["search"].get("method", "shared")) not in ("shared", "paper"):
+        raise InvalidValue(f"the result was made with --method {method}, and only FreeMCG's searches are replayed")
     black_box = ReplayedBlackBox(receipt)
     explainer = FreeMCG(black_box, denoiser, **settings)
     again: Explanation

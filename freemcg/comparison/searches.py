@@ -1,0 +1,165 @@
+"""Other searches for counterfactuals, by name, run and recorded as FreeMCG's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from freemcg.blackbox import BlackBox
+from freemcg.blackbox.cache import image_key
+from freemcg.blackbox.local.white_box import WhiteBox, has_gradients
+from freemcg.blackbox.scores import MULTI_LABEL, VALUE
+from freemcg.comparison.pictures import read_references
+from freemcg.diffusion.denoiser import Denoiser
+from freemcg.explainer import FreeMCG
+from freemcg.messages.errors import InvalidValue
+from freemcg.results import Counterfactual
+from freemcg.settings import Settings, SharedSearch
+
+
+class OtherSearch(BaseModel):
+    """The settings of another search: its name, the most that it costs an image, and what it takes besides."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    method: str
+    queries: int
+
+    def dearest(self, scores: str = "logits") -> OtherSearch:
+        """The same search. It may cost as much for every image."""
+        return self
+
+
+class OtherSettings(Settings):
+    """The settings of FreeMCG, with another search."""
+
+    search: OtherSearch  # type: ignore[assignment]
+
+
+class WithOtherSearch(FreeMCG):
+    """FreeMCG, but another method finds the counterfactuals of classes.
+
+    Args:
+        black_box: the classifier. A method that needs weights asks a black box of its own, with the same identity.
+        denoiser: the diffusion model.
+        method: one of `baselines.registry.SEARCHES`. It wants the confidence of FreeMCG's search.
+        settings: those of FreeMCG. The seed counts, and the search, which `diffusion_guided` does with true gradients.
+        queries: the most that a counterfactual may cost; `None` is the method's own default.
+        references: images `(M, C, H, W)` that `nearest_image` chooses from.
+
+    Raises:
+        ValueError: the classifier answers no classes, can only be queried and the method needs weights, or the method
+            does not take an argument or lacks one.
+    """
+
+    def __init__(
+        self,
+        black_box: BlackBox,
+        denoiser: Denoiser,
+        method: str,
+        settings: dict[str, Any],
+        *,
+        queries: int | None = None,
+        references: Tensor | None = None,
+    ) -> None:
+        from baselines.registry import SEARCHES  # noqa: PLC0415  (only a comparison needs the baselines)
+
+        if black_box.scores in (*MULTI_LABEL, VALUE):
+            raise InvalidValue(f"--method {method} searches for classes, and this model answers {black_box.scores}")
+        kind, taken = SEARCHES[method], dict[str, Any]()
+        if kind.needs_weights:
+            black_box = _open(black_box, method, queries)
+        else:
+            taken |= {} if queries is None else {"queries": queries}
+            taken |= {} if references is None else {"images": references}
+        super().__init__(black_box, denoiser, **settings)
+        seed, search = self.settings.seed, self.settings.search
+        if not isinstance(search, SharedSearch):
+            raise InvalidValue(f"--method {method} has no {search.method} search; leave out search.method")
+        search = search.settled(0, black_box.scores)
+        taken |= {"search": search} if method == "diffusion_guided" else {"confidence": search.confidence}
+        model: Any = black_box.predict if kind.needs_weights else black_box
+        self._method = kind(model, denoiser, seed=seed, **taken)
+        self._method.black_box = black_box
+        told = self._method.settings
+        told |= told.pop("search", {}) | {"method": method, "queries": self._method.most}
+        told |= {} if references is None else {"images": image_key(references).hex()}
+        other = {name: value for name, value in told.items() if name not in ("objective", "seed")}
+        self.settings = OtherSettings(search=OtherSearch(**other), seed=seed)
+
+    def counterfactual(self, image: Tensor, target: float | str | None = None) -> Counterfactual:
+        """An image that the method finds. It costs at most `settings.search.queries`."""
+        result = self._method.counterfactual(image, self.known_target(target, "counterfactual"))
+        more = {"settings": self.settings.record(), "target_named": target is not None}
+        return replace(result, record={**result.record, **more})
+
+    def known_target(self, target: float | str | None, task: str) -> int | str | None:
+        """The index of the class.
+
+        Raises:
+            ValueError: there is no such class, or a model that answers only labels hides its runner-up.
+        """
+        if target is None and self.black_box.scores == "label":
+            raise InvalidValue("a model that answers only a label hides its runner-up; name the class with --target")
+        return super().known_target(target, task)
+
+
+class _Open(WhiteBox):
+    """A white box with the name of the black box around it."""
+
+    identity: str
+
+    def __init__(self, black_box: BlackBox) -> None:
+        super().__init__(black_box)
+        self.identity = black_box.identity
+
+
+def _open(black_box: BlackBox, method: str, queries: int | None) -> BlackBox:
+    """The same classifier as a black box around a differentiable map from images in [0, 1] to logits."""
+    if not has_gradients(black_box):
+        raise InvalidValue(
+            f"--method {method} must differentiate a torch.nn.Module that answers logits, but this model can only be "
+            "queried; pixel_search and nearest_image only query"
+        )
+    for option, given in (("budget", black_box.budget), ("queries", queries)):
+        if given is not None:
+            raise InvalidValue(f"--method {method} takes gradients, which --{option} does not bound; leave it out")
+    return BlackBox(
+        _Open(black_box),
+        num_classes=black_box.num_classes,
+        class_names=black_box.class_names,
+        batch_size=black_box.batch_size,
+        cache=black_box.cache,
+    )
+
+
+def other_search(
+    method: str, settings: dict[str, Any], *, queries: int | None, references: Path | None, out: Path
+) -> Callable[[BlackBox, Denoiser], FreeMCG]:
+    """What makes the explainer of a method from the two models.
+
+    Args:
+        settings: those of FreeMCG, see `WithOtherSearch`.
+        references: the folder of images for `nearest_image`. Those in `out`, the folder of the results, are left out.
+
+    Raises:
+        ValueError: there is no such method, or it lacks the references.
+    """
+    from baselines.names import unknown  # noqa: PLC0415
+    from baselines.registry import SEARCHES  # noqa: PLC0415
+
+    if method not in SEARCHES:
+        raise unknown("method", method, ("freemcg", *SEARCHES))
+    if method == "nearest_image" and references is None:
+        raise InvalidValue("--method nearest_image chooses among known pictures; give --references FOLDER")
+
+    def made(black_box: BlackBox, denoiser: Denoiser) -> FreeMCG:
+        known = None if references is None else read_references(references, out, denoiser)
+        return WithOtherSearch(black_box, denoiser, method, settings, queries=queries, references=known)
+
+    return made
