@@ -45,7 +45,7 @@ def attribute(
 
     The map shows which pixels speak for the decision, or for --target.
 
-    An image costs 65 queries (--queries). A model behind an address is asked about the image once more at the end,
+    An image costs 65 queries (--queries). A model behind an address gets the image once more at the end,
     and four times if the answer differs. If the answers are another model's, the result is marked model_changed.
     """
     from functools import partial

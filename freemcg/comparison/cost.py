@@ -134,7 +134,7 @@ def remaining(
         costs: of a map, by method.
         measures: the names of further measures.
         steps: the steps of insertion and deletion.
-        decide: whether each image is asked about for its class.
+        decide: whether each image costs a query for its class.
     """
     left, known = Remaining(), {image for (image, _), cell in kept.items() if cell is not None}
     for (image, name), cell in kept.items():

@@ -76,7 +76,7 @@ class Parts:
     def on(self, device: str | torch.device | None, dtype: torch.dtype | None) -> Parts:
         """The same parts, ready for use on a device, with the network in a dtype.
 
-        The autoencoder stays in float32. Two points that are asked about differ little, and the linear model of the
+        The autoencoder stays in float32. Two queried points differ little, and the linear model of the
         decoder is made from such differences.
         """
         for part in (each for each in (self.network, self.autoencoder) if each is not None):

@@ -17,7 +17,7 @@ def denoising_error(denoiser: Denoiser, images: Tensor, *, seed: int = 0) -> Ten
 
     Every image gets the same 4 noise levels and the same 8 draws of noise at each, so two images can be compared. The
     error is near 0 if the denoiser restores an image exactly, and 1 if it learns nothing from `x_t`. An image costs 32
-    denoisings and no query. A latent model is asked about the image's latent, so what that lacks does not count.
+    denoisings and no query. A latent model denoises the image's latent, so what that lacks does not count.
     """
     total = torch.zeros(len(images), device=images.device)
     points = denoiser.encode(images)

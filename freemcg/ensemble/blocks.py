@@ -15,7 +15,7 @@ NUMBERS = 2**20
 
 
 class Rows(Protocol):
-    """Rows `(N, D)` of which any part can be read: a tensor, or one that is computed when it is read."""
+    """Rows `(N, D)`, any part of them: those of a tensor, or rows that are computed when they are read."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...  # noqa: D102

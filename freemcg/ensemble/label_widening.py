@@ -10,7 +10,7 @@ PSEUDO = 2
 
 
 def label_widening(values: Tensor) -> float:
-    """The factor for a standard error that was estimated from `values` `(K,)`, many of which are the same.
+    """The factor for a standard error that was estimated from `values` `(K,)`, if many are the same.
 
     Of K labels, n differ from the most common one. A variance estimated from them is proportional to `p (1 - p)` with
     `p = n / K`. For small n that is too small more often than too large, so an interval of normal width covers too

@@ -1,4 +1,4 @@
-"""The gradient along the axes that were asked about, without the covariance as a factor, and how far it may be off."""
+"""The gradient along the queried axes, without the covariance as a factor, and how far it may be off."""
 
 from __future__ import annotations
 

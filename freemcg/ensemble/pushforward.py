@@ -1,6 +1,6 @@
 """An ensemble seen through a map that is dear to compute, such as the decoder of a latent model.
 
-Only the points that were asked about went through the map. The others follow a linear model of it. So the covariance of
+Only the queried points went through the map. The others follow a linear model of it. So the covariance of
 the map's values and the scores comes from all particles, at no further pass through the map. What the linear model
 misses at the paid particles corrects it: see `control_variate`.
 """
@@ -70,7 +70,7 @@ class Pushforward:
 
 @dataclass(frozen=True)
 class Pushed:
-    """Rows `value + coordinates @ slopes`, `(N, C)`, of which any part is computed when it is read.
+    """Rows `value + coordinates @ slopes`, `(N, C)`, whose parts are computed when they are read.
 
     There are as many as particles, and each is as long as an image. So all together need not fit into memory.
 

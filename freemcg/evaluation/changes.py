@@ -18,7 +18,7 @@ class Changes:
     Attributes:
         l1: the mean absolute change of a value, `(N,)` in [0, 1].
         l2: the length of the change divided by the root of the number of values, `(N,)` in [0, 1].
-        share: the share of pixels of which a channel changes by more than the threshold, `(N,)` in [0, 1].
+        share: the share of pixels in which a channel changes by more than the threshold, `(N,)` in [0, 1].
     """
 
     l1: Tensor

@@ -42,7 +42,7 @@ class Denoised:
     Attributes:
         denoiser: the diffusion model. A question costs `copies * len(noise)` of its passes.
         noise: the noise levels, as fractions of its schedule.
-        copies: the denoised copies of which the mean is taken.
+        copies: the mean is taken over so many denoised copies.
         seed: the seed of their noise, which is the same for every question.
     """
 

@@ -1,4 +1,4 @@
-"""The bits in each channel of a picture, of which Pillow may keep 8 without a word."""
+"""The bits in each channel of a picture. Pillow may keep 8 of them without a word."""
 
 from __future__ import annotations
 

@@ -147,8 +147,8 @@ class Ensemble:
     def projected_gradient(self, objective: Objective, target: int) -> Estimate:
         """The gradient projected on the manifold, `(C, H, W)` in `objective / pixel`. This costs no query.
 
-        It comes from the same answers, whatever they were asked for: along the axes asked about, or, if there is none,
-        on the span of the particles asked about.
+        It comes from the same answers, whatever they were asked for: along the queried axes, or, if there is none,
+        on the span of the queried particles.
         """
         answer, shape = self._pixel_columns(objective, target).projected_gradient(), self._image_shape
         return Estimate(answer.gradient.reshape(shape), answer.standard_error.reshape(shape))

@@ -43,7 +43,7 @@ def write_page(folder: Path) -> Path:
 
 
 def try_to_write_page(folder: Path) -> None:
-    """Write the page at the end of a job. If that fails, one line says so, and the job is done all the same."""
+    """Write the page at the end of a job. If that fails, one line says so, and the job is done."""
     try:
         say(f"the page for a browser is {write_page(folder)}")
     except Exception as error:

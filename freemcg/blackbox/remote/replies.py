@@ -22,7 +22,7 @@ def read_json(content: bytes) -> Any:
     """The JSON value in the body of a reply.
 
     Raises:
-        ValueError: it is not JSON, or an object has a name twice, of which only one could be read.
+        ValueError: it is not JSON, or an object has a name twice, and only one could be read.
     """
     try:
         return json.loads(content, object_pairs_hook=_object)
