@@ -34,19 +34,29 @@ def renew(path: Path, opened: os.stat_result | None, error: Exception) -> None:
         if not os.path.samestat(opened, path.stat()) if opened is not None else _is_sound(path):
             return
         with written_whole(_renewed(path)) as partial:
-            partial.unlink(missing_ok=True)
-            with closing(sqlite3.connect(partial, isolation_level=None)) as file:
-                file.execute("PRAGMA journal_mode = OFF")
-                make_table(file)
-                file.execute("BEGIN")
-                taken = file.executemany(INSERT, sound_rows(path)).rowcount
-                file.execute("COMMIT")
+            taken = _copy(path, partial)
         aside = _put_in_place(path)
     say(
         f"the cache {path} cannot be read ({error}); it is kept as {aside}, and a new one begins with "
-        f"{max(taken, 0)} of its answers",
+        f"{taken} of its answers",
         err=True,
     )
+
+
+def _copy(damaged: Path, partial: Path) -> int:
+    """Write the sound answers into a new file, and return their number. If they do not fit, nothing is left of it."""
+    partial.unlink(missing_ok=True)
+    try:
+        with closing(sqlite3.connect(partial, isolation_level=None)) as file:
+            file.execute("PRAGMA journal_mode = OFF")
+            make_table(file)
+            file.execute("BEGIN")
+            taken = file.executemany(INSERT, sound_rows(damaged)).rowcount
+            file.execute("COMMIT")
+    except sqlite3.OperationalError:
+        partial.unlink(missing_ok=True)
+        raise
+    return max(taken, 0)
 
 
 def go_on(path: Path) -> None:

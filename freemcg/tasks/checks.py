@@ -66,9 +66,8 @@ class Checker:
             index = int(left[preference[left].argmax()])
             left = left[left != index]
             try:
-                answer, cost = self._ask(
-                    rounded[index].clone(), index, affordable - spent
-                )  # a result keeps no others alive
+                own = rounded[index].clone()  # a result keeps no other candidate alive
+                answer, cost = self._ask(own, index, affordable - spent)
             except QueryBudgetExceeded:
                 ended = True
                 break

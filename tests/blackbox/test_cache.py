@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from freemcg import BlackBox, QueryBudgetExceeded
-from freemcg.blackbox import QueryCache
+from freemcg.blackbox import QueryCache, cache_renewal
 from freemcg.blackbox.cache import CachedModel, image_key
 from freemcg.messages.errors import REFUSED, sentence_of, status_of
 
@@ -431,6 +431,30 @@ def test_a_kill_while_a_damaged_cache_is_made_anew_loses_no_answer(tmp_path, mon
     assert sorted(rows) == keys[:4] + keys[5:]
     assert (tmp_path / "mine.sqlite.damaged").is_file()
     assert not list(tmp_path.glob("*.renewed*"))
+
+
+def test_a_disk_that_fills_up_while_a_damaged_cache_is_made_anew_keeps_it_and_leaves_nothing_else(
+    tmp_path, monkeypatch, capsys
+):
+    path, keys = tmp_path / "mine.sqlite", [bytes([each]) * 20 for each in range(9)]
+    whole = QueryCache(path)
+    whole.put("mine", "logits", keys, torch.arange(9.0)[:, None])
+    whole.close()
+    path.write_bytes(path.read_bytes().replace(keys[4], bytes(20)))
+
+    def full(damaged):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cache_renewal, "sound_rows", full)
+        with raises(
+            ValueError,
+            f"the cache {path} cannot be written (database or disk is full); free space on its disk, allow writing to "
+            "its folder, or name another file with --cache",
+        ):
+            QueryCache(path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["mine.sqlite"]
+    assert sorted(QueryCache(path).get("mine", "logits", keys)) == keys[:4] + keys[5:]
 
 
 @pytest.mark.parametrize("answer", [struct.pack("<3d", 1.0, math.nan, 2.0), b"", b"short", None, "text"])
