@@ -1,4 +1,4 @@
-"""Explain a PyTorch model of your own: where it looks, and what would make it decide otherwise.
+"""Explain a PyTorch model of your own: what would move its score, and what would make it decide otherwise.
 
     python examples/own_model.py
 

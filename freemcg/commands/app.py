@@ -101,8 +101,8 @@ def _start(
 ) -> None:
     """Explain an image classifier that you can only query.
 
-    Where does it look, and what is the smallest realistic change that makes it decide otherwise? A diffusion model
-    knows what a realistic image is. The classifier is only queried, image by image, and every query is counted.
+    Which changes of an image would move its decision, and what does a small realistic change look like that turns it? A
+    diffusion model knows what is realistic. The classifier is only queried, and every query is counted.
     """
     if version:
         from freemcg.version import __version__

@@ -1,4 +1,4 @@
-"""`freemcg attribute`: where the classifier looks."""
+"""`freemcg attribute`: what would move the classifier's score."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def attribute(
     seed: Seed = None,
     device: Device = None,
 ) -> None:
-    """Show where the classifier looks.
+    """Show what would move the classifier's score.
 
-    The map shows which pixels speak for the decision, or for --target.
+    The map shows where a brighter pixel speaks for the decision, or for --target, and where it speaks against.
 
     An image costs 65 queries (--queries). A model behind an address gets the image once more at the end,
     and four times if the answer differs. If the answers are another model's, the result is marked model_changed.

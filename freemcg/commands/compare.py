@@ -1,4 +1,4 @@
-"""`freemcg compare`: methods that show where the classifier looks, side by side."""
+"""`freemcg compare`: attribution methods, side by side."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def compare(
     seed: Seed = None,
     device: Device = None,
 ) -> None:
-    """Compare methods that show where the classifier looks.
+    """Compare attribution methods, side by side.
 
     Each may cost the same for an image, and is measured by alignment with the tangent space, by insertion and by
     deletion, and by further --measures. All maps are drawn side by side. If a map is missing at the end, the exit

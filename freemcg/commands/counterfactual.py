@@ -29,7 +29,8 @@ def counterfactual(
     queries: Annotated[
         int | None,
         typer.Option(
-            help="The most queries per search, the image's own included.  [default: 50; 100 for top_k, 200 for label]"
+            help="The most queries per search, the image's own included.  [default: 50; 100 for top_k, 200 for label; "
+            "800 for photographs]"
         ),
     ] = None,
     method: Annotated[
@@ -51,8 +52,8 @@ def counterfactual(
 
     It is a realistic image close to yours that the classifier decides as --target, or as its runner-up.
 
-    An image costs at most 50 queries (--queries): 1 for itself, 10 for each of 4 gradients, the rest for candidates.
-    --config paper costs 9,902.
+    An image costs at most 50 queries (--queries): 1 for itself, 10 for each of 4 gradients, the rest for candidates. If
+    it can vary in many directions, as a photograph can, it costs at most 800. --config paper costs 9,902.
     """
     from functools import partial
 

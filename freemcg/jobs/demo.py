@@ -124,8 +124,8 @@ def _explanation(out: Path, data: str, class_names: tuple[str, ...], row: dict[s
     others = [name for name in class_names if name not in (row["decision"], row["target"])]
     models = "" if data == "digits" else f" --model {data} --denoiser {data}"
     return f"""
-{out / "demo.png"}: each {WORDS[data]}, what speaks for its decision (orange: lighter helps), the nearest realistic
-one that is decided otherwise, and what was changed. The classifier was only queried, and the judge not at all during
+{out / "demo.png"}: each {WORDS[data]}, what speaks for its decision (orange: lighter helps), a realistic one near
+it that is decided otherwise, and what was changed. The classifier was only queried, and the judge not at all during
 the search: where it agrees, the image has changed, and not only one classifier's mind.
 Next: freemcg counterfactual {out / row["image"]}{models} --target {[*others, row["target"]][0]} --out changed
 Your own: freemcg attribute PICTURES --model file.py:callable --denoiser FOLDER_OR_HUB_ID --out results"""
