@@ -240,9 +240,9 @@ class FreeMCG:
         and its status says what it is.
 
         Raises:
-            ValueError: `n` is less than 1, the classes do not exclude one another, or the search is the paper's.
+            ValueError: `n` is not in 1..1000, the classes do not exclude one another, or the search is the paper's.
         """
-        n = whole("n", n, 1)
+        n = whole("n", n, 1, 1000)
         if self.black_box.scores in (*MULTI_LABEL, VALUE):
             raise InvalidValue(f"several counterfactuals need classes, not {self.black_box.scores}; ask for one")
         if not isinstance(self.settings.search, SharedSearch):

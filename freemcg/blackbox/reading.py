@@ -96,7 +96,10 @@ class Reading:
         finite = self.numbers(rows)
         if not finite.all():
             first = int((~finite).any(dim=1).nonzero()[0])
-            raise InvalidValue(f"the black box answered NaN or infinity for image {first} of {count}")
+            raise InvalidValue(
+                f"the black box answered NaN or infinity for image {first} of {count}; "
+                "its answer must be finite numbers, so try it in float32"
+            )
         self.meant(rows)  # refuses scores that are not as declared
         if self.received is None or len(self.received) < FIRST:
             self.received = rows if self.received is None else torch.cat([self.received, rows])[:FIRST]

@@ -6,6 +6,7 @@ An error is told in one sentence on the error stream. `freemcg.messages.errors` 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Annotated
@@ -25,6 +26,7 @@ from freemcg.messages.errors import (
     STATUSES,
     TERMINATED,
     FailedElsewhere,
+    InvalidValue,
     sentence_of,
     show_traceback,
     status_of,
@@ -70,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     terminated = threading.Event()
     try:
+        _refuse_empty(sys.argv[1:] if arguments is None else arguments)
         with terminating() as terminated:
             status = app(arguments, prog_name="freemcg", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
@@ -93,6 +96,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         leave_processes()
     return int(status or 0)
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse `--out ""`, which an unset variable of a shell leaves. As a path it would be the working folder."""
+    for before, argument in zip(("freemcg", *arguments), arguments, strict=False):
+        option, equals, value = argument.partition("=")
+        empty = argument == "" or (option.startswith("--") and equals and not value)
+        if empty and (place := option or before) != "--prompt":  # a text may be empty
+            raise InvalidValue(f"what follows {place} is empty; write a value, and look at any $VARIABLE there")
 
 
 @app.callback(invoke_without_command=True)

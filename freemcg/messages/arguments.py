@@ -12,12 +12,12 @@ def plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def whole(name: str, value: Any, least: int | None = None) -> int:
+def whole(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
     """A whole number of any kind; `1e3` is one too.
 
     Raises:
         TypeError: it is no whole number. The message begins with `name`.
-        ValueError: it is less than `least`.
+        ValueError: it is less than `least` or more than `most`.
     """
     number = plain(value)
     if isinstance(number, float) and number.is_integer():
@@ -26,6 +26,8 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
         raise InvalidType(f"{name} must be a whole number, got {value!r}")
     if least is not None and number < least:
         raise InvalidValue(f"{name} must be >= {least}, got {number}")
+    if most is not None and number > most:
+        raise InvalidValue(f"{name} must be <= {most}, got {number}")
     return number
 
 

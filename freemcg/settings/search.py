@@ -39,7 +39,7 @@ class SharedSearch(BaseModel):
         50, ge=1, le=10**6, description="the most queries for one counterfactual, the image's own included"
     )
     tries: int = Field(1, ge=1, description="searches from other noise, each begun only if none before it succeeds")
-    particles: int = Field(8, ge=1, description="candidates that are guided")
+    particles: int = Field(8, ge=1, le=10**6, description="candidates that are guided")
     strength: float = Field(0.6, gt=0, le=1, description="noise level of the start, as a fraction of the schedule")
     steps: int = Field(24, ge=2, description="steps of the reverse diffusion")
     eta: float = Field(1.0, ge=0, le=1, description="fresh noise per step: 0 is DDIM, 1 is DDPM")
@@ -52,7 +52,9 @@ class SharedSearch(BaseModel):
     )
     proximity: float = Field(0.03, ge=0, description="size of the pull to the input, relative to the predicted noise")
     refresh: int = Field(6, ge=1, description="steps that use the same estimated gradient")
-    unpaid: int = Field(64, ge=2, description="particles drawn for each estimated gradient; they cost no query")
+    unpaid: int = Field(
+        64, ge=2, le=10**6, description="particles drawn for each estimated gradient; they cost no query"
+    )
     estimate: Literal["sigma_points", "cross_covariance"] = Field(
         "sigma_points", description="estimate of the gradients, from sigma points or from particles, which differ more"
     )
@@ -180,7 +182,7 @@ class PaperSearch(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: Literal["paper"] = "paper"
-    particles: int = Field(100, ge=2)
+    particles: int = Field(100, ge=2, le=10**6)
     strength: float = Field(0.4, gt=0, le=1)
     steps: int = Field(100, ge=1)
     eta: float = Field(1.0, ge=0, le=1)

@@ -18,6 +18,7 @@ from freemcg.identity.source import source
 
 NAN = float("nan")
 INFINITY = float("inf")
+FINITE = "; its answer must be finite numbers, so try it in float32"
 
 
 def brightness(images):
@@ -459,7 +460,7 @@ def test_a_class_not_listed_is_never_above_one_that_is(rng):
         (
             ([[0, 1], [1, 2]], [[0.6, 0.4], [0.5, INFINITY]]),
             ValueError,
-            "the black box answered NaN or infinity for image 1 of 2",
+            "the black box answered NaN or infinity for image 1 of 2" + FINITE,
         ),
         (
             ([[0, 1], [1, 2]], [[0.6, 0.4], [-0.25, 0.5]]),
@@ -607,13 +608,13 @@ LIKE_BINARY = (
             "logits",
             torch.tensor([[0.0, 1.0], [1.0, 2.0], [NAN, 0.0]]),
             ValueError,
-            "the black box answered NaN or infinity for image 2 of 3",
+            "the black box answered NaN or infinity for image 2 of 3" + FINITE,
         ),
         (
             "logits",
             torch.tensor([[0.0, 1.0], [1.0, INFINITY], [0.0, 0.0]]),
             ValueError,
-            "the black box answered NaN or infinity for image 1 of 3",
+            "the black box answered NaN or infinity for image 1 of 3" + FINITE,
         ),
         (
             "logits",
@@ -747,7 +748,7 @@ LIKE_BINARY = (
             "log_probabilities",
             torch.tensor([[0.5, 0.5], [NAN, 0.5], [0.5, 0.5]]),
             ValueError,
-            "the black box answered NaN or infinity for image 1 of 3",
+            "the black box answered NaN or infinity for image 1 of 3" + FINITE,
         ),
         (
             "label",
@@ -767,7 +768,12 @@ LIKE_BINARY = (
             ValueError,
             "the black box answered the label 0.5; labels are whole numbers 0..1",
         ),
-        ("label", torch.tensor([0.0, NAN, 1.0]), ValueError, "the black box answered NaN or infinity for image 1 of 3"),
+        (
+            "label",
+            torch.tensor([0.0, NAN, 1.0]),
+            ValueError,
+            "the black box answered NaN or infinity for image 1 of 3" + FINITE,
+        ),
         ("label", torch.zeros(3, 2), ValueError, "the black box answered shape (3, 2) for 3 images; it must be (3,)"),
     ],
 )

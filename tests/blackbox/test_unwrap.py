@@ -120,7 +120,13 @@ def test_a_list_of_labels_is_read_and_a_tuple_of_rows_is_not():
 
 def test_a_masked_entry_is_no_score():
     masked = np.ma.masked_array(SCORES.softmax(1).numpy(), mask=SCORES.numpy() < 0)
-    with raises(ValueError, "the black box answered NaN or infinity for image 0 of 3"):
+    with raises(
+        ValueError,
+        (
+            "the black box answered NaN or infinity for image 0 of 3"
+            "; its answer must be finite numbers, so try it in float32"
+        ),
+    ):
         answered(masked)
     unlisted = answered(masked, "top_k", num_classes=5).exp()
     torch.testing.assert_close(unlisted, SCORES.softmax(1), rtol=1e-5, atol=1e-6)

@@ -208,8 +208,29 @@ def test_a_file_that_cannot_be_imported_is_named_with_exception_and_line(explain
     assert "broken" not in sys.modules
 
 
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["attribute", "", "--out", "maps"], "attribute"),
+        (["attribute", "pics", "--out", ""], "--out"),
+        (["attribute", "pics", "--out="], "--out"),
+        (["compare", "pics", "--model", "", "--out", "maps"], "--model"),
+        (["plan", ""], "plan"),
+    ],
+)
+def test_an_empty_argument_is_refused_and_is_not_the_working_folder(capsys, monkeypatch, tmp_path, arguments, place):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said == f"freemcg: what follows {place} is empty; write a value, and look at any $VARIABLE there\n"
+    assert not list(tmp_path.iterdir())
+
+
 WRONG_ANSWERS = {
-    "answers_nan": "the black box answered NaN or infinity for image 0 of 1",
+    "answers_nan": (
+        "the black box answered NaN or infinity for image 0 of 1"
+        "; its answer must be finite numbers, so try it in float32"
+    ),
     "answers_one_number": "the black box answered shape (1,) for 1 images; it must be (1, classes); "
     "they lie in [0, 1], like the probability of the positive class of two: say scores='binary' (--scores, means:), "
     "'binary_logit' for its logit, or 'value' for a number that means itself",

@@ -653,7 +653,10 @@ def test_a_wrong_answer_in_the_second_process_is_said_by_the_first_and_its_resul
     place = tiny.make_place(tmp_path)
     statuses, said = run_in_two(pipeline, place, "answers_nan_elsewhere")
     assert statuses == [2, 2]
-    assert said[0].splitlines()[-1] == "freemcg: the black box answered NaN or infinity for image 0 of 1"
+    assert said[0].splitlines()[-1] == (
+        "freemcg: the black box answered NaN or infinity for image 0 of 1"
+        "; its answer must be finite numbers, so try it in float32"
+    )
     assert "freemcg: " not in said[1]
     assert "Traceback" not in "".join(said)
     assert tiny.asked(place) == [2 * 9, 1]

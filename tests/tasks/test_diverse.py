@@ -120,11 +120,18 @@ def test_the_settings_are_left_alone_and_the_seed_decides(explain, image):
     assert not torch.equal(first[0].image, other[0].image)
 
 
-@pytest.mark.parametrize("n", [0, -2])
-def test_n_must_be_positive(explain, classifier, image, n):
+@pytest.mark.parametrize(
+    ("n", "message"),
+    [
+        (0, "n must be >= 1, got 0"),
+        (-2, "n must be >= 1, got -2"),
+        (10**9, "n must be <= 1000, got 1000000000"),
+    ],
+)
+def test_a_number_of_counterfactuals_that_cannot_be_is_refused(explain, classifier, image, n, message):
     with pytest.raises(ValueError) as caught:
         explain().counterfactuals(image, n=n)
-    assert str(caught.value) == f"n must be >= 1, got {n}"
+    assert str(caught.value) == message
     assert not classifier.asked
 
 
