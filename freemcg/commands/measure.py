@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from freemcg.commands.options import Classifier, Payment
-from freemcg.messages.errors import InvalidValue
-from freemcg.messages.terminal import say
 
 EXAMPLES = (
     "freemcg measure changed",
@@ -70,45 +68,24 @@ def measure(
     Were they decided as the target, how much did they change, and how realistic are they? The searches are compared on
     the pictures that all of them have, each with the first. It costs no query, but for --cout and --judge.
     """
-    from freemcg.comparison.counterfactuals import check_model, measure_sides, read_known, read_sides
-    from freemcg.comparison.embedded import check_counts
-    from freemcg.comparison.judge import check_judge, judged
+    from functools import partial
+
+    from freemcg.comparison.counterfactuals import read_sides
+    from freemcg.comparison.instruments import load_instruments
     from freemcg.comparison.sides_report import print_sides, write_sides
-    from freemcg.jobs.spending import Spending, price_text
-    from freemcg.models.features import load_features
-    from freemcg.models.load import load_black_box
 
     sides, left_out = read_sides(folders)
-    pictures = next(iter(sides.values()))
-    first, answers = next(iter(pictures.values())).original, len(sides) * len(pictures)
-    if cout is not None and cout > first[0].numel():
-        raise InvalidValue(f"--cout must be in 1..{first[0].numel()}, the pixels of a picture, got {cout}")
-    known = None if references is None else read_known(references, first)
-    network = None if features is None else load_features(features, batch_size=classifier.batch_size)
-    if network is not None:
-        check_counts(len(pictures), known)
-        network(first.expand(2, -1, -1, -1))  # refused here, if it answers no features
-    # Only the order of a judge's scores counts, so logits stand for what an address does not tell.
-    arbiter = None if judge is None else load_black_box(judge, scores="logits" if "://" in judge else None)
-    if arbiter is not None:
-        check_judge(sides, arbiter)
-    black_box = None if cout is None else classifier.load()
-    if black_box is not None:
-        check_model(sides, black_box)
-    bills = {}
-    if arbiter is not None:
-        payment.give(arbiter, out or folders[0])
-        say(f"judge: at most {answers} queries{price_text(answers, payment.price_per_1000)}", err=True)
-        bills["the judge"] = Spending(arbiter, payment.price_per_1000)
-    verdicts = None if arbiter is None else judged(sides, arbiter)
-    if black_box is not None and cout is not None:
-        payment.give(black_box, out or folders[0], spent=0 if arbiter is None else arbiter.queries)
-        most = answers * (cout + 1)
-        say(f"cout: at most {most} queries{price_text(most, payment.price_per_1000)}", err=True)
-        bills["this start"] = Spending(black_box, payment.price_per_1000)
-    found = measure_sides(
-        sides, left_out, known=known, features=network, verdicts=verdicts, black_box=black_box, steps=cout or 0
+    instruments = load_instruments(
+        sides,
+        references=references,
+        features=features,
+        batch_size=classifier.batch_size,
+        judge=judge,
+        cout=cout,
+        load_model=classifier.load,
     )
+    pay = partial(payment.give, out=out or folders[0])
+    found, bills = instruments.measure(sides, left_out, pay=pay, price_per_1000=payment.price_per_1000)
     print_sides(found)
     for name, spending in bills.items():
         spending.say(spending.total(), of=name)
