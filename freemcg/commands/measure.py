@@ -10,7 +10,7 @@ import typer
 from freemcg.commands.options import Classifier, Payment
 
 EXAMPLES = (
-    "freemcg measure changed",
+    "freemcg measure freemcg-demo --judge digits-judge",
     "freemcg measure ours paper --references training-pictures --cout 50 --model mine.py:predict",
     "freemcg measure ours paper --judge other.py:predict --features mine.py:embed --references training-pictures",
 )
@@ -19,7 +19,7 @@ EXAMPLES = (
 def measure(
     folders: Annotated[
         list[Path],
-        typer.Argument(help="Folders that 'counterfactual' wrote, of the same pictures.", show_default=False),
+        typer.Argument(help="Folders that 'counterfactual' or 'demo' wrote, of the same pictures.", show_default=False),
     ],
     classifier: Classifier,
     payment: Payment,

@@ -19,7 +19,7 @@ from freemcg.evaluation.changes import changes, diversity, nearest, target_gain
 from freemcg.evaluation.cout import cout
 from freemcg.files.images import read_image
 from freemcg.files.listing import list_images
-from freemcg.jobs.items import RESULT
+from freemcg.jobs.items import DEMO_CHANGE, RESULT
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Counterfactual, load_result
 
@@ -55,8 +55,8 @@ def read_sides(folders: Sequence[Path]) -> tuple[dict[str, dict[str, Counterfact
 
     Raises:
         FileNotFoundError: a folder holds no counterfactual.
-        ValueError: a result is damaged or no counterfactual of one class among several, no picture is in all folders,
-            or a name stands for another picture in one of them.
+        ValueError: a result is damaged or no counterfactual of one class among several, a picture has two in one
+            folder, no picture is in all folders, or a name stands for another picture in one of them.
     """
     found = {str(folder): _read(folder) for folder in dict.fromkeys(folders)}
     first, *others = found.values()
@@ -72,14 +72,19 @@ def read_sides(folders: Sequence[Path]) -> tuple[dict[str, dict[str, Counterfact
 
 
 def _read(folder: Path) -> dict[str, Counterfactual]:
-    side = {}
-    for path in sorted(folder.rglob(RESULT)):
+    side = dict[str, Counterfactual]()
+    for path in sorted([*folder.rglob(RESULT), *folder.rglob(DEMO_CHANGE)]):
         result = load_result(path)
         if not isinstance(result, Counterfactual) or result.record.get("scores") in (*MULTI_LABEL, VALUE):
             raise InvalidValue(f"{path} is no counterfactual of a class that excludes the others; name other folders")
-        side[str(path.parent.relative_to(folder))] = replace(result, path=result.path[-1:])
+        image = str(path.parent.relative_to(folder))
+        if image in side:
+            raise InvalidValue(f"{path.parent} holds two counterfactuals, {DEMO_CHANGE} and {RESULT}; move one away")
+        side[image] = replace(result, path=result.path[-1:])
     if not side:
-        raise FileNotFoundError(f"there is no finished counterfactual in {folder}; name an --out of counterfactual")
+        raise FileNotFoundError(
+            f"there is no finished counterfactual in {folder}; name an --out of counterfactual or demo"
+        )
     return side
 
 

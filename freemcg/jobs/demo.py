@@ -13,6 +13,7 @@ from freemcg.blackbox import BlackBox
 from freemcg.diffusion.noise import generator_for
 from freemcg.explainer import FreeMCG
 from freemcg.files.images import write_image
+from freemcg.jobs.items import DEMO_CHANGE, DEMO_MAP
 from freemcg.jobs.page import try_to_write_page
 from freemcg.messages.errors import InvalidValue
 from freemcg.messages.terminal import say
@@ -63,8 +64,8 @@ def run_demo(out: Path, *, data: str = "digits", images: int = 4, seed: int = 0)
         counterfactual = replace(counterfactual, record={**counterfactual.record, "judge": judged})
         pairs.append((attribution, counterfactual))
         folder = out / name
-        attribution.save(folder / "attribution.safetensors")
-        counterfactual.save(folder / "counterfactual.safetensors")
+        attribution.save(folder / DEMO_MAP)
+        counterfactual.save(folder / DEMO_CHANGE)
         write_image(image, inputs / f"{name}.png")
         write_image(counterfactual.image, folder / "counterfactual.png")
         write_figure(attribution.plot(), folder / "attribution-figure.png")

@@ -22,6 +22,8 @@ from freemcg.results import load_with_digests
 RESULT, RECEIPT, RECORD = "result.safetensors", "receipt.safetensors", "record.json"
 FIGURE, CHANGED = "figure.png", "counterfactual.png"
 CONTRIBUTION, CONTRIBUTION_FIGURE = "contribution.safetensors", "contribution.png"
+DEMO_MAP, DEMO_CHANGE = "attribution.safetensors", "counterfactual.safetensors"
+"""The two results of a picture of a demo, which lie in one folder."""
 NOTED = {"image", "status", "picture", "unfinished"}
 OWN_NAMES = {
     *(RESULT, RECEIPT, RECORD, FIGURE, CHANGED, CONTRIBUTION, CONTRIBUTION_FIGURE, "settings.json", "summary.csv"),

@@ -82,7 +82,7 @@ def spoil(place):
     """Folders that do not fit, and what is said of them."""
     keep(place / "x", "a")
     (place / "empty").mkdir()
-    yield ["empty"], "there is no finished counterfactual in empty; name an --out of counterfactual"
+    yield ["empty"], "there is no finished counterfactual in empty; name an --out of counterfactual or demo"
     keep(place / "other", "b")
     yield ["x", "other"], "no picture has a counterfactual in each of x, other"
     keep(place / "moved", "a", original=torch.full((1, 4, 6), 0.25))
@@ -91,6 +91,10 @@ def spoil(place):
     make_attribution().save(place / "maps" / "a" / "result.safetensors")
     yield ["x", "maps"], "maps/a/result.safetensors is no counterfactual of a class that excludes the others"
     yield ["x", "--cout", "25"], "--cout must be in 1..24, the pixels of a picture, got 25"
+    (place / "both" / "a").mkdir(parents=True)
+    for name in ("result", "counterfactual"):
+        make_counterfactual().save(place / "both" / "a" / f"{name}.safetensors")
+    yield ["both"], "both/a holds two counterfactuals, counterfactual.safetensors and result.safetensors; move one away"
     (place / "known").mkdir()
     yield ["x", "--references", "known"], "known holds no picture"
     write_image(torch.zeros(1, 3, 3), place / "known" / "0.png")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -95,6 +96,24 @@ def test_results_and_pictures_are_kept(shown, bundle):
         for name in ("attribution-figure.png", "counterfactual-figure.png"):
             assert read_image(folder / name, channels=3).std() > 0.1
     assert read_image(out / "demo.png", channels=3).std() > 0.1
+
+
+def test_the_counterfactuals_are_measured(shown, capsys):
+    out, (row,) = shown
+    kept = Counterfactual.load(out / f"digit-{row['decision']}" / "counterfactual.safetensors")
+    assert main(["measure", str(out), "--judge", "digits-judge", "--cout", "4"]) == 0
+    heads, figures, *rest = capsys.readouterr().out.splitlines()
+    found = dict(zip(re.split(r" {2,}", heads), re.split(r" {2,}", figures), strict=True))
+    assert found["folder"] == str(out)
+    assert found["flipped"].startswith(f"{row['flipped']:.3f}")
+    assert found["judged"].startswith(f"{row['judge agrees']:.3f}")
+    assert float(found["l1"].split()[0]) == pytest.approx(row["L1"], abs=5e-4)
+    assert found["queries"] == str(kept.queries)
+    assert rest[0] == "means over 1 pictures, with 95 % intervals"
+    assert [line.split(",")[0] for line in rest[1:]] == [
+        "queries of the judge: 1 sent",
+        "queries of this start: 5 sent",
+    ]
 
 
 def test_x_rays_are_shown_with_their_own_models_and_names(tmp_path, capsys):
