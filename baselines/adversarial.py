@@ -17,6 +17,8 @@ from freemcg.gradient.objective import Objective
 from freemcg.messages.errors import InvalidValue
 from freemcg.tasks.candidates import Candidates
 
+STEPS = 200
+
 
 class Adversarial(CounterfactualMethod):
     """Counterfactuals by white-box gradient ascent on pixels.
@@ -46,19 +48,25 @@ class Adversarial(CounterfactualMethod):
         denoiser: Denoiser,
         *,
         step: float = 0.1,
-        steps: int = 200,
+        steps: int = STEPS,
         objective: str | Objective = "log_odds",
         confidence: float = 0.99,
         seed: int = 0,
     ) -> None:
         if not step > 0:
             raise InvalidValue(f"step must be > 0, got {step}")
-        if steps < 1:
-            raise InvalidValue(f"steps must be >= 1, got {steps}")
+        self.most = self.most_of(steps=steps)
         black_box = wrap_model(model, type(self).__name__)
         super().__init__(black_box, denoiser, objective=objective, confidence=confidence, seed=seed)
         self.step = step
         self.steps = steps
+
+    @classmethod
+    def most_of(cls, *, steps: int = STEPS) -> int:
+        """As `CounterfactualMethod.most_of`."""
+        if steps < 1:
+            raise InvalidValue(f"steps must be >= 1, got {steps}")
+        return steps + 3
 
     def _search(self, image: Tensor, target: int) -> Candidates:
         reached, path, signal = image, [], False
@@ -70,11 +78,6 @@ class Adversarial(CounterfactualMethod):
                 break
             reached = (reached + self.step * slopes[0] / slopes.norm().clamp(min=1e-12)).clamp(0, 1)
         return Candidates(path[-1], path, no_signal=not signal)
-
-    @property
-    def most(self) -> int:
-        """The most images that the classifier evaluates for one counterfactual of a given target."""
-        return self.steps + 3
 
     def _settings(self) -> dict[str, Any]:
         return {"step": self.step, "steps": self.steps}

@@ -35,6 +35,7 @@ class CounterfactualMethod(ABC):
     Attributes:
         needs_weights, needs_manifold: whether the search differentiates the classifier, or uses a model of the images.
         cost: the images that the classifier evaluates for one counterfactual, as a formula of the settings.
+        most: the most images that it evaluates for one counterfactual of a given target.
 
     Raises:
         ValueError: a setting is out of range; the message names it.
@@ -43,6 +44,7 @@ class CounterfactualMethod(ABC):
     needs_weights: ClassVar[bool]
     needs_manifold: ClassVar[bool]
     cost: ClassVar[str]
+    most: int
 
     def __init__(
         self,
@@ -96,10 +98,14 @@ class CounterfactualMethod(ABC):
         """The most candidates that are queried at the end."""
         return 1
 
-    @property
+    @classmethod
     @abstractmethod
-    def most(self) -> int:
-        """The most images that the classifier evaluates for one counterfactual of a given target."""
+    def most_of(cls, *args: Any, **settings: Any) -> int:
+        """The attribute `most` by those settings of the constructor that decide it. This needs no model.
+
+        Raises:
+            ValueError: one is out of range.
+        """
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -54,8 +54,14 @@ class DiffusionGuided(CounterfactualMethod):
         seed: int = 0,
     ) -> None:
         self.search = SharedSearch() if search is None else search
+        self.most = self.most_of(search=self.search)
         black_box = wrap_model(model, type(self).__name__)
         super().__init__(black_box, denoiser, objective=objective, confidence=self.search.confidence, seed=seed)
+
+    @classmethod
+    def most_of(cls, *, search: SharedSearch) -> int:
+        """As `CounterfactualMethod.most_of`."""
+        return 1 + search.particles * search.steps
 
     def _search(self, image: Tensor, target: int) -> Candidates:
         denoiser, search = self.denoiser, self.search
@@ -77,11 +83,6 @@ class DiffusionGuided(CounterfactualMethod):
     @property
     def _checks(self) -> int:
         return self.search.particles
-
-    @property
-    def most(self) -> int:
-        """The most images that the classifier evaluates for one counterfactual of a given target."""
-        return 1 + self.search.particles * self.search.steps
 
     def _settings(self) -> dict[str, Any]:
         return {"search": self.search.model_dump(mode="json")}

@@ -17,6 +17,8 @@ from freemcg.messages.errors import InvalidValue
 from freemcg.results import Counterfactual
 from freemcg.tasks.candidates import Candidates
 
+QUERIES = 50
+
 
 class NearestImage(CounterfactualMethod):
     """The nearest (L1) of given images that the black box decides as the target, and as sure as wanted.
@@ -47,7 +49,7 @@ class NearestImage(CounterfactualMethod):
         *,
         images: Tensor,
         labels: Tensor | Sequence[int] | None = None,
-        queries: int = 50,
+        queries: int = QUERIES,
         confidence: float = 0.99,
         seed: int = 0,
     ) -> None:
@@ -58,7 +60,12 @@ class NearestImage(CounterfactualMethod):
         self.labels = None if labels is None else torch.as_tensor(labels).to(denoiser.device)
         if self.labels is not None and self.labels.shape != (len(images),):
             raise InvalidValue(f"labels must be one an image, {len(images)}, got shape {tuple(self.labels.shape)}")
-        self.queries = whole("queries", queries, 2)
+        self.queries = self.most = self.most_of(queries=queries)
+
+    @classmethod
+    def most_of(cls, *, queries: int = QUERIES) -> int:
+        """As `CounterfactualMethod.most_of`."""
+        return whole("queries", queries, 2)
 
     def counterfactual(self, image: Tensor, target: int | str | None = None) -> Counterfactual:
         """As `CounterfactualMethod`. A named target that no label has is refused before the first query.
@@ -85,11 +92,6 @@ class NearestImage(CounterfactualMethod):
     @property
     def _checks(self) -> int:
         return self.queries - 1
-
-    @property
-    def most(self) -> int:
-        """The most images that the classifier evaluates for one counterfactual of a given target."""
-        return self.queries
 
     def _settings(self) -> dict[str, Any]:
         return {"queries": self.queries, "images": len(self.images), "labels": self.labels is not None}

@@ -21,6 +21,8 @@ from freemcg.gradient.objective import Objective
 from freemcg.messages.errors import InvalidValue
 from freemcg.tasks.candidates import Candidates
 
+QUERIES = 105
+
 
 class PixelSearch(CounterfactualMethod):
     """Counterfactuals by black-box ascent on pixels.
@@ -52,7 +54,7 @@ class PixelSearch(CounterfactualMethod):
         black_box: BlackBox | Callable[[Tensor], Any],
         denoiser: Denoiser,
         *,
-        queries: int = 105,
+        queries: int = QUERIES,
         directions: int = 1,
         smoothing: float = 0.2,
         step: float = 2.0,
@@ -60,12 +62,7 @@ class PixelSearch(CounterfactualMethod):
         confidence: float = 0.99,
         seed: int = 0,
     ) -> None:
-        if directions < 1:
-            raise InvalidValue(f"directions must be >= 1, got {directions}")
-        if queries < 2 * directions + 3:
-            raise InvalidValue(
-                f"queries must be >= {2 * directions + 3}, one iteration at directions={directions}, got {queries}"
-            )
+        self.most = self.most_of(queries=queries, directions=directions)
         if not smoothing > 0:
             raise InvalidValue(f"smoothing must be > 0, got {smoothing}")
         if not step > 0:
@@ -75,6 +72,17 @@ class PixelSearch(CounterfactualMethod):
         self.directions = directions
         self.smoothing = smoothing
         self.step = step
+
+    @classmethod
+    def most_of(cls, *, queries: int = QUERIES, directions: int = 1) -> int:
+        """As `CounterfactualMethod.most_of`."""
+        if directions < 1:
+            raise InvalidValue(f"directions must be >= 1, got {directions}")
+        if queries < 2 * directions + 3:
+            raise InvalidValue(
+                f"queries must be >= {2 * directions + 3}, one iteration at directions={directions}, got {queries}"
+            )
+        return queries
 
     def _search(self, image: Tensor, target: int) -> Candidates:
         iterations, short = self._iterations()
@@ -114,11 +122,6 @@ class PixelSearch(CounterfactualMethod):
         pairs = torch.cat([image + self.smoothing * noise, image - self.smoothing * noise]).clamp(0, 1)
         above, below = self.objective(self.black_box(pairs), target).chunk(2)
         return torch.einsum("k,kchw->chw", (above - below) / (2 * self.smoothing * len(noise)), noise)
-
-    @property
-    def most(self) -> int:
-        """The most images that the classifier evaluates for one counterfactual of a given target."""
-        return self.queries
 
     def _settings(self) -> dict[str, Any]:
         return {

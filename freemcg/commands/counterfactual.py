@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from freemcg.commands.options import Classifier, Config, Device, Images, Out, Payment, Prior, Seed, Target
-from freemcg.messages.errors import InvalidValue
+from freemcg.commands.searcher import Searcher
 
-FREEMCG = "freemcg"
 EXAMPLES = (
     "freemcg counterfactual freemcg-demo/inputs/digit-4.png --target 9 --out changed",
     "freemcg counterfactual photos/ --model mine.py:predict --denoiser models/faces --out changed",
@@ -24,6 +22,7 @@ def counterfactual(
     classifier: Classifier,
     payment: Payment,
     prior: Prior,
+    searcher: Searcher,
     target: Target = None,
     config: Config = None,
     queries: Annotated[
@@ -32,18 +31,6 @@ def counterfactual(
             help="The most queries per search, the image's own included.  [default: 50; 100 for top_k, 200 for label; "
             "800 for photographs]"
         ),
-    ] = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="Who searches: freemcg, or to compare with, pixel_search (queries alone, 105), nearest_image (the "
-            "nearest known picture that is decided so, of --references), adversarial (gradients of the pixels) or "
-            "diffusion_guided (FreeMCG's search with true gradients). The last two need a torch module."
-        ),
-    ] = FREEMCG,
-    references: Annotated[
-        Path | None,
-        typer.Option(help="Folder of known pictures, for --method nearest_image.", show_default=False),
     ] = None,
     seed: Seed = None,
     device: Device = None,
@@ -58,20 +45,14 @@ def counterfactual(
     from functools import partial
 
     from freemcg.commands.folder import Made, explain_folder
-    from freemcg.commands.prepare import search_settings, settings
     from freemcg.explainer import FreeMCG
 
-    if references is not None and method != "nearest_image":
-        raise InvalidValue(f"--references {references} are for --method nearest_image alone; leave them out")
-    made: Made
-    if method == FREEMCG:
-        made = partial(FreeMCG, **search_settings(config, queries, seed=seed))
+    own = searcher.settings(config, queries, seed=seed)
+    if searcher.is_ours:
+        made: Made = partial(FreeMCG, **own)
     else:
         from freemcg.comparison.searches import other_search
 
-        if config is not None and method != "diffusion_guided":
-            raise InvalidValue(f"--config {config} holds settings of FreeMCG; leave it out with --method {method}")
-        own = settings(config, seed=seed)
-        made = other_search(method, own, queries=queries, references=references, out=out)
-    named = {"config": config, "references": None if references is None else str(references)}
+        made = other_search(searcher.method, own, queries=queries, references=searcher.references, out=out)
+    named = {"config": config, "references": None if searcher.references is None else str(searcher.references)}
     explain_folder("counterfactual", images, out, classifier, prior, target, made, device, payment, named=named)

@@ -9,6 +9,7 @@ import typer
 
 from freemcg.commands.contest import Contest
 from freemcg.commands.options import Classifier, Config, Price
+from freemcg.commands.searcher import Searcher
 from freemcg.messages.errors import InvalidValue
 from freemcg.messages.terminal import say
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "freemcg plan photos/ --model endpoint.yaml --price-per-1000 1.50 --latency 0.2",
     "freemcg plan photos/ --task counterfactual --config paper --price-per-1000 1.50",
+    "freemcg plan photos/ --task counterfactual --method pixel_search --model endpoint.yaml",
     "freemcg plan photos/ --task comparison --config freemcg --model endpoint.yaml --price-per-1000 1.50",
 )
 TASKS = ("attribution", "counterfactual", "comparison")
@@ -26,6 +28,7 @@ TASKS = ("attribution", "counterfactual", "comparison")
 def plan(
     classifier: Classifier,
     contest: Contest,
+    searcher: Searcher,
     images: Annotated[
         Path | None,
         typer.Argument(
@@ -48,9 +51,10 @@ def plan(
 ) -> None:
     """Forecast the queries, time and price of a job.
 
-    It costs nothing, since the classifier is not queried. --methods, --measures and --steps are those of 'compare'.
+    It costs nothing, since the classifier is not queried. --methods, --measures and --steps are those of 'compare',
+    --method and --references those of 'counterfactual'.
     """
-    from freemcg.commands.prepare import search_settings, settings
+    from freemcg.commands.prepare import settings
     from freemcg.jobs.plan import Task, describe_forecast, forecast
     from freemcg.settings import Settings, for_scores, make
 
@@ -58,6 +62,10 @@ def plan(
         raise InvalidValue(f"task must be {', '.join(TASKS[:-1])} or {TASKS[-1]}, got {task!r}")
     if tolerance is not None and task != "attribution":
         raise InvalidValue(f"--tolerance {tolerance:g} is for attributions; leave it out, or say --task attribution")
+    if task != "counterfactual" and searcher.given:
+        raise InvalidValue(
+            f"{', '.join(searcher.given)}: for counterfactuals; leave it out, or say --task counterfactual"
+        )
     if task == "comparison":
         _plan_comparison(classifier, contest, images, config, queries, out, latency, price_per_1000)
         return
@@ -65,12 +73,26 @@ def plan(
         raise InvalidValue(f"{', '.join(contest.given)}: for comparisons; leave it out, or say --task comparison")
     if images is None:
         raise InvalidValue("name a picture or a folder of pictures")
+    wanted: Task = "attribution" if task == "attribution" else "counterfactual"
     items, readable = _readable(images, out)
     black_box = classifier.load()
-    wanted: Task = "attribution" if task == "attribution" else "counterfactual"
-    own = settings(config, queries=queries, tolerance=tolerance) if wanted == "attribution" else None
-    values = search_settings(config, queries) if own is None else own
-    meant = make(Settings, for_scores(values, black_box.scores))
+    if wanted == "attribution":
+        values = settings(config, queries=queries, tolerance=tolerance)
+    else:
+        values = searcher.settings(config, queries)
+    if searcher.is_ours:
+        meant = make(Settings, for_scores(values, black_box.scores))
+    else:
+        from freemcg.comparison.searches import planned_search
+
+        black_box, meant = planned_search(
+            searcher.method,
+            black_box,
+            values,
+            queries=queries,
+            references=searcher.references,
+            out=_out_of(images, out),
+        )
     pending = [item for item in items if not item.done]
     found = forecast(
         black_box,
@@ -125,7 +147,7 @@ def _readable(images: Path, out: Path | None) -> tuple[list[Item], list[str]]:
     from freemcg.jobs.listing import list_pictures
     from freemcg.jobs.unreadable import check_some_are_left, read_each, say_unreadable
 
-    out = images.parent / "unwritten" if out is None else out
+    out = _out_of(images, out)
     listing = list_pictures(images, out)
     items = items_of(listing, out)
     pending = {item.name: item.image for item in items if not item.done}
@@ -133,3 +155,8 @@ def _readable(images: Path, out: Path | None) -> tuple[list[Item], list[str]]:
     check_some_are_left(listing, unreadable.values())
     say_unreadable(unreadable.values())
     return items, list(readable)
+
+
+def _out_of(images: Path, out: Path | None) -> Path:
+    """The folder of the results. Without one it is a folder that holds nothing."""
+    return images.parent / "unwritten" if out is None else out

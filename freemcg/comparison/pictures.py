@@ -61,12 +61,28 @@ def read_references(folder: Path, out: Path, denoiser: Denoiser) -> Tensor:
         FileNotFoundError, ValueError, NotADirectoryError: as `list_pictures`; or a picture cannot be read.
     """
     found, unreadable = read_pictures(folder, out, denoiser)
-    if unreadable:
-        raise InvalidValue(f"a reference cannot be read: {min(unreadable.values())}")
+    _refuse_unreadable(unreadable)
     images = [each.image for each in found.values()]
     if len({image.shape for image in images}) > 1:
         raise InvalidValue(f"the references in {folder} have several sizes; save them with the same")
     return torch.stack(images)
+
+
+def check_references(folder: Path, out: Path) -> None:
+    """Refuse what `read_references` refuses, but for the sizes, which need the denoiser.
+
+    Raises:
+        FileNotFoundError, ValueError, NotADirectoryError: as `read_references`.
+    """
+    listing = list_pictures(folder, out)
+    _, unreadable = read_each(listing.files, decode, alone=listing.alone)
+    check_some_are_left(listing, unreadable.values())
+    _refuse_unreadable(unreadable)
+
+
+def _refuse_unreadable(reasons: dict[str, str]) -> None:
+    if reasons:
+        raise InvalidValue(f"a reference cannot be read: {min(reasons.values())}")
 
 
 def bundled_digits(count: int, denoiser: Denoiser) -> dict[str, Tensor]:

@@ -14,12 +14,12 @@ from freemcg.blackbox import BlackBox
 from freemcg.blackbox.cache import image_key
 from freemcg.blackbox.local.white_box import WhiteBox, has_gradients
 from freemcg.blackbox.scores import MULTI_LABEL, VALUE
-from freemcg.comparison.pictures import read_references
+from freemcg.comparison.pictures import check_references, read_references
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.explainer import FreeMCG
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Counterfactual
-from freemcg.settings import Settings, SharedSearch
+from freemcg.settings import Settings, SharedSearch, for_scores, make
 
 
 class OtherSearch(BaseModel):
@@ -33,6 +33,11 @@ class OtherSearch(BaseModel):
     def dearest(self, scores: str = "logits") -> OtherSearch:
         """The same search. It may cost as much for every image."""
         return self
+
+    @property
+    def calls(self) -> list[int]:
+        """The most queries in each call of the black box: one, as if each had to wait for the one before."""
+        return [1] * self.queries
 
 
 class OtherSettings(Settings):
@@ -69,20 +74,12 @@ class WithOtherSearch(FreeMCG):
     ) -> None:
         from baselines.registry import SEARCHES  # noqa: PLC0415  (only a comparison needs the baselines)
 
-        if black_box.scores in (*MULTI_LABEL, VALUE):
-            raise InvalidValue(f"--method {method} searches for classes, and this model answers {black_box.scores}")
-        kind, taken = SEARCHES[method], dict[str, Any]()
-        if kind.needs_weights:
-            black_box = _open(black_box, method, queries)
-        else:
-            taken |= {} if queries is None else {"queries": queries}
-            taken |= {} if references is None else {"images": references}
+        kind, black_box = SEARCHES[method], _asked_by(method, black_box, queries)
         super().__init__(black_box, denoiser, **settings)
-        seed, search = self.settings.seed, self.settings.search
-        if not isinstance(search, SharedSearch):
-            raise InvalidValue(f"--method {method} has no {search.method} search; leave out search.method")
-        search = search.settled(0, black_box.scores)
-        taken |= {"search": search} if method == "diffusion_guided" else {"confidence": search.confidence}
+        seed, search = self.settings.seed, _settled(method, self.settings, black_box.scores)
+        taken = _sizes(method, search, queries)
+        taken |= {} if references is None else {"images": references}
+        taken |= {} if method == "diffusion_guided" else {"confidence": search.confidence}
         model: Any = black_box.predict if kind.needs_weights else black_box
         self._method = kind(model, denoiser, seed=seed, **taken)
         self._method.black_box = black_box
@@ -119,6 +116,19 @@ class _Open(WhiteBox):
         self.identity = black_box.identity
 
 
+def _asked_by(method: str, black_box: BlackBox, queries: int | None) -> BlackBox:
+    """The black box that a method asks. If it takes gradients, it is another around the same classifier.
+
+    Raises:
+        ValueError: the classifier answers no classes, or can only be queried and the method needs weights.
+    """
+    from baselines.registry import SEARCHES  # noqa: PLC0415
+
+    if black_box.scores in (*MULTI_LABEL, VALUE):
+        raise InvalidValue(f"--method {method} searches for classes, and this model answers {black_box.scores}")
+    return _open(black_box, method, queries) if SEARCHES[method].needs_weights else black_box
+
+
 def _open(black_box: BlackBox, method: str, queries: int | None) -> BlackBox:
     """The same classifier as a black box around a differentiable map from images in [0, 1] to logits."""
     if not has_gradients(black_box):
@@ -138,6 +148,35 @@ def _open(black_box: BlackBox, method: str, queries: int | None) -> BlackBox:
     )
 
 
+def _settled(method: str, settings: Settings, scores: str) -> SharedSearch:
+    """The search of FreeMCG whose confidence a method wants, or which it does with true gradients."""
+    if not isinstance(settings.search, SharedSearch):
+        raise InvalidValue(f"--method {method} has no {settings.search.method} search; leave out search.method")
+    return settings.search.settled(0, scores)
+
+
+def _sizes(method: str, search: SharedSearch, queries: int | None) -> dict[str, Any]:
+    """The arguments of a method that decide what it costs."""
+    if method == "diffusion_guided":
+        return {"search": search}
+    return {} if queries is None else {"queries": queries}
+
+
+def _check_named(method: str, references: Path | None) -> None:
+    """Refuse a name that no method has, and `nearest_image` without the folder of references.
+
+    Raises:
+        ValueError: it is so.
+    """
+    from baselines.names import unknown  # noqa: PLC0415
+    from baselines.registry import SEARCHES  # noqa: PLC0415
+
+    if method not in SEARCHES:
+        raise unknown("method", method, ("freemcg", *SEARCHES))
+    if method == "nearest_image" and references is None:
+        raise InvalidValue("--method nearest_image chooses among known pictures; give --references FOLDER")
+
+
 def other_search(
     method: str, settings: dict[str, Any], *, queries: int | None, references: Path | None, out: Path
 ) -> Callable[[BlackBox, Denoiser], FreeMCG]:
@@ -150,16 +189,34 @@ def other_search(
     Raises:
         ValueError: there is no such method, or it lacks the references.
     """
-    from baselines.names import unknown  # noqa: PLC0415
-    from baselines.registry import SEARCHES  # noqa: PLC0415
-
-    if method not in SEARCHES:
-        raise unknown("method", method, ("freemcg", *SEARCHES))
-    if method == "nearest_image" and references is None:
-        raise InvalidValue("--method nearest_image chooses among known pictures; give --references FOLDER")
+    _check_named(method, references)
 
     def made(black_box: BlackBox, denoiser: Denoiser) -> FreeMCG:
         known = None if references is None else read_references(references, out, denoiser)
         return WithOtherSearch(black_box, denoiser, method, settings, queries=queries, references=known)
 
     return made
+
+
+def planned_search(
+    method: str,
+    black_box: BlackBox,
+    settings: dict[str, Any],
+    *,
+    queries: int | None,
+    references: Path | None,
+    out: Path,
+) -> tuple[BlackBox, OtherSettings]:
+    """The black box that a method asks, and its settings with the most that it costs. This needs no denoiser.
+
+    The arguments are those of `other_search`, and what that refuses is refused, but for what only the denoiser tells.
+    """
+    from baselines.registry import SEARCHES  # noqa: PLC0415
+
+    _check_named(method, references)
+    black_box = _asked_by(method, black_box, queries)
+    if references is not None:
+        check_references(references, out)
+    own = make(Settings, for_scores(settings, black_box.scores))
+    most = SEARCHES[method].most_of(**_sizes(method, _settled(method, own, black_box.scores), queries))
+    return black_box, OtherSettings(search=OtherSearch(method=method, queries=most), seed=own.seed)

@@ -82,6 +82,21 @@ def test_a_folder_holds_what_the_method_finds_from_python_and_is_kept(place, tmp
     assert capsys.readouterr().err.count(refusal) == 2
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_plan_says_what_the_job_says_before_its_first_query(place, tmp_path, capsys, method):
+    words = ["--model", "mine.py:network", "--method", method, *METHODS[method][1]]
+    plan = ["plan", "pics", "--task", "counterfactual", *words, "--price-per-1000", "10", "--latency", "1"]
+    assert main(plan) == 0
+    said = capsys.readouterr().out
+    assert tiny.asked(tmp_path) == []
+    assert main([*place, *words, "--out", "out"]) == 0
+    each = int(re.search(r"to do: 2, at most (\d+) queries each", capsys.readouterr().err)[1])
+    assert f"queries: at most {2 * each}, in {2 * each} requests\n" in said
+    assert f"price: at most {2 * each / 100:.2f}" in said
+    assert main([*plan, "--out", "out"]) == 0
+    assert "images: 0\nqueries: at most 0, in 0 requests" in capsys.readouterr().out
+
+
 def test_the_methods_folder_is_measured_beside_ours(place, capsys):
     words = [*place, "--model", "mine.py:network"]
     assert main([*words, "--config", "tiny.yaml", "--out", "ours"]) == 0
@@ -123,6 +138,9 @@ def test_other_known_pictures_are_other_settings(place, tmp_path, capsys):
             ["--method", "nearest_image"],
             "--method nearest_image chooses among known pictures; give --references FOLDER",
         ),
+        (["--method", "nearest_image", "--references", "nowhere"], "there is no picture or folder nowhere"),
+        (["--method", "nearest_image", "--references", "spoilt"], "a reference cannot be read: spoilt/1.png"),
+        (["--method", "nearest_image", "--references", "known", "--queries", "1"], "queries must be >= 2, got 1"),
         (["--method", "pixel_search", "--references", "known"], "are for --method nearest_image alone"),
         (["--method", "pixelsearch"], "there is no method 'pixelsearch'; did you mean 'pixel_search'?"),
         (["--method", "pixel_search", "--config", "paper"], "--config paper holds settings of FreeMCG"),
@@ -142,6 +160,19 @@ def test_other_known_pictures_are_other_settings(place, tmp_path, capsys):
     ],
 )
 def test_what_a_method_cannot_do_is_refused_before_the_first_query(place, tmp_path, capsys, words, sentence):
+    tiny.make_pictures(tmp_path / "spoilt", ("0.png", "1.png"))
+    (tmp_path / "spoilt" / "1.png").write_bytes(b"no picture")
     assert main([*place, "--model", "mine.py:brighter_right", *words, "--out", "out"]) == 2
     assert sentence in capsys.readouterr().err
+    if not {"--budget", "label"} & set(words):  # a plan takes no budget and no target
+        assert main(["plan", "pics", "--task", "counterfactual", "--model", "mine.py:brighter_right", *words]) == 2
+        assert sentence in capsys.readouterr().err
     assert tiny.asked(tmp_path) == []
+
+
+@pytest.mark.parametrize("task", ["attribution", "comparison"])
+def test_a_plan_of_another_task_takes_no_method(place, capsys, task):
+    words = ["plan", "pics", "--task", task, "--method", "nearest_image", "--references", "known"]
+    assert main(words) == 2
+    sentence = "--method, --references: for counterfactuals; leave it out, or say --task counterfactual"
+    assert sentence in capsys.readouterr().err

@@ -1,0 +1,66 @@
+"""The options that say who searches for counterfactuals, which `counterfactual` and `plan` share.
+
+This file imports nothing slow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from freemcg.messages.errors import InvalidValue
+
+FREEMCG, NEAREST = "freemcg", "nearest_image"
+
+Method = Annotated[
+    str,
+    typer.Option(
+        help="Who searches: freemcg, or to compare with, pixel_search (queries alone, 105), nearest_image (the "
+        "nearest known picture that is decided so, of --references), adversarial (gradients of the pixels) or "
+        "diffusion_guided (FreeMCG's search with true gradients). The last two need a torch module."
+    ),
+]
+References = Annotated[
+    Path | None,
+    typer.Option(help="Folder of known pictures, for --method nearest_image.", show_default=False),
+]
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """The options that say who searches for counterfactuals."""
+
+    method: Method = FREEMCG
+    references: References = None
+
+    def __post_init__(self) -> None:
+        """Refuse references that nobody takes."""
+        if self.references is not None and self.method != NEAREST:
+            raise InvalidValue(f"--references {self.references} are for --method {NEAREST} alone; leave them out")
+
+    @property
+    def given(self) -> list[str]:
+        """The names of the options that were given."""
+        return [f"--{name}" for name, value in vars(self).items() if value not in (None, FREEMCG)]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether FreeMCG itself searches."""
+        return self.method == FREEMCG
+
+    def settings(self, config: str | None, queries: int | None, **options: float | None) -> dict[str, Any]:
+        """The arguments of `FreeMCG`. The queries are among them if it searches.
+
+        Raises:
+            ValueError: a setting is wrong, or another method takes no config.
+        """
+        from freemcg.commands.prepare import search_settings, settings
+
+        if self.is_ours:
+            return search_settings(config, queries, **options)
+        if config is not None and self.method != "diffusion_guided":
+            raise InvalidValue(f"--config {config} holds settings of FreeMCG; leave it out with --method {self.method}")
+        return settings(config, **options)
