@@ -29,9 +29,14 @@ SIDE, SMALL = 64, 16
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
 
 
-def unet(side: int) -> UNet2DModel:
-    """An untrained network for RGB images."""
-    blocks = {"block_out_channels": (32, 64, 64), "layers_per_block": 1, "norm_num_groups": 8, "add_attention": False}
+def unet(side: int, width: int = 32) -> UNet2DModel:
+    """An untrained network for RGB images, with `width`, `2 width` and `2 width` channels at its three levels."""
+    blocks = {
+        "block_out_channels": (width, 2 * width, 2 * width),
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "add_attention": False,
+    }
     down, up = ("DownBlock2D",) * 3, ("UpBlock2D",) * 3
     return UNet2DModel(sample_size=side, down_block_types=down, up_block_types=up, **blocks).eval()
 
