@@ -31,7 +31,8 @@ class NearestImage(CounterfactualMethod):
         images: those to choose from, such as training images, `(M, C, H, W)` in [0, 1].
         labels: their class indices, `(M,)`. Then only images with the target's label are queried. Without labels, all
             images are, so it may take many queries to come to one of the target.
-        queries: the most that a counterfactual may cost, the query about the image itself included.
+        queries: the most that a counterfactual may cost, the query about the image itself included. It costs no more
+            than one, and one for each image of the class with most images.
         black_box, denoiser, confidence, seed: as `CounterfactualMethod`. The denoiser guides nothing.
 
     Raises:
@@ -60,12 +61,14 @@ class NearestImage(CounterfactualMethod):
         self.labels = None if labels is None else torch.as_tensor(labels).to(denoiser.device)
         if self.labels is not None and self.labels.shape != (len(images),):
             raise InvalidValue(f"labels must be one an image, {len(images)}, got shape {tuple(self.labels.shape)}")
-        self.queries = self.most = self.most_of(queries=queries)
+        self.queries = whole("queries", queries, 2)
+        self.most = self.most_of(queries=queries, images=len(images), labels=labels)
 
     @classmethod
-    def most_of(cls, *, queries: int = QUERIES) -> int:
-        """As `CounterfactualMethod.most_of`."""
-        return whole("queries", queries, 2)
+    def most_of(cls, *, images: int, labels: Tensor | Sequence[int] | None = None, queries: int = QUERIES) -> int:
+        """As `CounterfactualMethod.most_of`. `images` is their number."""
+        of_a_class = images if labels is None else int(torch.as_tensor(labels).unique(return_counts=True)[1].max())
+        return min(whole("queries", queries, 2), 1 + of_a_class)
 
     def counterfactual(self, image: Tensor, target: int | str | None = None) -> Counterfactual:
         """As `CounterfactualMethod`. A named target that no label has is refused before the first query.

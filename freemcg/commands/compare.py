@@ -135,7 +135,7 @@ def compare(
         out,
         methods=recipe.methods,
         vae=None if vae is None else load_vae(vae, device=place),
-        references=others if references is None else read_references(references, out, diffusion),
+        references=others if references is None else read_references(references, out, diffusion)[1],
         masks=None if masks is None else read_masks(masks, own, diffusion),
         target=class_of(target, black_box.class_names),
         steps=recipe.steps,

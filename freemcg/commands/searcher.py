@@ -25,7 +25,11 @@ Method = Annotated[
 ]
 References = Annotated[
     Path | None,
-    typer.Option(help="Folder of known pictures, for --method nearest_image.", show_default=False),
+    typer.Option(
+        help="Folder of known pictures, for --method nearest_image. If they lie in subfolders named as the classes, "
+        "only those of the target are asked.",
+        show_default=False,
+    ),
 ]
 
 

@@ -54,8 +54,8 @@ def read_pictures(images: Path, out: Path, denoiser: Denoiser) -> tuple[dict[str
     return found, unreadable
 
 
-def read_references(folder: Path, out: Path, denoiser: Denoiser) -> Tensor:
-    """The pictures in a folder as `(M, C, H, W)`, with the size and channels of the denoiser.
+def read_references(folder: Path, out: Path, denoiser: Denoiser) -> tuple[list[str], Tensor]:
+    """The names of the pictures in a folder, and themselves as `(M, C, H, W)`, as the denoiser takes them.
 
     Raises:
         FileNotFoundError, ValueError, NotADirectoryError: as `list_pictures`; or a picture cannot be read.
@@ -65,19 +65,20 @@ def read_references(folder: Path, out: Path, denoiser: Denoiser) -> Tensor:
     images = [each.image for each in found.values()]
     if len({image.shape for image in images}) > 1:
         raise InvalidValue(f"the references in {folder} have several sizes; save them with the same")
-    return torch.stack(images)
+    return list(found), torch.stack(images)
 
 
-def check_references(folder: Path, out: Path) -> None:
-    """Refuse what `read_references` refuses, but for the sizes, which need the denoiser.
+def names_of_references(folder: Path, out: Path) -> list[str]:
+    """The names that `read_references` answers. It refuses the same, but for the sizes, which need the denoiser.
 
     Raises:
         FileNotFoundError, ValueError, NotADirectoryError: as `read_references`.
     """
     listing = list_pictures(folder, out)
-    _, unreadable = read_each(listing.files, decode, alone=listing.alone)
+    found, unreadable = read_each(listing.files, lambda path: decode(path)[1], alone=listing.alone)
     check_some_are_left(listing, unreadable.values())
     _refuse_unreadable(unreadable)
+    return list(found)
 
 
 def _refuse_unreadable(reasons: dict[str, str]) -> None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate import PartialState
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -14,10 +16,12 @@ from freemcg.blackbox import BlackBox
 from freemcg.blackbox.cache import image_key
 from freemcg.blackbox.local.white_box import WhiteBox, has_gradients
 from freemcg.blackbox.scores import MULTI_LABEL, VALUE
-from freemcg.comparison.pictures import check_references, read_references
+from freemcg.comparison.labels import check_covered, described, labels_of
+from freemcg.comparison.pictures import names_of_references, read_references
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.explainer import FreeMCG
 from freemcg.messages.errors import InvalidValue
+from freemcg.messages.terminal import say
 from freemcg.results import Counterfactual
 from freemcg.settings import Settings, SharedSearch, for_scores, make
 
@@ -56,6 +60,7 @@ class WithOtherSearch(FreeMCG):
         settings: those of FreeMCG. The seed counts, and the search, which `diffusion_guided` does with true gradients.
         queries: the most that a counterfactual may cost; `None` is the method's own default.
         references: images `(M, C, H, W)` that `nearest_image` chooses from.
+        labels: the class index of each reference. Then only those of the target are asked.
 
     Raises:
         ValueError: the classifier answers no classes, can only be queried and the method needs weights, or the method
@@ -71,6 +76,7 @@ class WithOtherSearch(FreeMCG):
         *,
         queries: int | None = None,
         references: Tensor | None = None,
+        labels: list[int] | None = None,
     ) -> None:
         from baselines.registry import SEARCHES  # noqa: PLC0415  (only a comparison needs the baselines)
 
@@ -78,14 +84,16 @@ class WithOtherSearch(FreeMCG):
         super().__init__(black_box, denoiser, **settings)
         seed, search = self.settings.seed, _settled(method, self.settings, black_box.scores)
         taken = _sizes(method, search, queries)
-        taken |= {} if references is None else {"images": references}
+        taken |= {} if references is None else {"images": references, "labels": labels}
         taken |= {} if method == "diffusion_guided" else {"confidence": search.confidence}
         model: Any = black_box.predict if kind.needs_weights else black_box
         self._method = kind(model, denoiser, seed=seed, **taken)
         self._method.black_box = black_box
+        self._labels = labels
         told = self._method.settings
         told |= told.pop("search", {}) | {"method": method, "queries": self._method.most}
         told |= {} if references is None else {"images": image_key(references).hex()}
+        told |= {} if labels is None else {"labels": image_key(torch.tensor(labels)).hex()}
         other = {name: value for name, value in told.items() if name not in ("objective", "seed")}
         self.settings = OtherSettings(search=OtherSearch(**other), seed=seed)
 
@@ -99,11 +107,15 @@ class WithOtherSearch(FreeMCG):
         """The index of the class.
 
         Raises:
-            ValueError: there is no such class, or a model that answers only labels hides its runner-up.
+            ValueError: there is no such class, a model that answers only labels hides its runner-up, or the references
+                lie in folders of classes, and there is none for what may be the target.
         """
         if target is None and self.black_box.scores == "label":
             raise InvalidValue("a model that answers only a label hides its runner-up; name the class with --target")
-        return super().known_target(target, task)
+        wanted = super().known_target(target, task)
+        if self._labels is not None:
+            check_covered(self._labels, None if wanted is None else int(wanted), self.black_box)
+        return wanted
 
 
 class _Open(WhiteBox):
@@ -185,6 +197,7 @@ def other_search(
     Args:
         settings: those of FreeMCG, see `WithOtherSearch`.
         references: the folder of images for `nearest_image`. Those in `out`, the folder of the results, are left out.
+            If each lies in a folder with the name or index of a class, only those of the target are asked.
 
     Raises:
         ValueError: there is no such method, or it lacks the references.
@@ -192,8 +205,13 @@ def other_search(
     _check_named(method, references)
 
     def made(black_box: BlackBox, denoiser: Denoiser) -> FreeMCG:
-        known = None if references is None else read_references(references, out, denoiser)
-        return WithOtherSearch(black_box, denoiser, method, settings, queries=queries, references=known)
+        if references is None:
+            return WithOtherSearch(black_box, denoiser, method, settings, queries=queries)
+        names, known = read_references(references, out, denoiser)
+        labels = labels_of(names, black_box)
+        if PartialState().is_main_process:
+            say(described(labels, len(names)), err=True)
+        return WithOtherSearch(black_box, denoiser, method, settings, queries=queries, references=known, labels=labels)
 
     return made
 
@@ -215,8 +233,12 @@ def planned_search(
 
     _check_named(method, references)
     black_box = _asked_by(method, black_box, queries)
-    if references is not None:
-        check_references(references, out)
     own = make(Settings, for_scores(settings, black_box.scores))
-    most = SEARCHES[method].most_of(**_sizes(method, _settled(method, own, black_box.scores), queries))
+    sizes = _sizes(method, _settled(method, own, black_box.scores), queries)
+    if references is not None:
+        names = names_of_references(references, out)
+        labels = labels_of(names, black_box)
+        say(described(labels, len(names)), err=True)
+        sizes |= {"images": len(names), "labels": labels}
+    most = SEARCHES[method].most_of(**sizes)
     return black_box, OtherSettings(search=OtherSearch(method=method, queries=most), seed=own.seed)

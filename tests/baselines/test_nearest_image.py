@@ -55,6 +55,15 @@ def test_labels_save_the_queries_about_other_classes(denoiser, known, image):
     assert result.queries == 2
 
 
+def test_it_may_cost_what_the_largest_class_has_and_no_more_than_the_queries(denoiser, known):
+    def most(**settings):
+        return NearestImage(answer, denoiser, images=known, **settings).most
+
+    assert most() == 7
+    assert most(labels=[0, 1, 1, 0, 1, 1]) == 5
+    assert most(labels=[0, 1, 1, 0, 1, 1], queries=4) == 4
+
+
 def test_it_never_asks_more_than_it_may(denoiser, known, image):
     far = known[:4]  # .45 is the nearest
     result = NearestImage(answer, denoiser, images=far, queries=2).counterfactual(image, 1)
