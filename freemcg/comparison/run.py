@@ -103,7 +103,7 @@ def compare(
             f"methods are compared on classes that exclude one another, and the model answers "
             f"{explainer.black_box.scores}; for one label say scores='binary' on its column"
         )
-    start = Start(black_box := explainer.black_box, price_per_1000)
+    start = Start(black_box := explainer.black_box, price_per_1000, all_ask=True)
     entries, further = entries_of(methods, black_box), measure_names(measures, black_box)
     names = [entry.name for entry in entries]
     against = _one_of(names, against)

@@ -10,7 +10,6 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from freemcg.blackbox import BlackBox
 from freemcg.messages.errors import (
     SLIP,
     UNFINISHED,
@@ -55,16 +54,6 @@ def _computes(device: torch.device) -> bool:
         return torch.zeros(1, device=device).tolist() == [0]
     except Exception:  # each kind of device has its own
         return False
-
-
-def check_one_counts(black_box: BlackBox, state: PartialState) -> None:
-    """Refuse a budget that several processes would share.
-
-    Raises:
-        ValueError: there is a budget, and this is one of several processes.
-    """
-    if black_box.budget is not None and state.num_processes > 1:
-        raise InvalidValue("a budget is counted in one process; start one process, or give the black box no budget")
 
 
 def together(state: PartialState, act: Callable[[], T]) -> list[T]:

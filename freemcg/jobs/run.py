@@ -92,7 +92,7 @@ def run_job(
         write_made_with(out, made_with)
         announce_job(explainer, task, items, pending, looks, price_per_1000)
 
-    def work() -> QueryBudgetExceeded | None:
+    def work() -> None:
         draw_missing(start.share(items), task, contribution=contribution)
 
         def one(item: Item) -> None:
@@ -101,16 +101,14 @@ def run_job(
         try:
             with start.dealt(pending, explainer.denoiser) as mine:
                 start.each(mine, one, title=f"{task}s", unit="image")
-        except QueryBudgetExceeded as error:
-            return error
-        return None
+        except QueryBudgetExceeded:
+            if not any(item.explained for item in items):
+                raise
 
     with start.saying_what_was_spent():
         start.together(announce)
-        (ended, *_) = start.together(work)  # one process works where there is a budget
-        explained = [item for item in items if item.explained]
-        if ended is not None and not explained:
-            raise ended
+        start.together(work)
+    explained = [item for item in items if item.explained]
     spent, rows = start.spending.total(), rows_of(explained)
     if start.speaks:
         report(rows, out, task, start.spending, spent)

@@ -12,8 +12,9 @@ from tqdm import tqdm
 from freemcg.blackbox import BlackBox
 from freemcg.blackbox.likeness import unlike
 from freemcg.diffusion.denoiser import Denoiser
-from freemcg.jobs.processes import check_one_counts, together
+from freemcg.jobs.processes import together
 from freemcg.jobs.spending import Spending
+from freemcg.messages.errors import InvalidValue
 from freemcg.messages.terminal import say
 
 T = TypeVar("T")
@@ -24,18 +25,20 @@ class Start:
 
     Args:
         price_per_1000: the price of a thousand queries, in any currency. It is shown beside the queries.
+        all_ask: whether all processes ask the black box, even if it has a budget.
 
     Attributes:
         speaks: whether this is the main process, which alone prints and writes tables.
         spending: what the black box is asked from here on.
 
     Raises:
-        ValueError: the black box has a budget, and several processes would share it.
+        ValueError: the black box has a budget, and several processes would ask it.
     """
 
-    def __init__(self, black_box: BlackBox, price_per_1000: float | None = None) -> None:
+    def __init__(self, black_box: BlackBox, price_per_1000: float | None = None, *, all_ask: bool = False) -> None:
         self._state = PartialState()
-        check_one_counts(black_box, self._state)
+        if all_ask and black_box.budget is not None and self._state.num_processes > 1:
+            raise InvalidValue("a budget is counted in one process; start one process, or give the black box no budget")
         self.speaks = bool(self._state.is_main_process)
         self._looked = False
         self.spending = Spending(black_box, price_per_1000)
@@ -49,8 +52,9 @@ class Start:
         """The units that this process works on within the block.
 
         If there are fewer units than processes, the main process works on all of them, and the others denoise for it.
+        So it is where the black box has a budget, which one process alone can count.
         """
-        if len(units) < self._state.num_processes:
+        if self.spending.black_box.budget is not None or len(units) < self._state.num_processes:
             with denoiser.shared() as leads:
                 yield units if leads else ()
         else:

@@ -24,6 +24,7 @@ from freemcg.comparison.cells import load_cell
 from freemcg.comparison.run import compare
 from freemcg.diffusion.particles import draw_particles
 from freemcg.evaluation import insertion_deletion
+from freemcg.jobs import start
 from manifolds import TangentSpace, ensemble_tangent_space
 
 QUERIES, STEPS = 9, 8
@@ -428,6 +429,12 @@ def test_a_budget_is_never_passed_and_what_it_did_not_reach_for_is_made_by_the_n
     for row in (*wanted, *again):
         del row["seconds"]
     assert again == wanted
+
+
+def test_a_budget_is_not_spent_once_a_process(run, monkeypatch):
+    monkeypatch.setattr(start, "PartialState", lambda: SimpleNamespace(num_processes=2, is_main_process=True))
+    with pytest.raises(ValueError, match="a budget is counted in one process"):
+        run(BlackBox(Linear().eval(), budget=100))
 
 
 def test_a_budget_too_small_for_the_decisions_is_said(run):

@@ -590,13 +590,6 @@ def test_records_are_json_even_without_a_signal(make_explainer, tmp_path):
     assert record["signal to noise"] == 0
 
 
-def test_a_budget_is_not_spent_once_a_process(make_explainer, tmp_path, monkeypatch):
-    images = tiny.make_pictures(tmp_path / "pics", ("a.png",))
-    monkeypatch.setattr(start, "PartialState", lambda: SimpleNamespace(num_processes=2))
-    with pytest.raises(ValueError, match="a budget is counted in one process"):
-        run_job(make_explainer(BlackBox(brighter_right, budget=100)), images, tmp_path / "out", task="attribution")
-
-
 def command(pipeline, out, model="brighter_right"):
     """The words that a user types after `python` or `accelerate launch`."""
     options = ["--model", f"mine.py:{model}", "--denoiser", str(pipeline), "--config", "tiny.yaml"]

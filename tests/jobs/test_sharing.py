@@ -90,3 +90,15 @@ def test_a_process_that_dies_ends_all_with_one_sentence_and_the_next_start_goes_
     monkeypatch.chdir(place)
     assert main(words[2:]) == 0
     assert len(list((place / "out").rglob("result.safetensors"))) == 2
+
+
+@pytest.mark.parametrize(("budget", "status", "said"), [(20, 1, "2 of 3 images are explained"), (0, 2, "0 are left")])
+def test_with_a_budget_the_main_process_alone_asks_and_the_others_denoise(pipeline, tmp_path, budget, status, said):
+    place = tiny.make_place(tmp_path)
+    words = ["-m", "freemcg", "attribute", "pics", "--out", "out", "--device", "cpu", "--budget", str(budget)]
+    options = ["--model", "mine.py:brighter_right", "--denoiser", str(pipeline), "--config", "tiny.yaml"]
+    statuses, told = launched(2, [*words, *options], place)
+    assert statuses == [status, status]
+    assert tiny.asked(place) == [budget] * (budget > 0)
+    assert said in told[0]
+    assert "freemcg: " not in told[1]
