@@ -172,6 +172,7 @@ class QueryCache:
             return
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.execute("PRAGMA secure_delete = ON")  # so that no salvage finds what was forgotten
         self._checked = make_table(self._connection)
         self._opened = self.path.stat()
 

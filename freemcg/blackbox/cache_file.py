@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterator
-from contextlib import closing, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +65,6 @@ def has_a_damaged_version(path: Path) -> bool:
     with path.open("rb") as stream:
         start = stream.read(20)
     return len(start) == 20 and not {*start[18:]} <= {1, 2}
-
-
-def sound_rows(path: Path) -> Iterator[tuple[str, str, bytes, bytes]]:
-    """The rows of a damaged file that can still be read and are sound."""
-    with closing(sqlite3.connect(path)) as file, suppress(*UNREADABLE):
-        file.text_factory = partial(str, encoding="utf-8", errors="replace")
-        for row in file.execute("SELECT model, scores, image, answer FROM answers"):
-            if unpacked(*row) is not None:
-                yield row
 
 
 def packed(model: str, scores: str, key: bytes, row: np.ndarray) -> bytes:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from freemcg.blackbox.cache_file import INSERT, UNREADABLE, make_table, parts, sound_rows
+from freemcg.blackbox.cache_file import INSERT, UNREADABLE, make_table, parts
+from freemcg.blackbox.cache_salvage import sound_rows
 from freemcg.files.whole import free_name, naming, written_whole
 from freemcg.messages.terminal import say
 
