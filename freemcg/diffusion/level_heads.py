@@ -1,6 +1,6 @@
 """A UNet of `diffusers` whose attention heads have another width at each level.
 
-`diffusers` loads it too, by this module's name in `model_index.json`, once the module is imported.
+`diffusers` loads and fetches it too, by this module's name in `model_index.json`, once the module is imported.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from typing import Any
 
 from diffusers import ModelMixin, UNet2DModel
 from diffusers.models.attention_processor import Attention
+from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
 
 __all__ = ["LevelHeadsUNet", "ModelMixin"]  # by its base in the same module, diffusers knows how to load a class
+LOADABLE_CLASSES[__name__] = LOADABLE_CLASSES["diffusers"]  # else it fetches no repository that names this module
 
 
 class LevelHeadsUNet(UNet2DModel):  # type: ignore[misc]

@@ -121,6 +121,8 @@ def _folder(source: str) -> Path:
     from diffusers import DiffusionPipeline  # noqa: PLC0415
     from huggingface_hub import hf_hub_download  # noqa: PLC0415
 
+    import freemcg.diffusion.level_heads  # noqa: F401, PLC0415  (diffusers asks it what to fetch)
+
     index = _reached(source, lambda: hf_hub_download(source, INDEX))
     _, layout = _index(source, index)
     folder = _reached(source, lambda: DiffusionPipeline.download(source))

@@ -6,15 +6,21 @@ import json
 import pickle
 import resource
 import signal
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import diffusers
+import huggingface_hub
 import pytest
 import tiny
 import torch
+from diffusers.pipelines import pipeline_utils
+from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
 from guided_unet import Shape, random_unet
 from safetensors.torch import save_file
 
+import freemcg.diffusion
 from freemcg import Denoiser
 from freemcg.commands.app import main
 from freemcg.messages.errors import InvalidValue
@@ -119,6 +125,23 @@ def test_a_network_with_heads_of_several_widths_is_never_loaded_with_others(plac
         InvalidValue, match=r"^the network of model is a LevelHeadsUNet; a UNet2DModel is trained here$"
     ):
         load_start(Path("model"))
+
+
+def test_such_a_network_is_fetched_from_the_hub(place, monkeypatch):
+    """The hub is a folder here. What to fetch from it, and whether, `diffusers` decides by its own rules."""
+    saved(FOUR_HEADS)
+    assert convert(options=["--num-heads", "4"]) == 0
+    model = place / "model"
+    listed = [SimpleNamespace(rfilename=str(path.relative_to(model))) for path in model.rglob("*") if path.is_file()]
+    for module in (huggingface_hub, pipeline_utils):
+        monkeypatch.setattr(module, "hf_hub_download", lambda name, file, **_: str(model / file))
+    monkeypatch.setattr(pipeline_utils, "_resolve_revision", lambda *_, **__: "main")
+    monkeypatch.setattr(pipeline_utils, "model_info", lambda *_, **__: SimpleNamespace(siblings=listed))
+    for known in (sys.modules, LOADABLE_CLASSES):  # as in a process that has not loaded such a network yet
+        monkeypatch.delitem(known, "freemcg.diffusion.level_heads", raising=False)
+    monkeypatch.delattr(freemcg.diffusion, "level_heads")
+    fetched, read = Denoiser.from_pretrained("someone/faces"), Denoiser.from_pretrained("model")
+    assert (type(fetched.unet).__name__, fetched.identity) == ("LevelHeadsUNet", read.identity)
 
 
 def contents(folder):
