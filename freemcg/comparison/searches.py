@@ -156,6 +156,7 @@ def _open(black_box: BlackBox, method: str, queries: int | None) -> BlackBox:
         num_classes=black_box.num_classes,
         class_names=black_box.class_names,
         batch_size=black_box.batch_size,
+        may_change=black_box.may_change or not black_box.identity_is_whole,
         cache=black_box.cache,
     )
 

@@ -9,8 +9,10 @@ import tiny
 import torch
 
 from baselines import Adversarial, DiffusionGuided, NearestImage, PixelSearch
+from freemcg.blackbox import BlackBox
 from freemcg.blackbox.receipt import Receipt
 from freemcg.commands.app import main
+from freemcg.comparison.searches import WithOtherSearch
 from freemcg.files.images import read_for
 from freemcg.files.listing import list_images
 from freemcg.models.load import load_black_box, load_denoiser
@@ -168,6 +170,29 @@ def test_what_a_method_cannot_do_is_refused_before_the_first_query(place, tmp_pa
         assert main(["plan", "pics", "--task", "counterfactual", "--model", "mine.py:brighter_right", *words]) == 2
         assert sentence in capsys.readouterr().err
     assert tiny.asked(tmp_path) == []
+
+
+class Scaled(torch.nn.Sequential):
+    """A network whose scale is no part of its state."""
+
+    def forward(self, images):
+        return super().forward(images) * vars(self).get("factor", lambda: 1.0)()
+
+
+@pytest.mark.parametrize("method", ["adversarial", "diffusion_guided"])
+def test_a_method_that_takes_gradients_knows_that_the_model_may_change(pipeline, method):
+    layers = [torch.nn.Flatten(), torch.nn.Linear(64, 3)]
+    plain, scaled = torch.nn.Sequential(*layers).eval(), Scaled(*layers).eval()
+    scaled.factor = lambda: 2.0
+    denoiser = load_denoiser(str(pipeline))
+    for box, changes in (
+        (BlackBox(plain), False),
+        (BlackBox(plain, may_change=True), True),
+        (BlackBox(scaled), True),  # its identity cannot tell every change
+    ):
+        asked = WithOtherSearch(box, denoiser, method, {}).black_box
+        assert (asked.may_change, asked.identity) == (changes, box.identity)
+        assert asked.identity_is_whole == (not changes)
 
 
 @pytest.mark.parametrize("task", ["attribution", "comparison"])
