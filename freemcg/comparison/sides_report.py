@@ -22,7 +22,8 @@ def print_sides(sides: Sides) -> None:
     """Print a row for each folder, and what differs from the first on the same pictures."""
     print_table(_rows(sides))
     rest = f"; left out: {sides.left_out}, which not all folders have" if sides.left_out else ""
-    say(f"means over {len(sides.images)} pictures, with 95 % intervals{rest}")
+    count = len(sides.images)
+    say((f"means over {count} pictures, with 95 % intervals" if count > 1 else "one picture: no means") + rest)
     if sides.embedded is not None:
         own = ", ".join(f"{name} {value:.4g}" for name, value in sides.embedded.of_images.items())
         say(
