@@ -102,6 +102,8 @@ def compare(
     from freemcg.comparison.recipe import read_recipe
     from freemcg.comparison.run import compare as run_comparison
     from freemcg.explainer import FreeMCG
+    from freemcg.files.fitting import cut_share
+    from freemcg.jobs.announce import say_cut
     from freemcg.jobs.processes import start_processes
     from freemcg.jobs.unreadable import say_left_out, say_unreadable
     from freemcg.models.bundle import load_bundle
@@ -128,6 +130,7 @@ def compare(
         pictures = bundled_digits(count or recipe.images, diffusion)
     if state.is_main_process:
         say_unreadable(unreadable.values())
+        say_cut([share for each in own.values() if (share := cut_share(each.size, diffusion.image_size)) > 0])
     others = load_bundle("digits").images if images is None else None
     rows = run_comparison(
         FreeMCG(black_box, diffusion, **wanted),

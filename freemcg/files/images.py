@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from freemcg.files.depth import SIXTEEN_BIT_MODES, loses_bits
+from freemcg.files.fitting import on_pixels, seen_box
 from freemcg.files.whole import written_whole
 from freemcg.messages.errors import InvalidValue, Refusal
 
@@ -39,7 +40,8 @@ def prepare(picture: Image.Image, *, channels: int, size: tuple[int, int] | None
     else:
         layers = list(picture.convert("L" if channels == 1 else "RGB").split())
     if size is not None:
-        layers = [ImageOps.fit(layer, (size[1], size[0]), method=Image.Resampling.BICUBIC) for layer in layers]
+        width_and_height, box = (size[1], size[0]), seen_box(picture.size, size)
+        layers = [layer.resize(width_and_height, Image.Resampling.BICUBIC, box) for layer in layers]
     arrays = [np.asarray(layer, dtype=np.float32) / (1 if layer.mode == "F" else 255) for layer in layers]
     return torch.from_numpy(np.stack(arrays)).clamp(0, 1)
 
@@ -194,6 +196,15 @@ def read_for(denoiser: Prior, path: str | Path) -> Tensor:
 def prepare_for(denoiser: Prior, picture: Image.Image) -> Tensor:
     """A decoded picture with the channels and the size of the denoiser, `(C, H, W)` on the CPU."""
     return prepare(picture, channels=denoiser.channels or 3, size=denoiser.image_size)
+
+
+def onto_picture(values: Tensor, path: str | Path) -> Tensor:
+    """Values `(C, H, W)` of an explained picture, such as a map, on the pixels of its file, `(C, height, width)`.
+
+    It undoes what `read_for` does to a picture of another size. Where an edge was cut off, the values are 0.
+    """
+    picture, _ = decode(Path(path))
+    return on_pixels(values, picture.size)
 
 
 def is_whole(path: Path) -> bool:

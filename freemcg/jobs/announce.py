@@ -44,5 +44,16 @@ def announce(
     if resized := sum(look.resized for look in looks):
         height, width = explainer.denoiser.image_size or (0, 0)
         say(f"resized to the denoiser's {height}x{width}: {resized} of them", err=True)
+    say_cut([share for look in looks for share in look.cut])
     if damaged := sum(item.damaged for item in pending):
         say(f"made again, since they are cut short or damaged: {damaged} of them", err=True)
+
+
+def say_cut(shares: Sequence[float]) -> None:
+    """Say how many pictures lose their edges, by the share that each loses. There may be none."""
+    if shares:
+        say(
+            f"cut off at two edges, since their shape is not the denoiser's: {len(shares)} of them, by up to "
+            f"{100 * max(shares):.2g} % of a picture",
+            err=True,
+        )

@@ -68,7 +68,7 @@ def test_maps_are_measured_by_masks_and_again_by_others_without_a_new_map(place,
     assert [row["mass_in_mask"] for row in rows()] == figures != [""] * 4
 
 
-def test_a_mask_is_cropped_as_its_picture(place, pipeline):
+def test_a_mask_is_cropped_as_its_picture(place, pipeline, capsys):
     wide = np.zeros((8, 16), np.uint8)
     Image.fromarray(wide).save("pics/a.png")
     draw("a.png", columns=range(4, 7), size=(8, 16))
@@ -76,6 +76,8 @@ def test_a_mask_is_cropped_as_its_picture(place, pipeline):
     pictures, _ = read_pictures(place / "pics" / "a.png", place / "out", denoiser)
     found = read_masks(place / "masks", pictures, denoiser)
     assert torch.equal(found["a.png"], (torch.arange(8) < 3).expand(8, 8))
+    assert compared(pipeline, "--masks", "masks") == 0
+    assert "the denoiser's: 1 of them, by up to 50 % of a picture\n" in capsys.readouterr().err
 
 
 def spoil_size():

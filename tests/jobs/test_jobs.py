@@ -533,7 +533,18 @@ def test_resizing_is_said_once(make_explainer, tmp_path, capsys):
     run_job(make_explainer(), images, tmp_path / "out", task="attribution")
     printed = capsys.readouterr().err
     assert printed.count("resized to the denoiser's 8x8: 2 of them") == 1
+    assert "cut off" not in printed
     assert Attribution.load(tmp_path / "out" / "a" / "result.safetensors").image.shape == (1, 8, 8)
+
+
+def test_edges_that_are_cut_off_are_said_before_the_first_query(make_explainer, tmp_path, capsys):
+    images = tiny.make_pictures(tmp_path / "pics", ("a.png", "b.png", "c.png"))
+    for name, size in (("b.png", (16, 8)), ("c.png", (9, 12))):
+        with Image.open(images / name) as picture:
+            picture.resize(size).save(images / name)
+    run_job(make_explainer(), images, tmp_path / "out", task="attribution")
+    said = "cut off at two edges, since their shape is not the denoiser's: 2 of them, by up to 50 % of a picture\n"
+    assert said in capsys.readouterr().err.split("attributions: ")[0]
 
 
 @pytest.mark.parametrize("estimate", ESTIMATES)
