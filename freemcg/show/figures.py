@@ -162,7 +162,9 @@ def _chance(result: Attribution, log_probability: float) -> str:
 
 
 def _cost(result: Attribution) -> str:
-    return f"{result.status.replace('_', ' ')}, {result.queries} queries, {result.seconds:.1f} s"
+    lost = result.record.get("autoencoder", {}).get("changes_decision")
+    warned = "; the denoiser's autoencoder alone changes the decision" if lost else ""
+    return f"{result.status.replace('_', ' ')}, {result.queries} queries, {result.seconds:.1f} s{warned}"
 
 
 def _unit(result: Attribution) -> str:

@@ -203,6 +203,20 @@ def test_the_tiles_add_up_and_name_the_judge():
     assert found["Status of the map"].value == "budget ended"
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [(True, "; this alone changes the decision: do not trust this"), (False, "; same decision"), (None, "the picture")],
+)
+def test_what_the_autoencoder_loses_has_a_tile(changes, said):
+    lost = {"l1": 0.031} if changes is None else {"l1": 0.031, "changes_decision": changes}
+    both = make_attribution(record={"autoencoder": lost}), make_counterfactual(record={"autoencoder": lost})
+    for given in (both, (both[0], None), (None, both[1])):
+        (tile,) = [each for each in tiles(*given, 2) if each.name == "Lost by the autoencoder"]
+        assert tile.value == "3.1 %"
+        assert tile.note.endswith(said)
+    assert "Lost by the autoencoder" not in [each.name for each in tiles(make_attribution(), None, 2)]
+
+
 def test_names_are_escaped_wherever_they_stand(tmp_path):
     record = {"class_names": [EVIL, f"{EVIL} dog", "owl"], "settings": {"objective": "log_odds"}, "denoiser": EVIL}
     explained = Explained("a", EVIL, make_attribution(record=record), make_counterfactual(record=record))

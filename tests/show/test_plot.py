@@ -53,6 +53,17 @@ def test_full_lines_go_round_what_is_positive_and_dashed_ones_round_the_rest():
     assert [each.get_linestyle()[0][1] is None for each in (plus, minus)] == [True, False]
 
 
+def test_a_figure_warns_where_the_autoencoder_alone_changes_the_decision():
+    for changes in (True, False):
+        told = {"record": {"autoencoder": {"l1": 0.1, "changes_decision": changes}}}
+        drawn = (
+            plot_attribution(make_attribution(record=record)),
+            plot_counterfactual(make_counterfactual(record=record)),
+        )
+        for figure in drawn:
+            assert figure.get_suptitle().endswith("autoencoder alone changes the decision") is changes
+
+
 def test_errors_that_are_unknown_are_not_drawn():
     figure = plot_attribution(make_attribution(standard_error=torch.full((1, 4, 6), float("inf"))))
     assert "standard error unknown" in words(figure)

@@ -62,10 +62,21 @@ def tiles(attribution: Attribution | None, counterfactual: Counterfactual | None
             name = short_name(counterfactual.record, judge)
             note = f"a second network, never asked by the search, sees {name}"
             found.append(Tile("Independent judge", "agrees" if agrees else "disagrees", note))
+    if lost := next((each.record["autoencoder"] for _, each in both if "autoencoder" in each.record), None):
+        found.append(Tile("Lost by the autoencoder", percent(lost["l1"]), _loss(lost.get("changes_decision"))))
     alike = len({each.status for _, each in both}) == 1
     for name, each in both[:1] if alike else both:
         found.append(Tile("Status" if alike else f"Status of the {name}", *STATUS[str(each.status)]))
     return found
+
+
+def _loss(changes_decision: bool | None) -> str:
+    what = "of full brightness, mean over pixels, by encoding and decoding the picture"
+    if changes_decision is None:
+        return what
+    return (
+        f"{what}; this alone changes the decision: do not trust this" if changes_decision else f"{what}; same decision"
+    )
 
 
 def _sum(both: list[tuple[str, Any]]) -> Tile:
