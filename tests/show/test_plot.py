@@ -57,8 +57,8 @@ def test_a_figure_warns_where_the_autoencoder_alone_changes_the_decision():
     for changes in (True, False):
         told = {"record": {"autoencoder": {"l1": 0.1, "changes_decision": changes}}}
         drawn = (
-            plot_attribution(make_attribution(record=record)),
-            plot_counterfactual(make_counterfactual(record=record)),
+            plot_attribution(make_attribution(**told)),
+            plot_counterfactual(make_counterfactual(**told)),
         )
         for figure in drawn:
             assert figure.get_suptitle().endswith("autoencoder alone changes the decision") is changes
