@@ -16,7 +16,7 @@ from freemcg.messages.errors import InvalidValue
 
 VARIANT = "fp16"  # the variant that repositories on the hub offer
 _WEIGHTS = re.compile(
-    r"(diffusion_pytorch_model|pytorch_model|model)(-\d{5}-of-\d{5})?(\.(?P<variant>[^.]+?))?(-\d{5}-of-\d{5})?\.(safetensors|bin)"
+    r"(diffusion_pytorch_model|pytorch_model|model)(-\d{5}-of-\d{5})?(\.(?P<variant>[^.]+?))?(-\d{5}-of-\d{5})?\.(?P<kind>safetensors|bin)"
 )
 
 
@@ -55,13 +55,18 @@ def read_encoder(source: str, folder: Path, encoder_class: Any) -> Any:
 
 
 def _read_part(source: str, folder: Path, part_class: Any, usual: str, **options: Any) -> tuple[Any, dict[str, Any]]:
-    """The part with its weights, and the report of the weights that do not fit it, which is not refused yet."""
+    """The part with its weights, and the report of the weights that do not fit it, which is not refused yet.
+
+    Of a file in the older format, `.bin`, only tensors are read (`weights_only`), and no code is run.
+    """
+    variant = _variant(folder, usual)
     part, report = read(
         source,
         folder,
         "config.json",
         part_class.from_pretrained,
-        variant=_variant(folder, usual),
+        variant=variant,
+        use_safetensors=None if "safetensors" in _found(folder)[variant or ""] else False,  # else diffusers tries both
         output_loading_info=True,
         ignore_mismatched_sizes=True,
         **options,
@@ -89,8 +94,16 @@ def _variant(folder: Path, usual: str) -> str | None:
 
 def variants_in(folder: Path) -> set[str]:
     """The variants of the weights that a folder holds. The empty name stands for the plain weights."""
-    matches = [_WEIGHTS.fullmatch(path.name) for path in folder.iterdir()]
-    return {match["variant"] or "" for match in matches if match}
+    return {*_found(folder)}
+
+
+def _found(folder: Path) -> dict[str, set[str]]:
+    """The kinds of the files of weights in a folder, `safetensors` or `bin`, by the variant."""
+    found = dict[str, set[str]]()
+    for match in (_WEIGHTS.fullmatch(path.name) for path in folder.iterdir()):
+        if match:
+            found.setdefault(match["variant"] or "", set()).add(match["kind"])
+    return found
 
 
 def read(source: str, folder: Path, config: str, load: Callable[..., Any], **options: Any) -> Any:

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 from contextlib import suppress
+from pathlib import Path
 
 import diffusers
 import huggingface_hub
@@ -189,7 +190,7 @@ def rewrite(folder, made):
 
 @pytest.mark.parametrize("options", [{}, {"max_shard_size": "4KB"}, {"safe_serialization": False}])
 @pytest.mark.parametrize("variant", [None, "fp16", "non_ema"])
-def test_a_folder_that_holds_one_variant_is_read(variant, options, tmp_path):
+def test_a_folder_that_holds_one_variant_is_read(variant, options, tmp_path, caplog):
     network = tiny_unet().half() if variant == "fp16" else tiny_unet()
     diffusers.DDPMPipeline(network, diffusers.DDPMScheduler()).save_pretrained(tmp_path, variant=variant, **options)
     assert (tmp_path / "unet" / PLAIN).exists() == (variant is None and options == {})
@@ -197,6 +198,25 @@ def test_a_folder_that_holds_one_variant_is_read(variant, options, tmp_path):
     assert denoiser.dtype == torch.float32
     for name, weight in denoiser.unet.state_dict().items():
         assert torch.equal(weight, network.state_dict()[name].float())
+    assert caplog.messages == []
+
+
+class Planted:
+    """An object whose pickle makes a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_code_in_a_file_of_weights_is_not_run(tmp_path):
+    diffusers.DDPMPipeline(tiny_unet(), diffusers.DDPMScheduler()).save_pretrained(tmp_path, safe_serialization=False)
+    torch.save({"conv_in.bias": Planted(tmp_path / "run")}, tmp_path / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(InvalidValue, match=r"cannot be read from .*unet: Unable to load weights from .*\.bin'"):
+        Denoiser.from_pretrained(tmp_path)
+    assert not (tmp_path / "run").exists()
 
 
 def test_beside_the_plain_weights_a_variant_is_left_alone(folder):
