@@ -84,7 +84,7 @@ def read_finished(
                 realism=result.realism,
                 queries=result.queries,
                 seconds=result.seconds,
-                made_by=_made_by(result),
+                made_by=_made_by(result, settles=named["method"] == "default"),
             )
         )
         if row[-1].made_by != row[0].made_by:
@@ -94,8 +94,10 @@ def read_finished(
     return found
 
 
-def _made_by(result: Counterfactual) -> dict[str, Any]:
-    settings = {key: value for key, value in result.record["settings"].items() if key != "seed"}
+def _made_by(result: Counterfactual, *, settles: bool) -> dict[str, Any]:
+    """What all of a row have alike. If the search `settles` itself, its settings may differ from image to image."""
+    own = {"seed", "search"} if settles else {"seed"}
+    settings = {key: value for key, value in result.record["settings"].items() if key not in own}
     return {"settings": settings, **{key: result.record[key] for key in ("black_box", "denoiser_identity")}}
 
 
