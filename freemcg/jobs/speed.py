@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+import torch
 from torch import Tensor
 
 from freemcg.diffusion.denoiser import Denoiser
@@ -22,7 +25,10 @@ def measured_speed(denoiser: Denoiser, image: Tensor, scores: str) -> list[str]:
     settings = make(Settings, for_scores({}, scores))
     search = settled_search(settings.search, denoiser, image, scores, seed=settings.seed)
     settings = settings.model_copy(update={"search": search})
-    return describe_speed(seconds_per_image(denoiser, image), settings, str(denoiser.device))
+    return [
+        *describe_speed(seconds_per_image(denoiser, image), settings, str(denoiser.device)),
+        describe_devices(denoiser.device.type, torch.cuda.device_count(), torch.get_num_threads(), _processors()),
+    ]
 
 
 def denoisings(settings: Settings, task: Task) -> int:
@@ -45,10 +51,32 @@ def denoisings(settings: Settings, task: Task) -> int:
 def describe_speed(seconds: dict[int, float], settings: Settings, device: str) -> list[str]:
     """What the denoiser's time for an image, by batch size, means for one picture, as lines of text."""
     best = min(seconds, key=seconds.__getitem__)
-    times = ", ".join(f"{1000 * each:.3g} ms in batches of {size}" for size, each in seconds.items())
+    times = ", ".join(
+        f"{1000 * each:.3g} ms in batches of {size}{' (best)' * (size == best)}" for size, each in seconds.items()
+    )
     map_, search = denoisings(settings, "attribution"), denoisings(settings, "counterfactual")
     return [
         f"one denoising on {device}: {times}",
         f"a picture takes {seconds[best] * map_:.2g} s for the {map_} denoisings of an attribution and "
         f"{seconds[best] * search:.2g} s for the {search} of a counterfactual, beside the classifier's time",
     ]
+
+
+def describe_devices(kind: str, gpus: int, threads: int, processors: int) -> str:
+    """Which of the machine's devices are used by a denoiser on a device of a kind, `cpu` or `cuda`, as a line of text.
+
+    Args:
+        gpus: the CUDA devices that this process sees.
+        threads: those in which torch computes.
+        processors: those that this process may run on.
+    """
+    if kind != "cuda":
+        idle = f"; CUDA devices: none of {gpus}, which --device cuda would use" if gpus else ""
+        return f"threads in use: {threads}, processors: {processors}{idle}"
+    more = f"; 'accelerate launch --multi_gpu --num_processes {gpus} -m freemcg' uses all" if gpus > 1 else ""
+    return f"CUDA devices in use: 1 of {gpus}{more}"
+
+
+def _processors() -> int:
+    allowed = getattr(os, "sched_getaffinity", None)  # only Linux has it
+    return (os.cpu_count() or 1) if allowed is None else len(allowed(0))

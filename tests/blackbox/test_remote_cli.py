@@ -305,6 +305,7 @@ def test_probe_shows_what_is_sent_and_understood(server, place, pipeline, capsys
     assert f"image: {best}\nagain: {best}\n" in printed
     assert "the answer repeats: the largest difference of a probability is 0\n" in printed
     assert "SAME" not in printed
+    assert printed.splitlines()[-1].startswith("threads in use: ")
 
 
 @pytest.mark.parametrize("model", ["odd.py:listen", "odd.py:Grey"])

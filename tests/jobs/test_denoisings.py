@@ -7,7 +7,7 @@ import torch
 
 from freemcg import BlackBox, FreeMCG
 from freemcg.diffusion.speed import seconds_per_image
-from freemcg.jobs.speed import denoisings, describe_speed
+from freemcg.jobs.speed import denoisings, describe_devices, describe_speed
 from freemcg.settings import Settings
 from freemcg.tasks.settling import PARTICLES
 
@@ -58,7 +58,26 @@ def test_batches_grow_up_to_that_of_the_denoiser_and_each_is_called_twice(denois
 def test_the_best_batch_tells_what_a_picture_takes():
     lines = describe_speed({1: 0.02, 4: 0.01}, Settings(), "cpu")
     assert lines == [
-        "one denoising on cpu: 20 ms in batches of 1, 10 ms in batches of 4",
+        "one denoising on cpu: 20 ms in batches of 1, 10 ms in batches of 4 (best)",
         "a picture takes 2.6 s for the 256 denoisings of an attribution and 5.5 s for the 548 of a counterfactual, "
         "beside the classifier's time",
     ]
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (("cpu", 0, 1, 2), "threads in use: 1, processors: 2"),
+        (
+            ("cpu", 2, 8, 8),
+            "threads in use: 8, processors: 8; CUDA devices: none of 2, which --device cuda would use",
+        ),
+        (("cuda", 1, 8, 8), "CUDA devices in use: 1 of 1"),
+        (
+            ("cuda", 4, 8, 8),
+            "CUDA devices in use: 1 of 4; 'accelerate launch --multi_gpu --num_processes 4 -m freemcg' uses all",
+        ),
+    ],
+)
+def test_what_of_the_machine_is_used_is_said(found, said):
+    assert describe_devices(*found) == said
