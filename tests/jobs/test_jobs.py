@@ -607,16 +607,17 @@ def command(pipeline, out, model="brighter_right"):
     return ["-m", "freemcg", "attribute", "pics", "--out", out, "--device", "cpu", *options]
 
 
-def test_two_processes_answer_as_one(make_explainer, pipeline, tmp_path):
+@pytest.mark.parametrize(("processes", "threads", "asked"), [(2, 1, [2 * 9, 9]), (3, 2, [9, 9, 9])])
+def test_several_processes_answer_as_one(make_explainer, pipeline, tmp_path, processes, threads, asked):
     place = tiny.make_place(tmp_path)
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
     launcher += ["--main_process_port", free_port(), *command(pipeline, "two")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(
         launcher, cwd=place, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert tiny.asked(place) == [2 * 9, 9]
+    assert tiny.asked(place) == asked
     assert done.stdout.count("the results are in two") == 1
     run_job(make_explainer(), place / "pics", place / "one", task="attribution")
     for name in ("a", "b", "deep/c"):

@@ -33,21 +33,21 @@ def kills_the_last(images):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """What one process finds."""
+    """What one process finds, in as many threads as these tests run in."""
     out = tmp_path_factory.mktemp("alone")
     team.main(out)
     return out
 
 
 def counts(out: Path) -> list[list[int]]:
-    """The images that each process denoised, and those that it asked about; the main process comes first."""
+    """The images that each process denoised, those that it asked about, and its threads. The main one comes first."""
     rows = [[int(each) for each in line.split()] for line in (out / "counts.txt").read_text().splitlines()]
     return sorted(rows, key=lambda row: -row[1])
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-def test_any_number_of_processes_finds_what_one_finds(alone, tmp_path, processes):
-    statuses, said = launched(processes, [str(SUPPORT / "team.py"), str(tmp_path)], tmp_path)
+@pytest.mark.parametrize(("processes", "threads"), [(1, 2), (2, 1), (2, 2), (3, 1), (3, 2)])
+def test_any_number_of_processes_and_threads_finds_what_one_finds(alone, tmp_path, processes, threads):
+    statuses, said = launched(processes, [str(SUPPORT / "team.py"), str(tmp_path)], tmp_path, threads=threads)
     assert statuses == [0] * processes, said
     one, many = (Attribution.load(out / "map.safetensors") for out in (alone, tmp_path))
     for tensor in ("values", "standard_error", "projected_gradient", "projected_error"):
@@ -57,11 +57,12 @@ def test_any_number_of_processes_finds_what_one_finds(alone, tmp_path, processes
     assert before.status == after.status == "complete"
     assert (one.queries, before.queries) == (many.queries, after.queries)
 
-    ((denoised, asked),) = counts(alone)
+    ((denoised, asked, _),) = counts(alone)
     found = counts(tmp_path)
     assert [row[1] for row in found] == [asked] + [0] * (processes - 1)
     assert sum(row[0] for row in found) == denoised
-    for each, _ in found:  # single images stay with the main process
+    assert {row[2] for row in found} == {threads}
+    for each, *_ in found:  # single images stay with the main process
         assert 0.8 <= each * processes / denoised <= 1.2
 
 

@@ -12,11 +12,11 @@ from ports import free_port
 SUPPORT = Path(__file__).parent
 
 
-def launched(count: int, words: list[str], place: Path) -> tuple[list[int], list[str]]:
+def launched(count: int, words: list[str], place: Path, *, threads: int = 1) -> tuple[list[int], list[str]]:
     """Run `python WORDS` in `place` as so many processes: their exit statuses, and the texts of their error streams."""
     paths = os.pathsep.join([str(SUPPORT), str(SUPPORT.parents[1]), os.environ.get("PYTHONPATH", "")])
     group = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
-    group |= {"MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    group |= {"MASTER_PORT": free_port(), "OMP_NUM_THREADS": str(threads), "PYTHONPATH": paths}
     processes = [
         subprocess.Popen(
             [sys.executable, *words],

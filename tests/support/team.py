@@ -2,8 +2,8 @@
 
     python tests/support/team.py OUT [RANK]
 
-The data are Gaussian, so the denoiser is known in closed form. Each process writes how many images it denoised, and how
-many it asked the classifier about. The denoiser of the process with number RANK answers NaN.
+The data are Gaussian, so the denoiser is known in closed form. Each process writes how many images it denoised, how
+many it asked the classifier about, and its number of threads. The denoiser of the process RANK answers NaN.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main(out: Path, failing: str = "none") -> None:
             explainer.explain(image).save(out / "map.safetensors")
             explainer.counterfactual(image).save(out / "changed.safetensors")
     with (out / "counts.txt").open("a") as file:
-        file.write(f"{function.denoised} {len(classifier.asked)}\n")
+        file.write(f"{function.denoised} {len(classifier.asked)} {torch.get_num_threads()}\n")
 
 
 if __name__ == "__main__":
