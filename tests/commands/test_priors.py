@@ -203,14 +203,15 @@ number = 3
 """
 
 
-def test_a_denoiser_in_a_python_file_explains_and_is_replayed(place, capsys):
+@pytest.mark.parametrize("task", ["attribute", "counterfactual"])
+def test_a_denoiser_in_a_python_file_explains_and_is_replayed(task, place, capsys):
     """The denoiser is exact for independent pixels of variance .04, so the map has the signs of the slopes."""
     (place / "own.py").write_text(GAUSSIAN)
     given = ["--model", "mine.py:brighter_right", "--denoiser", "own.py:prior", "--config", "tiny.yaml"]
-    assert main(["attribute", "pics", *given, "--out", "out"]) == 0
-    result = Attribution.load(place / "out" / "a" / "result.safetensors")
+    assert main([task, "pics", *given, "--out", "out"]) == 0
+    result = (Attribution if task == "attribute" else Counterfactual).load(place / "out" / "a" / "result.safetensors")
     assert result.record["denoiser"] == "own.py:prior"
-    assert result.values.abs().max() > 0
+    assert (result.values if task == "attribute" else result.image - result.original).abs().max() > 0
     assert main(["replay", "out"]) == 0
     assert "equal to the last digit" in capsys.readouterr().out
 
