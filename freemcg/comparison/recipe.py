@@ -56,6 +56,13 @@ class Entry(BaseModel):
         changed = self.label or self.cost is not None or self.settings
         return {"method": self.method, "cost": self.cost, "settings": self.settings} if changed else {}
 
+    @property
+    def remark(self) -> str:
+        """What a reader of a table must know of it; empty if there is nothing."""
+        if self.method != "rise" or not self.settings.get("centred", True):
+            return ""
+        return f"{self.name}: subtracts the mean answer; the published method does not, and is rise with centred: false"
+
     @field_validator("label")
     @classmethod
     def _file_name(cls, value: str) -> str:

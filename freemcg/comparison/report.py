@@ -13,6 +13,7 @@ from freemcg.blackbox import BlackBox
 from freemcg.comparison.cells import Cell
 from freemcg.comparison.measure import ALIGNMENT, ALWAYS, Column
 from freemcg.comparison.page import SHOWN_IMAGES
+from freemcg.comparison.recipe import Entry
 from freemcg.comparison.tangents import Tangents
 from freemcg.comparison.verdict import figure
 from freemcg.evaluation.intervals import mean_interval
@@ -45,10 +46,10 @@ def _rounded(value: float | None) -> float | None:
 
 
 def print_report(
-    cells: list[Cell], columns: Sequence[Column], names: Sequence[str], tangents: Tangents, grid: Path, table: Path
+    cells: list[Cell], columns: Sequence[Column], entries: Sequence[Entry], tangents: Tangents, grid: Path, table: Path
 ) -> None:
     """Print one row per method, best first, and what the columns mean."""
-    ordered, failures = [], []
+    ordered, failures, names = [], [], [entry.name for entry in entries]
     for name in names:
         own = [cell for cell in cells if cell.method == name]
         done = [cell for cell in own if cell.error is None]
@@ -88,6 +89,7 @@ def print_report(
         "best first by insertion (higher is better; deletion: lower); means with 95 % intervals over images",
         f"alignment: with the {tangents.description}{random}",
         f"maps side by side in {grid}, every figure in {table}",
+        *(entry.remark for entry in entries if entry.remark),
     )
     for each in failures:
         say(each, err=True)

@@ -169,7 +169,7 @@ def compare(
         write_csv(rows, out / TABLE)
         write_grid(images, names, cells, black_box, out / GRID)
         keep_pictures(images, out)
-        print_report(list(cells.values()), columns, names, tangents, out / GRID, out / TABLE)
+        print_report(list(cells.values()), columns, entries, tangents, out / GRID, out / TABLE)
         write_verdict(cells, names, against, out)
         write_published(published, list(cells.values()), out)
         start.spending.say(spent)

@@ -365,3 +365,21 @@ def test_the_bundled_classifier_answers_alike_as_an_onnx_file(path):
     black_box = load_onnx(path, class_names=bundle.class_names)
     assert (black_box.scores, black_box.channels, black_box.image_size) == ("logits", 1, (32, 32))
     torch.testing.assert_close(black_box(pictures), BlackBox(bundle.classifier)(pictures), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "last"), [("binary", "Sigmoid"), ("binary_logit", None), ("value", None)])
+def test_a_file_of_one_column_is_the_kind_that_is_said(path, weights, kind, last):
+    """`images` are flattened and multiplied with one column: a logit of two classes, or a number that means itself."""
+    images, column = torch.rand(4, 3, 6, 4), weights[:, :1]
+    nodes = [helper.make_node("Flatten", ["images"], ["flat"])]
+    nodes += [helper.make_node("MatMul", ["flat", "weights"], ["scores" if last is None else "logits"])]
+    nodes += [] if last is None else [helper.make_node(last, ["logits"], ["scores"])]
+    save(path, nodes, ["n", 3, 6, 4], {"scores": (FLOAT, ["n", 1])}, constants={"weights": column.numpy()})
+    black_box, number = load_onnx(path, kind), images.flatten(1) @ column
+    answers = black_box(images)
+    if kind == "value":
+        torch.testing.assert_close(answers.float(), number, rtol=1e-5, atol=1e-5)
+    else:
+        both = torch.cat([-number, number], dim=1)
+        torch.testing.assert_close(answers.float(), torch.nn.functional.logsigmoid(both), rtol=1e-4, atol=1e-5)
+    assert black_box.queries == 4

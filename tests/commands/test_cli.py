@@ -295,6 +295,21 @@ def test_names_cannot_move_the_cursor_of_a_terminal(explain, place, capsys):
     assert "\x1b[2J" not in printed
 
 
+def test_class_names_and_words_of_a_model_cannot_either(explain, place, capsys):
+    (place / "rude.py").write_text(
+        "from freemcg import BlackBox\nfrom mine import brighter_right\n\n"
+        'named = BlackBox(brighter_right, class_names=["a\\x1b[2Jb", "c\\nd", "e"])\n\n\n'
+        'def breaks(images):\n    raise ValueError("no\\x1b[2J such\\n lamp")\n'
+    )
+    assert explain(images="pics", model="rude.py:named") == 0
+    printed = "".join(capsys.readouterr())
+    assert "a\\x1b[2Jb" in printed or "c\\nd" in printed
+    assert explain(images="pics", model="rude.py:breaks", out="other") == 3
+    said = capsys.readouterr().err
+    assert said.endswith("no\\x1b[2J such lamp\n")
+    assert "\x1b[2J" not in printed + said
+
+
 def test_help_lists_the_exit_statuses(capsys):
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out

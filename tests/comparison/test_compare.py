@@ -142,6 +142,7 @@ def test_figures_of_a_linear_model_are_those_worked_out_by_hand(run, tmp_path, p
     assert [line.split()[0] for line in table[1:5]] == sorted(means, key=lambda method: -means[method])
     assert table[5].startswith("best first by insertion")
     assert table[6].endswith("a random map has 0.494")  # a little less than sqrt(16 / 64)
+    assert "rise: subtracts the mean answer; the published method does not, and is rise with centred: false" in table
     assert printed.err.splitlines()[0] == (
         "images: 2; methods: 4; maps done before: 0; to do: 8, at most 36 queries and 20 gradients, and "
         f"{8 * MEASURING} queries to measure the maps, and 2 queries for the decisions"

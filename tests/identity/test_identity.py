@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -159,3 +160,15 @@ def test_a_state_that_cannot_be_recorded_costs_no_query(kind, error, message, cl
                 use()
         denoiser.unet.broken = broken  # from here on the denoiser is broken
     assert broken.asked == classifier.asked == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_quantised_network_has_the_identity_of_its_weights():
+    """`quantize_dynamic` packs weights in a state that holds what is no tensor."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval()
+    packed = [torch.ao.quantization.quantize_dynamic(deepcopy(network), {nn.Linear}, torch.qint8) for _ in range(2)]
+    with torch.no_grad():
+        network[1].weight[0, 0] += 1
+    other = torch.ao.quantization.quantize_dynamic(network, {nn.Linear}, torch.qint8)
+    assert identity(packed[0]) == identity(packed[1]) != identity(other)
