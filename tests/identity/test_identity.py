@@ -162,7 +162,7 @@ def test_a_state_that_cannot_be_recorded_costs_no_query(kind, error, message, cl
     assert broken.asked == classifier.asked == []
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore")  # torch wants another library for it
 def test_a_quantised_network_has_the_identity_of_its_weights():
     """`quantize_dynamic` packs weights in a state that holds what is no tensor."""
     torch.manual_seed(0)
