@@ -8,46 +8,72 @@ checksum is right.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 from freemcg.blackbox.cache_file import parts, unpacked
 
 Row = tuple[str, str, bytes, bytes]
+Pages = dict[int, bytes]
 
 PAGE = 4096
 FILE_HEADER, LOG_HEADER, FRAME_HEADER = 100, 32, 24
+FRAME = FRAME_HEADER + PAGE
+BIG_ENDIAN = b"\x83"  # the last byte of the log's first number, if its checksums take words so
 MOST_IN_PAGE = (PAGE - 12) * 64 // 255 - 23  # bytes of a row that has no chain
 LEAST_IN_PAGE = (PAGE - 12) * 32 // 255 - 23
 
 
 def sound_rows(path: Path) -> Iterator[Row]:
-    """Every row that is whole: model, scores, image and packed answer. A row in several versions may come twice."""
-    pages = _pages(path)
-    for number, page in pages.items():
-        start = FILE_HEADER if number == 1 else 0
-        count = int.from_bytes(page[start + 3 : start + 5], "big")
-        for header, link in ((8, 0), (12, 4)):  # of a leaf, and of an inner page; the byte that tells may be damaged
-            for place in _places(page, start + header, count):
-                row = _row(_body(page, place + link, pages))
-                if row is not None and unpacked(*row) is not None:
-                    yield row
+    """Every row that is whole: model, scores, image and packed answer. A row may come more than once."""
+    for pages in _states(path):
+        for number, page in pages.items():
+            start = FILE_HEADER if number == 1 else 0
+            count = int.from_bytes(page[start + 3 : start + 5], "big")
+            for header, link in (
+                (8, 0),
+                (12, 4),
+            ):  # of a leaf, and of an inner page; the byte that tells may be damaged
+                for place in _places(page, start + header, count):
+                    row = _row(_body(page, place + link, pages))
+                    if row is not None and unpacked(*row) is not None:
+                        yield row
 
 
-def _pages(path: Path) -> dict[int, bytes]:
-    """The pages by their numbers, from 1. A page of the log replaces that of the file."""
+def _states(path: Path) -> Iterator[Pages]:
+    """The pages by their numbers, from 1: with all that the log holds, and, if that is another, as sqlite reads it.
+
+    A page of the log replaces that of the file. Sqlite reads the log up to its first fault, and then back to the end of
+    what was written at once.
+    """
     file, log, _ = (part.read_bytes() if part.is_file() else b"" for part in parts(path))
-    pages = {1 + at // PAGE: file[at : at + PAGE] for at in range(0, len(file), PAGE)}
-    frames = [log[at : at + FRAME_HEADER + PAGE] for at in range(LOG_HEADER, len(log), FRAME_HEADER + PAGE)]
-    for frame in frames[: _length(frames)]:
-        pages[int.from_bytes(frame[:4], "big")] = frame[FRAME_HEADER:]
-    return {number: page for number, page in pages.items() if len(page) == PAGE}
+    newest = {1 + at // PAGE: file[at : at + PAGE].ljust(PAGE, b"\0") for at in range(0, len(file), PAGE)}
+    order = ">" if log[3:4] == BIG_ENDIAN else "<"
+    frames = [log[at : at + FRAME] for at in range(LOG_HEADER, len(log) - FRAME + 1, FRAME)]
+    salts = {log[16:24], *(frame[8:16] for frame in frames[:1])}  # other salts are those of an earlier log
+    before, readable, faultless = log[24:32], dict(newest), True
+    for frame in frames:
+        if frame[8:16] not in salts:
+            continue
+        faultless = faultless and frame[16:24] == _checksum(frame[:8] + frame[FRAME_HEADER:], before, order)
+        before = frame[16:24]
+        newest[int.from_bytes(frame[:4], "big")] = frame[FRAME_HEADER:]
+        if faultless and any(frame[4:8]):  # the last of what was written at once
+            readable = dict(newest)
+    yield newest
+    if readable != newest:
+        yield readable
 
 
-def _length(frames: list[bytes]) -> int:
-    """How many frames belong to the log. Those behind are left from an earlier one, and have other salts."""
-    salts = [frame[8:16] for frame in frames]
-    return max((index + 1 for index, salt in enumerate(salts) if salt == salts[0]), default=0)
+def _checksum(data: bytes, before: bytes, order: str) -> bytes:
+    """The checksum of a frame, which goes on from that of the frame before."""
+    one, two = struct.unpack(">2I", before.ljust(8, b"\0"))
+    words = struct.unpack(f"{order}{len(data) // 4}I", data)
+    for first, second in zip(words[::2], words[1::2], strict=True):
+        one = (one + first + two) & 0xFFFFFFFF
+        two = (two + second + one) & 0xFFFFFFFF
+    return struct.pack(">2I", one, two)
 
 
 def _places(page: bytes, start: int, count: int) -> Iterator[int]:
@@ -56,7 +82,7 @@ def _places(page: bytes, start: int, count: int) -> Iterator[int]:
         yield int.from_bytes(page[at : at + 2], "big")
 
 
-def _body(page: bytes, place: int, pages: dict[int, bytes]) -> bytes:
+def _body(page: bytes, place: int, pages: Pages) -> bytes:
     """A row's bytes, with those that other pages hold. Fewer if they cannot be found."""
     length, place = _number(page, place)
     if length <= MOST_IN_PAGE:

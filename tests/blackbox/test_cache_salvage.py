@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 
 import pytest
 import torch
+from faults import answers_in
 
 from freemcg.blackbox import QueryCache
 from freemcg.blackbox.cache_salvage import PAGE, sound_rows
@@ -100,6 +102,35 @@ def test_answers_that_were_forgotten_do_not_come_back(tmp_path, closed):
         shutil.copy(part, tmp_path / part.name.replace("a.", "b."))
     again = {(model, image) for model, _, image, _ in sound_rows(tmp_path / "b.sqlite")}
     assert again == {("other", key) for key in KEYS[20:50]}
+
+
+@pytest.mark.parametrize("kind", ["cut", "flip"])
+@pytest.mark.parametrize("part", ["", "-wal"])
+def test_all_that_sqlite_can_read_is_found_and_more(tmp_path, part, kind):
+    """A log that is cut may hold a page whose rows have moved to another page, which is cut off."""
+    chance = random.Random(f"{part} {kind}")
+    (tmp_path / "kept").mkdir()
+    cache = QueryCache(tmp_path / "a.sqlite")
+    order = [*chance.sample(range(220), 220), *range(220, len(KEYS))]  # the last are put side by side
+    for count, start in enumerate(range(0, len(KEYS), 20)):
+        chosen = order[start : start + 20]
+        cache.put("mine", "logits", [KEYS[index] for index in chosen], rows(10)[chosen])
+        if count == 10:
+            cache._with_file(lambda file: file.execute("PRAGMA wal_checkpoint(RESTART)").fetchall())
+    for end in ("", "-wal"):
+        shutil.copy(tmp_path / f"a.sqlite{end}", tmp_path / "kept" / f"b.sqlite{end}")
+    cache.close()
+    path = tmp_path / "kept" / f"b.sqlite{part}"
+    whole, more = path.read_bytes(), 0
+    for _ in range(150):
+        place = chance.randrange(len(whole))
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << chance.randrange(8)
+        path.write_bytes(whole[:place] if kind == "cut" else damaged)
+        readable = {key[len(b"mine") :] for key in answers_in(tmp_path / "kept" / "b.sqlite", None)}
+        assert readable <= found(tmp_path / "kept" / "b.sqlite")
+        more += len(found(tmp_path / "kept" / "b.sqlite")) - len(readable)
+    assert more > 0
 
 
 def test_an_older_log_behind_the_log_is_passed_over(tmp_path):
