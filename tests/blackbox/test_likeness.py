@@ -242,3 +242,19 @@ def test_probe_proposes_another_kind_where_the_declared_one_is_refused(place, ca
     assert f"say scores='{proposed}' (--scores, means:)" in capsys.readouterr().err
     assert main(["probe", "pics", "--model", f"odd.py:{name}", "--scores", proposed]) == 0
     assert f"the numbers look like {proposed}, as declared" in capsys.readouterr().out
+
+
+def test_two_sigmoids_that_sum_to_one_at_first_are_refused_as_soon_as_they_do_not():
+    """The images before were answered as declared, and are counted."""
+    slopes = torch.tensor([[4.0, -4.0], [1.0, 3.0]])
+
+    def two_labels(images):
+        return (images.flatten(1)[:, :2] @ slopes - torch.tensor([2.0, -2.0])).sigmoid()
+
+    black_box = BlackBox(two_labels, "probabilities")
+    first, second = torch.zeros(2, 1, 1, 2)
+    first[..., 0], second[..., 1] = 0.5, 1.0
+    assert black_box(first[None]).exp().sum().item() == pytest.approx(1)
+    with pytest.raises(ValueError, match=r"like independent labels.*say scores='multi_label'"):
+        black_box(second[None])
+    assert black_box.queries == 2
