@@ -76,6 +76,7 @@ def be_one(what: str, place: Path, images: int, width: int) -> None:
     work()
     if state.is_main_process:
         (place / "seconds.json").write_text(json.dumps(time.perf_counter() - began))
+    state.destroy_process_group()
 
 
 def seconds(what: str, processes: int, images: int, width: int) -> float:

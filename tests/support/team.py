@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from plane import Linear, make
 from torch import Tensor
 
@@ -52,4 +53,7 @@ def main(out: Path, failing: str = "none") -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+    try:
+        main(Path(sys.argv[1]), *sys.argv[2:])
+    finally:  # a group that is not left may abort its processes at their end
+        PartialState().destroy_process_group()
