@@ -77,9 +77,9 @@ def _checksum(data: bytes, before: bytes, order: str) -> bytes:
 
 
 def _places(page: bytes, start: int, count: int) -> Iterator[int]:
-    """Where the rows begin, as the list at `start` says."""
+    """Where the rows begin, as the list at `start` says. Bits beyond the page's size tell nothing, also for sqlite."""
     for at in range(start, min(start + 2 * count, PAGE - 1), 2):
-        yield int.from_bytes(page[at : at + 2], "big")
+        yield int.from_bytes(page[at : at + 2], "big") % PAGE
 
 
 def _body(page: bytes, place: int, pages: Pages) -> bytes:

@@ -133,6 +133,21 @@ def test_all_that_sqlite_can_read_is_found_and_more(tmp_path, part, kind):
     assert more > 0
 
 
+def test_a_bit_beyond_the_size_of_a_page_misleads_nobody(tmp_path):
+    """Sqlite leaves such bits of the places of rows out; the small file holds its rows in its last page."""
+    path = tmp_path / "a.sqlite"
+    cache = QueryCache(path)
+    cache.put("mine", "logits", KEYS[:9], rows(3)[:9])
+    cache.close()
+    whole = path.read_bytes()
+    for place in range(len(whole) - PAGE, len(whole) - PAGE + 30):
+        for bit in (4, 7):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            assert {key[len(b"mine") :] for key in answers_in(path, None)} <= found(path)
+
+
 def test_an_older_log_behind_the_log_is_passed_over(tmp_path):
     cache = filled(tmp_path / "a.sqlite")
     cache._with_file(lambda file: file.execute("PRAGMA wal_checkpoint(RESTART)").fetchall())
