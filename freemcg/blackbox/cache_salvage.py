@@ -30,6 +30,8 @@ def sound_rows(path: Path) -> Iterator[Row]:
     for pages in _states(path):
         for number, page in pages.items():
             start = FILE_HEADER if number == 1 else 0
+            if not page[start]:  # a page in a chain begins so, and lists no rows
+                continue
             count = int.from_bytes(page[start + 3 : start + 5], "big")
             for header, link in (
                 (8, 0),
