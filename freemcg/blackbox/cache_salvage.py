@@ -20,6 +20,7 @@ Pages = dict[int, bytes]
 PAGE = 4096
 FILE_HEADER, LOG_HEADER, FRAME_HEADER = 100, 32, 24
 FRAME = FRAME_HEADER + PAGE
+HEADERS = ((8, 0), (12, 4))  # bytes of a page's header and before a row: of a leaf, and of an inner page
 BIG_ENDIAN = b"\x83"  # the last byte of the log's first number, if its checksums take words so
 MOST_IN_PAGE = (PAGE - 12) * 64 // 255 - 23  # bytes of a row that has no chain
 LEAST_IN_PAGE = (PAGE - 12) * 32 // 255 - 23
@@ -33,10 +34,7 @@ def sound_rows(path: Path) -> Iterator[Row]:
             if not page[start]:  # a page in a chain begins so, and lists no rows
                 continue
             count = int.from_bytes(page[start + 3 : start + 5], "big")
-            for header, link in (
-                (8, 0),
-                (12, 4),
-            ):  # of a leaf, and of an inner page; the byte that tells may be damaged
+            for header, link in HEADERS:
                 for place in _places(page, start + header, count):
                     row = _row(_body(page, place + link, pages))
                     if row is not None and unpacked(*row) is not None:

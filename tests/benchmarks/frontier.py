@@ -26,7 +26,7 @@ from typing import Annotated, Any
 
 import typer
 from data_sets import MNIST, MODELS, SPLITS, Models, load_images, load_judge, load_models, read_mnist
-from frontier_report import by_probability, draw, markdown, read_finished, summarise_row, write_csv
+from frontier_report import by_change, by_probability, draw, markdown, read_finished, summarise_row, write_csv
 from tqdm import tqdm
 
 from freemcg import BlackBox, FreeMCG, SharedSearch
@@ -165,6 +165,9 @@ def report(
     by_target_probability: Annotated[
         bool, typer.Option("--by-target-probability", help="Also print how often the judge agrees by that.")
     ] = False,
+    by_changes: Annotated[
+        bool, typer.Option("--by-change", help="Also print between which classes the judge disagrees.")
+    ] = False,
 ) -> None:
     """Print a table of the finished counterfactuals in --out, a row for each method and number of queries."""
     chosen = range(first, 10**9 if images is None else first + images)
@@ -177,6 +180,8 @@ def report(
     print("\n".join(markdown(rows, against)))
     if by_target_probability:
         print("", *by_probability(found), sep="\n")
+    if by_changes:
+        print("", *by_change(found), sep="\n")
     if csv_file is not None:
         write_csv(rows, csv_file, data=data, split=split, against=against)
     if plot is not None:

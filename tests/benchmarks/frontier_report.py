@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -42,10 +43,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished counterfactual, without its pictures."""
+    """A finished counterfactual, without its pictures. `change` holds the class of the image, and the target."""
 
     image: int
     seed: int
+    change: tuple[int, int]
     flipped: bool
     judged: bool
     probability: float
@@ -77,6 +79,7 @@ def read_finished(
             Finished(
                 image=int(path.stem),
                 seed=int(named["seed"]),
+                change=(int(result.original_log_probabilities.argmax()), result.target),
                 flipped=result.flipped,
                 judged=verdict == result.target,
                 probability=result.target_probability,
@@ -184,6 +187,17 @@ def by_probability(found: dict[str, list[Finished]]) -> Iterator[str]:
             if judged:
                 share = _percent(share_interval(torch.tensor(judged)))
                 yield f"| {name} | {low:g} to {high:g} | {len(judged)} | {share} |"
+
+
+def by_change(found: dict[str, list[Finished]]) -> Iterator[str]:
+    """A table of the classes between which the judge disagrees, the most frequent change first."""
+    yield "| method | class | target | counterfactuals | judge disagrees |"
+    yield "| --- | --- | --- | --- | --- |"
+    for name, finished in found.items():
+        whole = Counter(each.change for each in finished)
+        disagreed = Counter(each.change for each in finished if not each.judged)
+        for (origin, target), count in disagreed.most_common():
+            yield f"| {name} | {origin} | {target} | {whole[origin, target]} | {count} |"
 
 
 def _percent(interval: Interval) -> str:
