@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -60,31 +61,34 @@ class Instruments:
             pay: gives each black box its budget and its cache.
             price_per_1000: the price of a thousand queries, in any currency.
 
-        A counterfactual costs one query of the judge, and `steps + 1` of the black box.
+        A counterfactual costs one query of the judge, and `steps + 1` of the black box. If an error ends it, what was
+        spent is said.
         """
         bills, verdicts = dict[str, Spending](), None
         answers = sum(len(side) for side in sides.values())
 
-        def announced(what: str, most: int, black_box: BlackBox) -> Spending:
+        def announced(name: str, what: str, most: int, black_box: BlackBox) -> None:
             say(f"{what}: at most {most} queries{price_text(most, price_per_1000)}", err=True)
-            return Spending(black_box, price_per_1000)
+            bills[name] = Spending(black_box, price_per_1000)
+            said.enter_context(bills[name].said_if_broken_off(of=name, goes_on=black_box.cache is not None))
 
-        if self.judge is not None:
-            pay(self.judge)
-            bills["the judge"] = announced("judge", answers, self.judge)
-            verdicts = judged(sides, self.judge)
-        if self.black_box is not None:
-            pay(self.black_box, spent=0 if self.judge is None else self.judge.queries)
-            bills["this start"] = announced("cout", answers * (self.steps + 1), self.black_box)
-        found = measure_sides(
-            sides,
-            left_out,
-            known=self.known,
-            features=self.features,
-            verdicts=verdicts,
-            black_box=self.black_box,
-            steps=self.steps,
-        )
+        with ExitStack() as said:
+            if self.judge is not None:
+                pay(self.judge)
+                announced("the judge", "judge", answers, self.judge)
+                verdicts = judged(sides, self.judge)
+            if self.black_box is not None:
+                pay(self.black_box, spent=0 if self.judge is None else self.judge.queries)
+                announced("this start", "cout", answers * (self.steps + 1), self.black_box)
+            found = measure_sides(
+                sides,
+                left_out,
+                known=self.known,
+                features=self.features,
+                verdicts=verdicts,
+                black_box=self.black_box,
+                steps=self.steps,
+            )
         return found, bills
 
 

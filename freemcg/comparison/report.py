@@ -104,8 +104,6 @@ def _across(cells: Sequence[Cell], column: Column, names: Sequence[str]) -> dict
 def mean_of(values: Sequence[float | None]) -> str | None:
     """The mean of the figures that are known, with its interval if there are several; `None` without one."""
     known = [value for value in values if value is not None]
-    if len(known) == 1:
-        return f"{known[0]:.3f}"
     return f"{mean_interval(torch.tensor(known, dtype=torch.double)):.3f}" if known else None
 
 

@@ -77,6 +77,8 @@ def write_verdict(cells: Mapping[tuple[str, str], Cell], names: Sequence[str], a
 def paired_tests(figures: Mapping[str, Tensor], names: Sequence[str], against: str) -> list[dict[str, Any]]:
     """A row for each method other than `against` and each measure, with p-values corrected for all of them.
 
+    One image can tell nothing about others, so it gets no row.
+
     Args:
         figures: by column, `(methods, images)`, NaN where there is none.
     """
@@ -85,7 +87,7 @@ def paired_tests(figures: Mapping[str, Tensor], names: Sequence[str], against: s
         for column, values in figures.items():
             differences = values[index] - values[own]
             differences = differences[differences.isfinite()]
-            if index != own and len(differences):
+            if index != own and len(differences) > 1:
                 mean = mean_interval(differences)
                 rows.append(
                     {

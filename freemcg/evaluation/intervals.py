@@ -17,13 +17,15 @@ Z = 1.959964
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and the ends of its 95 % interval."""
+    """A figure and the ends of its 95 % interval. The ends are NaN if one image is all there is."""
 
     value: float
     low: float
     high: float
 
     def __format__(self, spec: str) -> str:
+        if math.isnan(self.low):
+            return f"{self.value:{spec}}"
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
@@ -48,7 +50,8 @@ def mean_interval(values: Tensor, *, clusters: Tensor | None = None, seed: int =
 
     Args:
         clusters: the image that each entry belongs to, `(N,)` integers. With `None`, each entry is an image. Whole
-            clusters are drawn (Davison, Hinkley 1997, section 3.8).
+            clusters are drawn (Davison, Hinkley 1997, section 3.8). One cluster tells nothing about others, so it has
+            no interval.
     """
     sums, sizes = _per_cluster(values, torch.arange(len(values)) if clusters is None else clusters)
     return _ratio_of_sums(sums, sizes, seed=seed, draws=draws)
@@ -58,17 +61,20 @@ def ratio_interval(values: Tensor, reference: Tensor, *, seed: int = 0, draws: i
     """Mean of `values` `(N,)` divided by the mean of `reference` `(N,)`; entry `i` of both belongs to one image.
 
     The percentile bootstrap draws both entries of an image at once. So an image that is hard for both does not widen
-    the interval.
+    the interval. One image has no interval.
     """
     return _ratio_of_sums(values.double(), reference.double(), seed=seed, draws=draws)
 
 
 def _ratio_of_sums(above: Tensor, below: Tensor, *, seed: int, draws: int) -> Interval:
+    ratio = (above.sum() / below.sum()).item()
+    if len(above) == 1:
+        return Interval(ratio, math.nan, math.nan)
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randint(len(above), (draws, len(above)), generator=generator)
     ratios = above[chosen].sum(dim=1) / below[chosen].sum(dim=1)
     low, high = ratios.quantile(torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
-    return Interval((above.sum() / below.sum()).item(), low, high)
+    return Interval(ratio, low, high)
 
 
 def _per_cluster(values: Tensor, clusters: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from freemcg.blackbox import BlackBox
 from freemcg.diffusion.noise import generator_for
 from freemcg.explainer import FreeMCG
 from freemcg.files.images import write_image
-from freemcg.jobs.items import DEMO_CHANGE, DEMO_MAP
+from freemcg.jobs.items import DEMO_CHANGE, DEMO_MAP, RECEIPTS
 from freemcg.jobs.page import try_to_write_page
 from freemcg.messages.errors import InvalidValue
 from freemcg.messages.terminal import say
@@ -30,7 +30,7 @@ def run_demo(out: Path, *, data: str = "digits", images: int = 4, seed: int = 0)
     """Explain the decisions on held-out images, change each until the decision is another, and ask the judge.
 
     The folder `out` gets `demo.png` with all images on one sheet, and the images in `inputs`. Each image has a folder
-    with its counterfactual, two figures and two results. `report.html` shows them all in a browser.
+    with its counterfactual, two figures, and two results with their receipts. `report.html` shows all in a browser.
 
     Args:
         data: the bundle, `"digits"` or `"chest-xrays"`.
@@ -59,13 +59,18 @@ def run_demo(out: Path, *, data: str = "digits", images: int = 4, seed: int = 0)
     for index, name in zip(chosen, names, strict=True):
         image = bundle.images[index]
         say(f"explaining {name} ({len(rows) + 1} of {len(chosen)})", err=True)
-        attribution, counterfactual = explainer.explain(image), explainer.counterfactual(image)
+        with black_box.recording() as of_map:
+            attribution = explainer.explain(image)
+        with black_box.recording() as of_change:
+            counterfactual = explainer.counterfactual(image)
         judged = _decide(bundle.judge, counterfactual.image)
         counterfactual = replace(counterfactual, record={**counterfactual.record, "judge": judged})
         pairs.append((attribution, counterfactual))
         folder = out / name
         attribution.save(folder / DEMO_MAP)
         counterfactual.save(folder / DEMO_CHANGE)
+        of_map.save(folder / RECEIPTS[DEMO_MAP])
+        of_change.save(folder / RECEIPTS[DEMO_CHANGE])
         write_image(image, inputs / f"{name}.png")
         write_image(counterfactual.image, folder / "counterfactual.png")
         write_figure(attribution.plot(), folder / "attribution-figure.png")

@@ -24,6 +24,12 @@ FIGURE, CHANGED = "figure.png", "counterfactual.png"
 CONTRIBUTION, CONTRIBUTION_FIGURE = "contribution.safetensors", "contribution.png"
 DEMO_MAP, DEMO_CHANGE = "attribution.safetensors", "counterfactual.safetensors"
 """The two results of a picture of a demo, which lie in one folder."""
+RECEIPTS = {
+    RESULT: RECEIPT,
+    DEMO_MAP: "attribution-receipt.safetensors",
+    DEMO_CHANGE: "counterfactual-receipt.safetensors",
+}
+"""The receipt of each result, which lies beside it."""
 NOTED = {"image", "status", "picture", "unfinished"}
 OWN_NAMES = {
     *(RESULT, RECEIPT, RECORD, FIGURE, CHANGED, CONTRIBUTION, CONTRIBUTION_FIGURE, "settings.json", "summary.csv"),

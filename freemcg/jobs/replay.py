@@ -13,11 +13,13 @@ from freemcg.blackbox.receipt import Receipt
 from freemcg.blackbox.replayed import ReplayedBlackBox
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.explainer import FreeMCG
-from freemcg.jobs.items import RECEIPT, RESULT
+from freemcg.jobs.items import RECEIPTS, RESULT
 from freemcg.messages.errors import InvalidValue, Refusal, sentence_of
 from freemcg.models.load import load_denoiser
 from freemcg.results import Attribution, Explanation, load_result
 from freemcg.settings import OBJECTIVES
+
+NOT_COMPARED = {"versions": None, "judge": None}
 
 
 def replay(result: Explanation, receipt: Receipt, denoiser: Denoiser) -> Explanation:
@@ -56,7 +58,7 @@ def replay(result: Explanation, receipt: Receipt, denoiser: Denoiser) -> Explana
 def differences(result: Explanation, again: Explanation) -> list[str]:
     """The fields that are not equal to the last bit.
 
-    Not compared are `seconds`, the versions, and tensors that an older result does not hold.
+    Not compared are `seconds`, the versions, a judge's verdict, and tensors that an older result does not hold.
     """
     return [field.name for field in fields(result) if not _same(field.name, result, again)]
 
@@ -64,7 +66,7 @@ def differences(result: Explanation, again: Explanation) -> list[str]:
 def replay_folder(
     folder: Path, denoiser: str | None = None, *, device: str | torch.device = "cpu"
 ) -> Iterator[tuple[Path, list[str] | InvalidValue]]:
-    """Replay each result within `folder`. Yield the result's own folder, and the fields that came out different.
+    """Replay each result within `folder`. Yield its folder, or its path in a demo, and the fields that differ.
 
     If a result is damaged, lacks its receipt or cannot be replayed, the error is yielded instead, and the next follows.
 
@@ -75,15 +77,18 @@ def replay_folder(
         FileNotFoundError: there is no result.
         ValueError: a denoiser cannot be loaded.
     """
-    paths = sorted(folder.rglob(RESULT))
+    paths = sorted(path for name in RECEIPTS for path in folder.rglob(name))
     if not paths:
-        raise FileNotFoundError(f"{folder} holds no {RESULT}")
+        raise FileNotFoundError(
+            f"{folder} holds no {RESULT}; give a folder that attribute, counterfactual or demo wrote"
+        )
     loaded: dict[str, Denoiser] = {}
     for path in paths:
+        place = path.parent if path.name == RESULT else path
         try:
-            result, receipt = load_result(path), Receipt.load(path.with_name(RECEIPT))
+            result, receipt = load_result(path), Receipt.load(path.with_name(RECEIPTS[path.name]))
         except (ValueError, OSError) as error:
-            yield path.parent, InvalidValue(sentence_of(error))
+            yield place, InvalidValue(sentence_of(error))
             continue
         name, told = denoiser or result.record["denoiser"], dict(result.record.get("condition", {}))
         for key in ("dtype", "batch_size"):
@@ -96,7 +101,7 @@ def replay_folder(
             found: list[str] | InvalidValue = differences(result, replay(result, receipt, loaded[key]))
         except (Refusal, ValueError) as error:
             found = InvalidValue(str(error))
-        yield path.parent, found
+        yield place, found
 
 
 def _same(name: str, result: Explanation, again: Explanation) -> bool:
@@ -104,5 +109,5 @@ def _same(name: str, result: Explanation, again: Explanation) -> bool:
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return torch.equal(one, other)
     if name == "record":
-        return {**one, "versions": None} == {**other, "versions": None}
+        return {**one, **NOT_COMPARED} == {**other, **NOT_COMPARED}
     return name == "seconds" or (one is None and isinstance(other, Tensor)) or bool(one == other)

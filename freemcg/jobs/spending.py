@@ -70,10 +70,11 @@ class Spending:
         say(f"queries of {of}: {said}{price_text(counts['sent'], self.price_per_1000)}{more}", err=err)
 
     @contextmanager
-    def said_if_broken_off(self, *, aloud: bool = True, goes_on: bool = True) -> Iterator[None]:
+    def said_if_broken_off(self, *, of: str = "this start", aloud: bool = True, goes_on: bool = True) -> Iterator[None]:
         """If the block ends with an error, say what was spent and what is kept, and raise the error.
 
         Args:
+            of: what spends it.
             aloud: whether this process speaks. An error has to reach all processes, but an interrupt does not.
             goes_on: whether another start would keep the results and do only what is missing.
         """
@@ -86,7 +87,7 @@ class Spending:
                 under_way = "; the unanswered were under way" if lost else ""
                 kept = "finished results are kept" if self.black_box.cache is None else "every answer is kept"
                 more = f"; {kept}, and the next start goes on from there" if goes_on else ""
-                self.say(counts, under_way + more, err=True)
+                self.say(counts, under_way + more, of=of, err=True)
             raise
 
 

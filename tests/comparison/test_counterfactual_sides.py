@@ -107,3 +107,29 @@ def test_what_does_not_fit_is_refused_in_one_sentence(tmp_path, monkeypatch, cap
     for words, sentence in spoil(tmp_path):
         assert main(["measure", *words]) == 2
         assert f"freemcg: {sentence}" in capsys.readouterr().err
+
+
+FAILING_JUDGE = """
+from freemcg import BlackBox
+
+calls = []
+
+def first_answers(images):
+    calls.append(len(images))
+    if len(calls) > 1:
+        raise OSError("the line went dead")
+    return images.mean(dim=(2, 3)).repeat(1, 3)[:, :2]
+
+judge = BlackBox(first_answers, scores="logits", batch_size=1)
+"""
+
+
+def test_a_measurement_that_breaks_off_says_what_it_spent(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES:
+        keep(tmp_path / "x", name)
+    (tmp_path / "dead.py").write_text(FAILING_JUDGE)
+    assert main(["measure", "x", "--judge", "dead.py:judge"]) != 0
+    said = capsys.readouterr().err
+    assert "the line went dead" in said
+    assert "queries of the judge: 2 sent, 1 answered, 0 retried, 1 unanswered" in said

@@ -77,6 +77,15 @@ def test_a_mean_over_clusters_of_many_sizes_is_that_of_all_entries():
     assert (interval.low, interval.high) == (2, 10)
 
 
+@pytest.mark.parametrize("clusters", [None, torch.zeros(3, dtype=torch.long)])
+def test_one_image_tells_nothing_about_others(clusters):
+    values = torch.tensor([0.5]) if clusters is None else torch.tensor([0.4, 0.5, 0.6])
+    interval = mean_interval(values, clusters=clusters)
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+    assert f"{interval:.2f}" == "0.50"
+
+
 def test_a_ratio_is_paired():
     reference = torch.rand(50, generator=torch.Generator().manual_seed(0)) + 0.1
     interval = ratio_interval(0.8 * reference, reference)

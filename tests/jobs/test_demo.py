@@ -137,3 +137,13 @@ def test_x_rays_are_shown_with_their_own_models_and_names(tmp_path, capsys):
 def test_pictures_of_one_class_have_names_of_their_own(bundle):
     chosen = torch.nonzero(bundle.labels == 3).flatten().tolist()[:3]
     assert name_images(bundle, chosen, "digit") == ["digit-3", "digit-3-2", "digit-3-3"]
+
+
+def test_a_demo_is_replayed_from_its_receipts(shown, capsys):
+    out, _ = shown
+    assert main(["replay", str(out)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.rsplit("/", 1)[1] for line in said] == [
+        "attribution.safetensors: equal to the last digit",
+        "counterfactual.safetensors: equal to the last digit",
+    ]
