@@ -48,7 +48,8 @@ class FreeMCG:
             whether its autoencoder alone changes the decision.
         tolerance: the relative standard error at which an attribution stops early.
         noise: the noise level of the attribution, as a fraction of the schedule, or several levels to average over. A
-            higher level asks a coarser question.
+            higher level asks a coarser question. `None` leaves it to the image: 0.2, or 0.5 for a photograph; see
+            `freemcg.settings.Settings.settled`.
         estimate: `"control_variate"`, `"sigma_points"`, `"cross_covariance"`, `"regression"` or `"per_particle"`; see
             `freemcg.ensemble`. The default is the first, or `"cross_covariance"` for bare labels.
         objective: `"log_odds"`, `"log_probability"`, `"logit"`, `"margin"`, or a callable from log-probabilities
@@ -70,7 +71,7 @@ class FreeMCG:
         particles: int = 256,
         queries: int = 65,
         tolerance: float | None = None,
-        noise: float | Sequence[float] = 0.2,
+        noise: float | Sequence[float] | None = None,
         estimate: str | None = None,
         objective: str | Callable[[Tensor, int], Tensor] = "log_odds",
         search: SharedSearch | PaperSearch | dict[str, Any] | None = None,
@@ -81,13 +82,12 @@ class FreeMCG:
             "particles": particles,
             "queries": queries,
             "tolerance": tolerance,
-            "noise": noise,
             "objective": objective,
             "search": {} if search is None else search,
             "seed": seed,
         }
-        if estimate is not None:
-            values["estimate"] = estimate
+        values |= {} if noise is None else {"noise": noise}
+        values |= {} if estimate is None else {"estimate": estimate}
         self.black_box = black_box if isinstance(black_box, BlackBox) else BlackBox(black_box)
         self.settings = make(Settings, for_scores(values, self.black_box.scores))
         self.denoiser = denoiser
@@ -157,7 +157,7 @@ class FreeMCG:
         Raises:
             ValueError: an argument is wrong, or the estimate has no error bars. It is raised before any query.
         """
-        values = {name: getattr(self.settings, name) for name in Settings.model_fields}
+        values = self.settings.named
         wanted = self.settings.tolerance if tolerance is None else tolerance
         values["tolerance"] = DEFAULT_TOLERANCE if wanted is None else wanted
         if queries is not None or self.settings.tolerance is None:

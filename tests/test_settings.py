@@ -220,7 +220,7 @@ def test_defaults_of_the_explainer_are_those_of_the_settings():
     given = inspect.signature(FreeMCG.__init__).parameters
     names = set(Settings.model_fields)
     assert names <= set(given)
-    written = {name: given[name].default for name in names - {"search", "estimate"}}
+    written = {name: given[name].default for name in names - {"search", "estimate", "noise"}}
     assert make(Settings, written) == Settings()
     assert FreeMCG(quick, None).settings == Settings()
 

@@ -77,7 +77,7 @@ def settings_of(entry: Entry, settings: Settings) -> Settings:
     """
     if "queries" in entry.settings:
         raise InvalidValue(f"{entry.name}: its queries follow from its cost; write cost instead of settings.queries")
-    own = {**dict(settings), **entry.settings, "queries": entry.cost or settings.queries}
+    own = {**settings.named, **entry.settings, "queries": entry.cost or settings.queries}
     return make(Settings, own, source=entry.name) if entry.changes else settings
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.ensemble import ErrorParts, Estimate
+from freemcg.gradient.directions import directions_around
 from freemcg.gradient.estimator import Ask, Ensemble, ManifoldGradient
 from freemcg.gradient.objective import Objective
 from freemcg.settings import Settings
@@ -22,21 +23,25 @@ class Ensembles:
 
     Drawing particles costs no query. Nor does any computation from the answers, so the particles serve every class,
     every pair of classes and every objective.
+
+    Attributes:
+        settings: with a noise level, if `settings` leave it open.
     """
 
     def __init__(self, denoiser: Denoiser, point: Tensor, settings: Settings) -> None:
-        self.estimate = settings.estimate
-        self.ensembles = [
-            Ensemble(
-                denoiser,
-                point,
-                denoiser.timestep(level),
-                particles=settings.particles,
-                seed=settings.seed,
-                step=step,
-            )
-            for step, level in enumerate(settings.noise)
-        ]
+        self.estimate, self.settings, counted = settings.estimate, settings, None
+        if settings.noise_left_open:
+            directions, counted = directions_around(denoiser, point, seed=settings.seed)
+            self.settings = settings.settled(directions)
+        levels = [denoiser.timestep(level) for level in self.settings.noise]
+        if counted is not None and counted.t in levels and len(counted.particles) <= settings.particles:
+            counted.grow(settings.particles)
+            self.ensembles = [counted]
+        else:
+            self.ensembles = [
+                Ensemble(denoiser, point, t, particles=settings.particles, seed=settings.seed, step=step)
+                for step, t in enumerate(levels)
+            ]
 
     @property
     def queries(self) -> int:

@@ -34,7 +34,7 @@ def measured_speed(denoiser: Denoiser, image: Tensor, scores: str) -> list[str]:
 def denoisings(settings: Settings, task: Task) -> int:
     """The images that are denoised for one explanation, if the queries of a map do not call for more particles.
 
-    The search leaves nothing open, see `freemcg.tasks.settling`, whose own 64 are not counted.
+    The settings leave nothing open. The 64 with which directions are counted (`directions_around`) are left out.
     """
     search = settings.search
     if task == "attribution":

@@ -172,7 +172,7 @@ def difference_map(
     again = ask_again(other, image, theirs[0], since=before)
     noted = max(result.record, again.noted, key=lambda each: each.get("disagreement", 0.0))
     return replace(
-        result, record={**question.seen.noted, **noted}, status=Status.MODEL_CHANGED if again.changed else result.status
+        result, record={**result.record, **noted}, status=Status.MODEL_CHANGED if again.changed else result.status
     )
 
 
@@ -232,7 +232,11 @@ class _Question:
             status=Status.MODEL_CHANGED if repeats is not None and repeats.changed else status,
             queries=self.seen.queries + ensembles.queries + (0 if repeats is None else repeats.queries),
             seconds=time.monotonic() - self.began,
-            record={**self.seen.noted, **({} if repeats is None else repeats.noted)},
+            record={
+                "settings": ensembles.settings.record(),
+                **self.seen.noted,
+                **({} if repeats is None else repeats.noted),
+            },
             error_parts=None if parts is None else asdict(parts),
             projected_gradient=projected.gradient,
             projected_error=errors[1],

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/attribution.py run --data digits --images 10 --out runs/attribution
     python tests/benchmarks/attribution.py report --data digits --out runs/attribution
+    python tests/benchmarks/attribution.py run --data cifar10 --images 10 --noise 0.5 --repeats 8 --out runs/photos
     python tests/benchmarks/attribution.py seconds
 
 `run` keeps a file for each image in --out, and a second start does only what is missing. `report` prints these figures,
@@ -36,7 +37,6 @@ from freemcg.gradient.estimator import Ensemble
 from freemcg.gradient.objective import log_odds
 
 app = typer.Typer(add_completion=False, help=__doc__)
-LEVEL = 0.2
 REFERENCE = 10_000
 QUERIES = (8, 16, 32, 64, 128)  # queries of an ensemble; a map asks one more, about the image itself
 LARGE_QUERIES = (256, 512, 1024)
@@ -49,11 +49,11 @@ def cosine(first: Tensor, second: Tensor) -> float:
     return F.cosine_similarity(first.flatten().double(), second.flatten().double(), dim=0).item()
 
 
-def _measure(data: Models, image: Tensor, repeats: int, large_repeats: int) -> dict[str, object]:
+def _measure(data: Models, image: Tensor, noise: float, repeats: int, large_repeats: int) -> dict[str, object]:
     """All figures of one image."""
     ask = BlackBox(data.classifier)
     target = int(ask(image[None]).argmax())
-    t = data.denoiser.timestep(LEVEL)
+    t = data.denoiser.timestep(noise)
     pool = Ensemble(data.denoiser, image, t, particles=REFERENCE, seed=0, step=99)
     values = log_odds(ask(pool.particles.reshape(-1, *image.shape)), target)
     one = torch.ones(1)
@@ -71,15 +71,20 @@ def _measure(data: Models, image: Tensor, repeats: int, large_repeats: int) -> d
                 ensemble.ask(ask, queries - ensemble.queries, estimate)
                 local = ensemble.gradient(log_odds, target, estimate)
                 gradient, error = local.gradient.flatten(), local.standard_error.flatten()
-                noise = (error.norm() / gradient.norm()).item()
+                relative = (error.norm() / gradient.norm()).item()
                 found[f"{estimate} {queries}"].append(
                     {
                         "cosine": cosine(gradient, reference),
                         "covered": ((gradient - reference).abs() <= 1.96 * error)[live].double().mean().item(),
-                        "predicted": max(0.0, 1 - noise**2) if math.isfinite(noise) else math.nan,
+                        "predicted": max(0.0, 1 - relative**2) if math.isfinite(relative) else math.nan,
                     }
                 )
-    return {"halves": cosine(*halves), "estimates": found, "projected": _projected(data, image, target, pool)}
+    return {
+        "noise": noise,
+        "halves": cosine(*halves),
+        "estimates": found,
+        "projected": _projected(data, image, target, pool),
+    }
 
 
 def _projected(data: Models, image: Tensor, target: int, pool: Ensemble) -> dict[str, list[float]]:
@@ -125,15 +130,19 @@ def run(
     split: str = "test",
     mnist: Path = MNIST,
     models: Path = MODELS,
+    noise: float = 0.2,
     repeats: int = 20,
     large_repeats: int = 2,
 ) -> None:
-    """Measure --images images, one file each. Up to 128 queries take --repeats seeds, and more take --large-repeats."""
+    """Measure --images images, one file each. Up to 128 queries take --repeats seeds, and more take --large-repeats.
+
+    Each noise level needs an --out of its own.
+    """
     loaded = load_models(data, models)
     for index, image in enumerate(load_images(data, split, first=first, count=images, mnist=mnist), start=first):
         path = out / data / split / f"{index:04d}.json"
         if not path.is_file():
-            measured = _measure(loaded, image, repeats, large_repeats)
+            measured = _measure(loaded, image, noise, repeats, large_repeats)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.with_suffix(".partial").write_text(json.dumps(measured))
             path.with_suffix(".partial").replace(path)
@@ -144,7 +153,8 @@ def run(
 def report(data: str = "digits", out: Path = Path("runs/attribution"), split: str = "test") -> None:
     """Print the tables."""
     measured = [json.loads(path.read_text()) for path in sorted((out / data / split).glob("*.json"))]
-    print(f"{data}: {len(measured)} images; halves of the references agree to {_mean([m['halves'] for m in measured])}")
+    noise, halves = measured[0]["noise"], _mean([each["halves"] for each in measured])
+    print(f"{data}: {len(measured)} images at noise {noise:g}; halves of the references agree to {halves}")
     print("\n| estimate | queries | cosine with the reference | squared, and predicted | coverage of 95 % |")
     print("| --- | --- | --- | --- | --- |")
     for estimate in ESTIMATES:

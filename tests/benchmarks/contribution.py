@@ -1,6 +1,7 @@
 """Measure contributions by insertion and deletion, beside maps, RISE and Integrated Gradients.
 
     python tests/benchmarks/contribution.py --data digits --images 20
+    python tests/benchmarks/contribution.py --data cifar10 --images 40 --noise 0.1 --estimate cross_covariance
 
 A row is a method. Ours and RISE ask so many queries, and one more about the image itself. The last columns are the
 paired differences of insertion minus deletion: from RISE with as many queries, and from Integrated Gradients. Intervals
@@ -12,6 +13,7 @@ from __future__ import annotations
 import copy
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,23 +28,24 @@ from freemcg.gradient.estimator import Ensemble
 from freemcg.gradient.objective import log_odds
 
 app = typer.Typer(add_completion=False, help=__doc__)
-NOISE = (0.2, 0.4)
 QUERIES = (64, 256)
 PARTICLES = 256
 STEPS = 50
 GRADIENTS = f"Integrated Gradients, {STEPS} gradients"
 
 
-def _ours(data: Models, image: Tensor, target: int, seed: int, estimate: str) -> dict[str, Tensor]:
-    """Maps and contributions at one and two noise levels, from the same answers."""
+def _ours(
+    data: Models, image: Tensor, target: int, seed: int, estimate: str, noise: Sequence[float]
+) -> dict[str, Tensor]:
+    """Maps and contributions at the first noise level, at the first two and so on, from the same answers."""
     ask, found = BlackBox(data.classifier, batch_size=PARTICLES), {}
     fresh = [
         Ensemble(data.denoiser, image, data.denoiser.timestep(level), particles=PARTICLES, seed=seed, step=step)
-        for step, level in enumerate(NOISE)
+        for step, level in enumerate(noise)
     ]
     difference = image - image.mean(dim=(1, 2), keepdim=True)
-    for levels in range(1, len(NOISE) + 1):
-        ensembles, name = [copy.copy(each) for each in fresh[:levels]], " and ".join(map(str, NOISE[:levels]))
+    for levels in range(1, len(noise) + 1):
+        ensembles, name = [copy.copy(each) for each in fresh[:levels]], " and ".join(map(str, noise[:levels]))
         for queries in QUERIES:
             for each in ensembles:
                 each.ask(ask, queries // levels - each.queries, estimate)
@@ -59,21 +62,25 @@ def run(
     images: int = 20,
     seeds: str = "0,1",
     estimate: str = "control_variate",
+    noise: str = "0.2,0.4",
     split: str = "test",
     mnist: Path = MNIST,
     models: Path = MODELS,
 ) -> None:
-    """Measure the first --images images with each of --seeds, and print the table."""
+    """Measure the first --images images with each of --seeds, and print the table.
+
+    Ours takes the first level of --noise, and then each further one as well.
+    """
     began, loaded = time.monotonic(), load_models(data, models)
     asked = BlackBox(loaded.classifier, batch_size=PARTICLES)
     found: dict[str, list[list[float]]] = defaultdict(list)
-    chosen = [int(seed) for seed in seeds.split(",")]
+    chosen, levels = [int(seed) for seed in seeds.split(",")], [float(level) for level in noise.split(",")]
     for image in load_images(data, split, count=images, mnist=mnist):
         target = asked(image[None]).argmax(dim=1)
         path = baselines.create("integrated_gradients", loaded.classifier, steps=STEPS)
         gradients = path.attribute(image[None], target)[0]
         for seed in chosen:
-            maps = _ours(loaded, image, int(target), seed, estimate)
+            maps = _ours(loaded, image, int(target), seed, estimate, levels)
             for queries in QUERIES:
                 rise = baselines.create("rise", asked, queries=queries + 1, seed=seed)
                 maps[f"RISE, {queries} queries"] = rise.attribute(image[None], int(target))[0]

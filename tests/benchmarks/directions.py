@@ -13,8 +13,8 @@ import typer
 from data_sets import MNIST, MODELS, load_images, load_models
 
 from freemcg.ensemble import effective_dimension
+from freemcg.gradient.directions import LEVEL, PARTICLES
 from freemcg.gradient.estimator import Ensemble
-from freemcg.tasks.settling import LEVEL, PARTICLES
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
 

@@ -273,7 +273,8 @@ def test_a_folder_of_results_is_replayed_without_the_model(pipeline, tmp_path, m
     assert said.out == "out/deep/b: equal to the last digit\n"
     assert said.err.startswith("out/a: cannot be replayed: out/a/result.safetensors")
     assert main(["replay", "pics"]) == 2
-    assert capsys.readouterr().err == "freemcg: pics holds no result.safetensors\n"
+    advice = "give a folder that attribute, counterfactual or demo wrote"
+    assert capsys.readouterr().err == f"freemcg: pics holds no result.safetensors; {advice}\n"
 
 
 def test_a_local_model_has_receipts_too(pipeline, tmp_path, monkeypatch, capsys):

@@ -7,9 +7,9 @@ import torch
 
 from freemcg import BlackBox, FreeMCG
 from freemcg.diffusion.speed import seconds_per_image
+from freemcg.gradient.directions import PARTICLES
 from freemcg.jobs.speed import denoisings, describe_devices, describe_speed
 from freemcg.settings import Settings
-from freemcg.tasks.settling import PARTICLES
 
 SMALL = {"particles": 3, "steps": 5, "strength": 0.5}
 

@@ -140,8 +140,8 @@ def test_no_signal_ends_a_stream_after_the_first_batch(denoiser, image):
 
 def test_more_particles_are_drawn_where_their_sampling_is_what_is_left(classifier, denoiser, image):
     """The score is linear, so only the axes that so few particles lack are missing. No query is spent."""
-    explainer = make(steep(classifier), denoiser, objective="margin", particles=24)
-    fixed = make(steep(classifier), denoiser, objective="margin", particles=24, queries=33).explain(image, 0)
+    explainer = make(steep(classifier), denoiser, objective="margin", noise=0.2, particles=24)
+    fixed = make(steep(classifier), denoiser, objective="margin", noise=0.2, particles=24, queries=33).explain(image, 0)
     assert fixed.relative_error > 0.2
     assert fixed.error_parts["sampling"] > 10 * fixed.error_parts["residual"]
     denoiser.unet.batches.clear()
@@ -153,7 +153,7 @@ def test_more_particles_are_drawn_where_their_sampling_is_what_is_left(classifie
 
 
 def test_particles_are_drawn_up_to_16_times_as_many(classifier, denoiser, image):
-    explainer = make(steep(classifier), denoiser, objective="margin", particles=24)
+    explainer = make(steep(classifier), denoiser, objective="margin", noise=0.2, particles=24)
     denoiser.check_size(image[None])
     denoiser.unet.batches.clear()
     result = explainer.explain(image, 0, tolerance=OUT_OF_REACH, queries=50)

@@ -1,4 +1,4 @@
-"""What the image decides about a search, with Gaussian images that differ in a known number of directions."""
+"""What the image decides about a search and a map, with Gaussian images that differ in a known number of directions."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import torch
 from diffusers import DDPMScheduler
 
 from freemcg import BlackBox, Denoiser, FreeMCG, PaperSearch, SharedSearch
+from freemcg.gradient.directions import PARTICLES
 from freemcg.settings import Settings, make
 from freemcg.settings.search import MANY, OPEN
-from freemcg.tasks.settling import PARTICLES, settled_search
+from freemcg.tasks.settling import settled_search
 
 SHAPE = (1, 12, 12)
 FEW, LOTS = 6, 140
@@ -116,3 +117,50 @@ def test_the_dearest_search_bounds_every_image():
     assert len(named.settled(MANY).calls) > len(named.settled(0).calls)
     assert WITHOUT_NAMES.settled(0, "top_k").queries == 100
     assert WITHOUT_NAMES.dearest("top_k").queries == 800
+
+
+# --- the noise level of a map ---
+
+
+def explained(denoiser, **settings):
+    explainer = FreeMCG(bright, denoiser, **settings)
+    return explainer, explainer.explain(torch.full(SHAPE, 0.5))
+
+
+@pytest.mark.parametrize(("directions", "noise"), [(FEW, 0.2), (LOTS, 0.5)])
+def test_a_map_of_unnamed_noise_is_the_one_of_the_level_that_the_image_decides(denoiser_of, directions, noise):
+    denoiser = denoiser_of(directions)
+    explainer, result = explained(denoiser)
+    _, named = explained(denoiser, noise=noise)
+    torch.testing.assert_close(result.values, named.values)
+    assert result.queries == named.queries == 65
+    assert result.record["settings"] == named.record["settings"]
+    assert result.record["settings"]["noise"] == [noise]
+    assert explainer.settings.noise_left_open
+
+
+@pytest.mark.parametrize("noise", [0.2, (0.1, 0.3)])
+def test_a_named_noise_stays(denoiser_of, noise):
+    explainer, result = explained(denoiser_of(LOTS), noise=noise)
+    assert result.record["settings"]["noise"] == list(explainer.settings.noise)
+    assert explainer.settings.settled(LOTS) == explainer.settings
+
+
+def test_the_particles_that_were_counted_are_used_where_the_level_stays(denoiser_of):
+    for directions, drawn in ((FEW, 256), (LOTS, 256 + PARTICLES)):
+        denoiser = denoiser_of(directions)
+        denoiser.check_size(torch.full((1, *SHAPE), 0.5))
+        denoiser.unet.batches.clear()
+        explained(denoiser)
+        assert sum(denoiser.unet.batches) == drawn
+
+
+def test_every_kind_of_map_is_settled_alike(denoiser_of):
+    explainer, image = FreeMCG(bright, denoiser_of(LOTS)), torch.full(SHAPE, 0.5)
+    maps = [
+        explainer.explain(image),
+        explainer.explain(image, tolerance=0.9),
+        *explainer.contrasts(image, [0, 1]).values(),
+        explainer.difference(lambda images: 2 * bright(images), image),
+    ]
+    assert [each.record["settings"]["noise"] for each in maps] == [[0.5]] * 4
