@@ -48,10 +48,11 @@ class FreeMCG:
             whether its autoencoder alone changes the decision.
         tolerance: the relative standard error at which an attribution stops early.
         noise: the noise level of the attribution, as a fraction of the schedule, or several levels to average over. A
-            higher level asks a coarser question. `None` leaves it to the image: 0.2, or 0.5 for a photograph; see
-            `freemcg.settings.Settings.settled`.
+            higher level asks a coarser question. `None` leaves it to the image, and `estimate` with it: 0.2, or 0.5 for
+            a photograph; see `freemcg.settings.Settings.settled`.
         estimate: `"control_variate"`, `"sigma_points"`, `"cross_covariance"`, `"regression"` or `"per_particle"`; see
-            `freemcg.ensemble`. The default is the first, or `"cross_covariance"` for bare labels.
+            `freemcg.ensemble`. `None` is the first, or the third for bare labels, and for a photograph unless `noise`
+            is named.
         objective: `"log_odds"`, `"log_probability"`, `"logit"`, `"margin"`, or a callable from log-probabilities
             `(N, num_classes)` and the target to values `(N,)`.
         search: the search for counterfactuals: `SharedSearch(...)`, `PaperSearch(...)`, or a mapping of their fields.
@@ -86,8 +87,7 @@ class FreeMCG:
             "search": {} if search is None else search,
             "seed": seed,
         }
-        values |= {} if noise is None else {"noise": noise}
-        values |= {} if estimate is None else {"estimate": estimate}
+        values |= {name: value for name, value in {"noise": noise, "estimate": estimate}.items() if value is not None}
         self.black_box = black_box if isinstance(black_box, BlackBox) else BlackBox(black_box)
         self.settings = make(Settings, for_scores(values, self.black_box.scores))
         self.denoiser = denoiser

@@ -73,7 +73,7 @@ class Columns:
     @property
     def nothing(self) -> Estimate:
         """Zeros, if there are too few answers for anything else."""
-        return without_error(torch.zeros_like(self.paid[0] if len(self.paid) else self.particles[:1][0]))
+        return without_error(self.paid.new_zeros(self.particles.shape[1]))
 
 
 def without_error(gradient: Tensor) -> Estimate:

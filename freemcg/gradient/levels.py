@@ -10,6 +10,7 @@ from torch import Tensor
 
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.ensemble import ErrorParts, Estimate
+from freemcg.gradient.columns import ON_AXES
 from freemcg.gradient.directions import directions_around
 from freemcg.gradient.estimator import Ask, Ensemble, ManifoldGradient
 from freemcg.gradient.objective import Objective
@@ -25,21 +26,23 @@ class Ensembles:
     every pair of classes and every objective.
 
     Attributes:
-        settings: with a noise level, if `settings` leave it open.
+        settings: with nothing left open.
     """
 
     def __init__(self, denoiser: Denoiser, point: Tensor, settings: Settings) -> None:
-        self.estimate, self.settings, counted = settings.estimate, settings, None
-        if settings.noise_left_open:
+        counted = None
+        if settings.left_open:
             directions, counted = directions_around(denoiser, point, seed=settings.seed)
-            self.settings = settings.settled(directions)
-        levels = [denoiser.timestep(level) for level in self.settings.noise]
+            settings = settings.settled(directions)
+        self.settings = settings
+        particles = settings.particles if settings.estimate in ON_AXES else 0  # the others use none but those queried
+        levels = [denoiser.timestep(level) for level in settings.noise]
         if counted is not None and counted.t in levels and len(counted.particles) <= settings.particles:
-            counted.grow(settings.particles)
+            counted.grow(particles)
             self.ensembles = [counted]
         else:
             self.ensembles = [
-                Ensemble(denoiser, point, t, particles=settings.particles, seed=settings.seed, step=step)
+                Ensemble(denoiser, point, t, particles=particles, seed=settings.seed, step=step)
                 for step, t in enumerate(levels)
             ]
 
@@ -60,7 +63,7 @@ class Ensembles:
             QueryBudgetExceeded: the budget ends first. The answers received until then are kept.
         """
         for ensemble in self.ensembles:
-            ensemble.ask(ask, queries // len(self.ensembles), self.estimate)
+            ensemble.ask(ask, queries // len(self.ensembles), self.settings.estimate)
 
     def grow(self) -> None:
         """Double the particles of each level. This costs no query."""
@@ -69,7 +72,7 @@ class Ensembles:
 
     def map(self, objective: Objective, target: int) -> ManifoldGradient:
         """The mean gradient in pixels over the queried levels, whose errors are independent. This costs no query."""
-        found = [ensemble.map(objective, target, self.estimate) for ensemble in self._asked]
+        found = [ensemble.map(objective, target, self.settings.estimate) for ensemble in self._asked]
         return ManifoldGradient(
             *_mean(found),
             torch.cat([each.values for each in found]),

@@ -30,8 +30,7 @@ def job_settings(explainer: FreeMCG, task: Task, target: int | str | None) -> di
         settings["objective"] += f":{source(objective)}"
     if task == "attribution":
         del settings["search"]
-        if explainer.settings.noise_left_open:
-            settings["noise"] = "open"
+        settings |= dict.fromkeys(explainer.settings.left_open, "open")
     else:
         settings = {key: settings[key] for key in ("objective", "search", "seed")}
         if isinstance(search := explainer.settings.search, SharedSearch) and search.left_open:

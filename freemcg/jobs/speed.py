@@ -10,9 +10,10 @@ from torch import Tensor
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.diffusion.realism import DRAWS, NOISE_LEVELS
 from freemcg.diffusion.speed import seconds_per_image
+from freemcg.gradient.columns import ON_AXES
+from freemcg.gradient.directions import directions_around
 from freemcg.jobs.plan import Task
-from freemcg.settings import PaperSearch, Settings, for_scores, make
-from freemcg.tasks.settling import settled_search
+from freemcg.settings import PaperSearch, Settings, SharedSearch, for_scores, make
 from freemcg.tasks.shared_search import POLISH_DRAWS
 
 
@@ -23,8 +24,10 @@ def measured_speed(denoiser: Denoiser, image: Tensor, scores: str) -> list[str]:
         scores: what the black box answers. The defaults of a search depend on it, and on the image.
     """
     settings = make(Settings, for_scores({}, scores))
-    search = settled_search(settings.search, denoiser, image, scores, seed=settings.seed)
-    settings = settings.model_copy(update={"search": search})
+    assert isinstance(settings.search, SharedSearch)
+    directions, _ = directions_around(denoiser, denoiser.encode(image[None])[0], seed=settings.seed)
+    search = settings.search.settled(directions, scores)
+    settings = settings.settled(directions).model_copy(update={"search": search})
     return [
         *describe_speed(seconds_per_image(denoiser, image), settings, str(denoiser.device)),
         describe_devices(denoiser.device.type, torch.cuda.device_count(), torch.get_num_threads(), _processors()),
@@ -38,7 +41,8 @@ def denoisings(settings: Settings, task: Task) -> int:
     """
     search = settings.search
     if task == "attribution":
-        return settings.particles * len(settings.noise)
+        levels = len(settings.noise)
+        return levels * (settings.particles if settings.estimate in ON_AXES else (settings.queries - 1) // levels)
     measured = 2 * len(NOISE_LEVELS) * DRAWS
     if isinstance(search, PaperSearch):
         return search.particles * search.steps + measured

@@ -13,8 +13,9 @@ from freemcg.settings.search import MANY, SEARCHES_BY_SCORES, PaperSearch, Share
 
 ESTIMATES = ("control_variate", "sigma_points", "cross_covariance", "regression", "per_particle")
 WITH_ERROR_PARTS = ("control_variate", "cross_covariance")
-NOISE_OF_MANY = 0.5
-"""The noise level of a map around which images differ in many directions; see `Settings.settled`."""
+OF_FEW: dict[str, Any] = {"noise": (0.2,), "estimate": "control_variate"}
+OF_MANY: dict[str, Any] = {"noise": (0.5,), "estimate": "cross_covariance"}
+"""What a map is made with around which images differ in few or in many directions; see `Settings.settled`."""
 OBJECTIVES = ("log_odds", "log_probability", "logit", "margin")
 
 Search = Annotated[SharedSearch | PaperSearch, Field(discriminator="method")]
@@ -23,7 +24,7 @@ Search = Annotated[SharedSearch | PaperSearch, Field(discriminator="method")]
 class Settings(BaseModel):
     """The settings that `FreeMCG` takes, and that a YAML file for `--config` may hold.
 
-    If nobody names `noise`, it is left open until the image is seen: see `settled`.
+    If nobody names `noise`, it is left open until the image is seen, and `estimate` with it: see `settled`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -38,11 +39,14 @@ class Settings(BaseModel):
         description="relative standard error at which an attribution stops, after at most `queries`",
     )
     noise: tuple[float, ...] = Field(
-        (0.2,),
+        OF_FEW["noise"],
         min_length=1,
-        description=f"noise levels, as fractions of the schedule; unnamed, {NOISE_OF_MANY:g} for a photograph",
+        description=f"noise levels, as fractions of the schedule; unnamed, {OF_MANY['noise'][0]:g} for a photograph",
     )
-    estimate: str = Field("control_variate", description=f"one of {', '.join(ESTIMATES)}")
+    estimate: str = Field(
+        OF_FEW["estimate"],
+        description=f"one of {', '.join(ESTIMATES)}; if `noise` is unnamed too, {OF_MANY['estimate']} for a photograph",
+    )
     objective: str | Callable[..., Any] = Field(
         "log_odds", description=f"one of {', '.join(OBJECTIVES)}, or a callable"
     )
@@ -97,20 +101,21 @@ class Settings(BaseModel):
         return {name: value for name, value in self if name in self.model_fields_set}
 
     @property
-    def noise_left_open(self) -> bool:
-        """Whether the noise level is left open until the image is seen."""
-        return "noise" not in self.model_fields_set
+    def left_open(self) -> list[str]:
+        """The values that are left open until the image is seen. A named `noise` leaves nothing open."""
+        named = self.model_fields_set
+        return [] if "noise" in named else [name for name in OF_MANY if name not in named]
 
     def settled(self, directions: float) -> Settings:
-        """The settings with a noise level, for an image around which realistic images differ in `directions` ways.
+        """The settings with nothing left open, for an image around which realistic images differ in `directions` ways.
 
         A map is found from few queries if few directions matter. Around digits and X-rays these are 13 to 23 at noise
         level 0.2. Around photographs they are 39 to 47 there, and as few as around digits at level 0.5. So where there
-        are many, the level is 0.5. The question is coarser then, and 65 queries answer it.
+        are many, the level is 0.5: the question is coarser, and 65 queries answer it. The particles themselves are
+        queried then. A linear model through sigma points would say too little about a network's answers to photographs.
         """
-        if not self.noise_left_open:
-            return self
-        return self.model_copy(update={"noise": (NOISE_OF_MANY,) if directions >= MANY else (0.2,)})
+        fitting = OF_MANY if directions >= MANY else OF_FEW
+        return self.model_copy(update={name: fitting[name] for name in self.left_open})
 
     def record(self) -> dict[str, Any]:
         """The settings in a form that JSON can hold. A callable objective becomes its name."""

@@ -24,6 +24,7 @@ def brighter_right(images):
     [
         {"particles": 40, "queries": 20, "noise": (0.3,)},
         {"particles": 40, "queries": 21, "noise": (0.1, 0.3)},
+        {"particles": 40, "queries": 21, "noise": (0.1, 0.3), "estimate": "cross_covariance"},
         {"search": {**SMALL, "refresh": 2, "unpaid": 8}},
         {"search": {**SMALL, "refresh": 2, "unpaid": 8, "fidelity": 0.2}},
         {"search": {**SMALL, "refresh": 1, "unpaid": 2, "estimate": "cross_covariance"}},

@@ -127,27 +127,37 @@ def explained(denoiser, **settings):
     return explainer, explainer.explain(torch.full(SHAPE, 0.5))
 
 
-@pytest.mark.parametrize(("directions", "noise"), [(FEW, 0.2), (LOTS, 0.5)])
-def test_a_map_of_unnamed_noise_is_the_one_of_the_level_that_the_image_decides(denoiser_of, directions, noise):
+SETTLED = [(FEW, 0.2, "control_variate"), (LOTS, 0.5, "cross_covariance")]
+
+
+@pytest.mark.parametrize(("directions", "noise", "estimate"), SETTLED)
+def test_a_map_of_unnamed_noise_is_the_one_that_the_image_decides(denoiser_of, directions, noise, estimate):
     denoiser = denoiser_of(directions)
     explainer, result = explained(denoiser)
-    _, named = explained(denoiser, noise=noise)
+    _, named = explained(denoiser, noise=noise, estimate=estimate)
     torch.testing.assert_close(result.values, named.values)
     assert result.queries == named.queries == 65
     assert result.record["settings"] == named.record["settings"]
     assert result.record["settings"]["noise"] == [noise]
-    assert explainer.settings.noise_left_open
+    assert explainer.settings.left_open == ["noise", "estimate"]
+
+
+def test_a_named_estimate_of_a_map_stays(denoiser_of):
+    _, result = explained(denoiser_of(LOTS), estimate="regression")
+    made_with = result.record["settings"]
+    assert (made_with["noise"], made_with["estimate"]) == ([0.5], "regression")
 
 
 @pytest.mark.parametrize("noise", [0.2, (0.1, 0.3)])
 def test_a_named_noise_stays(denoiser_of, noise):
     explainer, result = explained(denoiser_of(LOTS), noise=noise)
-    assert result.record["settings"]["noise"] == list(explainer.settings.noise)
+    made_with = result.record["settings"]
+    assert (made_with["noise"], made_with["estimate"]) == (list(explainer.settings.noise), "control_variate")
     assert explainer.settings.settled(LOTS) == explainer.settings
 
 
 def test_the_particles_that_were_counted_are_used_where_the_level_stays(denoiser_of):
-    for directions, drawn in ((FEW, 256), (LOTS, 256 + PARTICLES)):
+    for directions, drawn in ((FEW, 256), (LOTS, 64 + PARTICLES)):
         denoiser = denoiser_of(directions)
         denoiser.check_size(torch.full((1, *SHAPE), 0.5))
         denoiser.unet.batches.clear()
