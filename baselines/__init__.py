@@ -13,6 +13,7 @@ from baselines.diffusion_guided import DiffusionGuided
 from baselines.expected_gradients import ExpectedGradients
 from baselines.geex import GEEX
 from baselines.ggig import GeometricallyGuidedIG
+from baselines.grad_cam import GradCAM
 from baselines.gradient import Gradient, InputXGradient
 from baselines.guided_ig import GuidedIG
 from baselines.hsic import HSIC
@@ -34,6 +35,7 @@ from baselines.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 from baselines.sobol import Sobol
 from baselines.tangentially_aligned_ig import AlignedAttribution, TangentiallyAlignedIG
 from baselines.whitebox import WhiteBoxMethod
+from baselines.xrai import XRAI
 from baselines.zeroth_order import ZerothOrder
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "LIME",
     "METHODS",
     "RISE",
+    "XRAI",
     "Adversarial",
     "AdversarialGradientIntegration",
     "AlignedAttribution",
@@ -51,6 +54,7 @@ __all__ = [
     "DiffusionGuided",
     "ExpectedGradients",
     "GeometricallyGuidedIG",
+    "GradCAM",
     "Gradient",
     "GuidedIG",
     "InputXGradient",

@@ -13,6 +13,7 @@ from baselines.diffusion_guided import DiffusionGuided
 from baselines.expected_gradients import ExpectedGradients
 from baselines.geex import GEEX
 from baselines.ggig import GeometricallyGuidedIG
+from baselines.grad_cam import GradCAM
 from baselines.gradient import Gradient, InputXGradient
 from baselines.guided_ig import GuidedIG
 from baselines.hsic import HSIC
@@ -32,6 +33,7 @@ from baselines.rise import RISE
 from baselines.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 from baselines.sobol import Sobol
 from baselines.tangentially_aligned_ig import TangentiallyAlignedIG
+from baselines.xrai import XRAI
 from baselines.zeroth_order import ZerothOrder
 from freemcg.messages.errors import InvalidValue
 
@@ -52,6 +54,8 @@ METHODS: dict[str, type[Any]] = {
     "integrated_decision_gradients": IntegratedDecisionGradients,
     "adversarial_gradient_integration": AdversarialGradientIntegration,
     "ig2": IG2,
+    "grad_cam": GradCAM,
+    "xrai": XRAI,
     "zeroth_order": ZerothOrder,
     "geex": GEEX,
     "rise": RISE,

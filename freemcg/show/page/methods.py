@@ -16,7 +16,7 @@ from freemcg.show.page.words import counted
 
 DOTS = 60
 """Of more pictures, only the first are dots in a figure. Mean and interval are those of all."""
-PROPER = {"rise": "RISE", "geex": "GEEX"}
+PROPER = {"rise": "RISE", "geex": "GEEX", "xrai": "XRAI", "grad_cam": "Grad-CAM"}
 SHORT = {"freemcg": "FreeMCG", "ig": "IG", "ig2": "IG2", "idgi": "IDGI", "hsic": "HSIC", "lime": "LIME", "shap": "SHAP"}
 
 

@@ -1,0 +1,86 @@
+"""Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.whitebox import WhiteBoxMethod
+from freemcg.messages.errors import InvalidValue
+
+
+class GradCAM(WhiteBoxMethod):
+    """`relu(sum_k a_k A_k)`: the channels `A_k` of a convolution, each weighted by the mean `a_k` of its gradient.
+
+    No value is negative: what speaks against the class is left out (equations 1 and 2). The map is as coarse as the
+    convolution's answer. It is enlarged bilinearly, and the same in every channel of the image.
+
+    Args:
+        layer: the name of a module, as `model.named_modules()` gives it, that answers `(N, channels, h, w)`. `None`
+            takes the last convolution that is called and answers more than one place.
+        model, output, batch_size, progress: as `WhiteBoxMethod`.
+
+    Costs one gradient an image.
+
+    Raises:
+        ValueError: there is no such layer, or no convolution.
+    """
+
+    cost = "1"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        layer: str | None = None,
+        output: str = "logit",
+        batch_size: int = 64,
+        progress: bool = False,
+    ) -> None:
+        super().__init__(model, output=output, batch_size=batch_size, progress=progress)
+        if layer is not None and layer not in dict(model.named_modules()):
+            raise InvalidValue(f"the model has no layer {layer!r}; model.named_modules() lists the names")
+        self.layer = layer
+
+    @classmethod
+    def within(cls, cost: int) -> dict[str, Any]:
+        """See `WhiteBoxMethod.within`."""
+        return {}
+
+    def _attribute(self, images: Tensor, targets: Tensor) -> Tensor:
+        leaf = images.detach().requires_grad_(True)
+        named = None if self.layer is None else self.model.get_submodule(self.layer)
+        watched = [each for each in self.model.modules() if each is named or (named is None and _convolves(each))]
+        with torch.enable_grad(), _answers_of(watched) as answers:
+            scalar = self.scalar(leaf, targets)
+        maps = [each for each in answers if each.ndim == 4 and each.shape[2:].numel() > 1]
+        if not maps:
+            found = "found no convolution in the model" if named is None else f"cannot use the layer {self.layer!r}"
+            raise InvalidValue(f"GradCAM {found}; name a layer that answers (N, channels, h, w)")
+        slopes, _ = torch.autograd.grad(scalar.sum(), [maps[-1], leaf], allow_unused=True)
+        if slopes is None:
+            raise InvalidValue(f"no answer of the model depends on the layer {self.layer!r}; name another")
+        weights = slopes.mean(dim=(2, 3), keepdim=True)
+        coarse = (weights * maps[-1].detach()).sum(dim=1, keepdim=True).relu().to(images)
+        return F.interpolate(coarse, size=images.shape[2:], mode="bilinear").expand_as(images).clone()
+
+
+def _convolves(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d)
+
+
+@contextmanager
+def _answers_of(modules: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
+    """Within the block, what each of the modules answers is added to the list."""
+    answers: list[Tensor] = []
+    hooks = [each.register_forward_hook(lambda *call: answers.append(call[-1])) for each in modules]
+    try:
+        yield answers
+    finally:
+        for hook in hooks:
+            hook.remove()
