@@ -52,6 +52,11 @@ def lossy(models: Models, queries: int, seed: int) -> Any:
     return FreeMCG(BlackBox(models.classifier), models.denoiser, search=search, seed=seed)
 
 
+def faithful(models: Models, queries: int, seed: int) -> Any:
+    """Our search with all given back of what denoising takes from the image."""
+    return FreeMCG(BlackBox(models.classifier), models.denoiser, search={"fidelity": 1.0}, seed=seed)
+
+
 def axes(models: Models, queries: int, seed: int) -> Any:
     """Our search with the settings for few directions, whatever the image."""
     return FreeMCG(BlackBox(models.classifier), models.denoiser, search=SharedSearch(queries=queries), seed=seed)
@@ -94,13 +99,14 @@ METHODS: dict[str, Callable[[Models, int, int], Any]] = {
     "ours": ours,
     "default": default,
     "lossy": lossy,
+    "faithful": faithful,
     "axes": axes,
     "paper": paper,
     "whitebox": whitebox,
     "pixel": pixel,
     "nearest": nearest,
 }
-UNBOUNDED = ("default", "whitebox")
+UNBOUNDED = ("default", "faithful", "whitebox")
 
 Data = Annotated[str, typer.Option(help="digits, mnist, cifar10 or chest-xrays.")]
 Split = Annotated[str, typer.Option(help="test; or train, to choose settings.")]
