@@ -58,13 +58,14 @@ class GradCAM(WhiteBoxMethod):
         watched = [each for each in self.model.modules() if each is named or (named is None and _convolves(each))]
         with torch.enable_grad(), _answers_of(watched) as answers:
             scalar = self.scalar(leaf, targets)
-        maps = [each for each in answers if each.ndim == 4 and each.shape[2:].numel() > 1]
+        maps = [each for each in answers if _is_map(each, len(images))]
         if not maps:
             found = "found no convolution in the model" if named is None else f"cannot use the layer {self.layer!r}"
             raise InvalidValue(f"GradCAM {found}; name a layer that answers (N, channels, h, w)")
         slopes, _ = torch.autograd.grad(scalar.sum(), [maps[-1], leaf], allow_unused=True)
         if slopes is None:
-            raise InvalidValue(f"no answer of the model depends on the layer {self.layer!r}; name another")
+            watching = "last convolution" if named is None else f"layer {self.layer!r}"
+            raise InvalidValue(f"no answer of the model depends on its {watching}; name another layer")
         weights = slopes.mean(dim=(2, 3), keepdim=True)
         coarse = (weights * maps[-1].detach()).sum(dim=1, keepdim=True).relu().to(images)
         return F.interpolate(coarse, size=images.shape[2:], mode="bilinear").expand_as(images).clone()
@@ -74,11 +75,26 @@ def _convolves(module: nn.Module) -> bool:
     return isinstance(module, nn.Conv2d)
 
 
+def _is_map(answer: Tensor, images: int) -> bool:
+    """Whether it has a map for each image, with more than one place, and a gradient."""
+    return answer.ndim == 4 and len(answer) == images and answer.shape[2:].numel() > 1 and answer.requires_grad
+
+
 @contextmanager
 def _answers_of(modules: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
-    """Within the block, what each of the modules answers is added to the list."""
+    """Within the block, each tensor that one of the modules answers is added to the list.
+
+    The model goes on with a copy, which it may overwrite.
+    """
     answers: list[Tensor] = []
-    hooks = [each.register_forward_hook(lambda *call: answers.append(call[-1])) for each in modules]
+
+    def keep(module: nn.Module, inputs: Any, answer: Any) -> Tensor | None:
+        if not isinstance(answer, Tensor):
+            return None
+        answers.append(answer)
+        return answer.clone()
+
+    hooks = [each.register_forward_hook(keep) for each in modules]
     try:
         yield answers
     finally:

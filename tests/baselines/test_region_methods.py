@@ -76,6 +76,55 @@ def test_what_has_no_map_is_refused(model, batch):
         baselines.create("grad_cam", model, layer="conv")
 
 
+class Branching(nn.Module):
+    """A convolution, and a layer that answers the image cut in four, or a pair, or nothing of use."""
+
+    def __init__(self, layer) -> None:
+        super().__init__()
+        self.first, self.layer = nn.Conv2d(3, 2, 3), layer
+
+    def forward(self, images):
+        logits = self.first(images).mean(dim=(2, 3))
+        answer = self.layer(images)
+        return logits if isinstance(self.layer, nn.Conv2d) else logits + answer[0].sum()
+
+
+class Pair(nn.Module):
+    def forward(self, images):
+        return images.mean(), images
+
+
+class Quarters(nn.Module):
+    def forward(self, images):
+        return torch.cat([images[..., ::2, ::2], images[..., 1::2, 1::2]])
+
+
+def test_a_layer_without_a_map_for_each_image_is_refused(batch):
+    for layer in (Pair(), Quarters()):
+        with pytest.raises(ValueError, match=r"^GradCAM cannot use the layer 'layer'; name a layer that answers"):
+            baselines.create("grad_cam", Branching(layer).eval(), layer="layer").attribute(batch, 1)
+    unused = Branching(nn.Conv2d(3, 2, 3)).eval()
+    with pytest.raises(
+        ValueError, match=r"^no answer of the model depends on its last convolution; name another layer"
+    ):
+        baselines.create("grad_cam", unused).attribute(batch, 1)
+    with pytest.raises(ValueError, match=r"^no answer of the model depends on its layer 'layer'; name another layer"):
+        baselines.create("grad_cam", unused, layer="layer").attribute(batch, 1)
+
+
+@pytest.mark.parametrize("layer", [None, "0"])
+def test_what_follows_in_place_does_not_change_the_map(batch, layer):
+    """The channels are what the convolution answers, though the next layer overwrites them."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)]
+    maps = []
+    for inplace in (False, True):
+        model = nn.Sequential(layers[0], nn.ReLU(inplace=inplace), *layers[1:]).eval()
+        maps.append(baselines.create("grad_cam", model, layer=layer).attribute(batch, 1))
+    assert maps[0].max() > 0
+    assert torch.equal(*maps)
+
+
 # --- XRAI ---
 
 
