@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -220,7 +221,8 @@ class _Question:
         if self.labels:
             wider = label_widening(local.values)
             errors = [each * wider if local.has_signal else torch.full_like(each, wider) for each in errors]
-            parts = None if parts is None else replace(parts, residual=parts.residual * wider**2)
+            if parts is not None:
+                parts = replace(parts, residual=math.inf if wider == math.inf else parts.residual * wider**2)
         status = Status.BUDGET_EXHAUSTED if ended_early else Status.COMPLETE if local.has_signal else Status.NO_SIGNAL
         return Attribution(
             values=local.gradient,

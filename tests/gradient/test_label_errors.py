@@ -83,3 +83,10 @@ def test_labels_that_are_all_alike_have_no_error_bar(denoiser, image):
     assert result.standard_error.isinf().all()
     assert not result.significant().any()
     assert result.relative_error == math.inf
+
+
+def test_no_error_is_known_if_all_labels_are_the_same(denoiser, image):
+    result = FreeMCG(
+        BlackBox(lambda images: torch.zeros(len(images)), scores="label", num_classes=2), denoiser
+    ).explain(image)
+    assert result.error_parts["residual"] == math.inf
