@@ -122,7 +122,7 @@ def make_contestants(entries: Sequence[Entry], explainer: FreeMCG, given: dict[s
 
 def _ours(entry: Entry, explainer: FreeMCG) -> Contestant:
     black_box, own = explainer.black_box, settings_of(entry, explainer.settings)
-    if own != explainer.settings:
+    if entry.changes:
         explainer = FreeMCG(black_box, explainer.denoiser, **own.named)
     most = cost_of(entry, explainer.settings, may_change=black_box.may_change)
     return Contestant(entry.name, black_box, most, _whole_maps(explainer, entry.method))

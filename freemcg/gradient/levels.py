@@ -37,7 +37,7 @@ class Ensembles:
         self.settings = settings
         particles = settings.particles if settings.estimate in ON_AXES else 0  # the others use none but those queried
         levels = [denoiser.timestep(level) for level in settings.noise]
-        if counted is not None and counted.t in levels and len(counted.particles) <= settings.particles:
+        if counted is not None and counted.t in levels and _begins(counted, particles):
             counted.grow(particles)
             self.ensembles = [counted]
         else:
@@ -86,6 +86,15 @@ class Ensembles:
     @property
     def _asked(self) -> list[Ensemble]:
         return [ensemble for ensemble in self.ensembles if ensemble.queries] or self.ensembles
+
+
+def _begins(counted: Ensemble, particles: int) -> bool:
+    """Whether so many particles, drawn at once, would begin with the counted ones, and in the same calls.
+
+    The last digits of a particle may depend on the call that it is denoised in.
+    """
+    drawn = len(counted.particles)
+    return drawn <= particles and drawn % counted.denoiser.at_once == 0
 
 
 def _mean(levels: Sequence[ManifoldGradient] | Sequence[Estimate]) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,10 @@ import torch
 from diffusers import DDPMScheduler
 
 from freemcg import BlackBox, Denoiser, FreeMCG, PaperSearch, SharedSearch
+from freemcg.comparison.contestants import make_contestants
+from freemcg.comparison.recipe import Entry
 from freemcg.gradient.directions import PARTICLES
+from freemcg.jobs.replay import differences, replay
 from freemcg.settings import Settings, make
 from freemcg.settings.search import MANY, OPEN
 from freemcg.tasks.settling import settled_search
@@ -174,3 +177,47 @@ def test_every_kind_of_map_is_settled_alike(denoiser_of):
         explainer.difference(lambda images: 2 * bright(images), image),
     ]
     assert [each.record["settings"]["noise"] for each in maps] == [[0.5]] * 4
+
+
+def test_a_contestant_with_a_noise_of_its_own_leaves_nothing_open(denoiser_of):
+    """The level is the one that is written in the settings, where an unnamed one would become 0.5."""
+    explainer, image = FreeMCG(bright, denoiser_of(LOTS)), torch.full(SHAPE, 0.5)
+    entry = Entry(method="freemcg", label="fine", settings={"noise": 0.2})
+    (contestant,) = make_contestants([entry], explainer, {})
+    _, named = explained(denoiser_of(LOTS), noise=0.2)
+    assert torch.equal(contestant.attribute(image[None], 0)[0], named.values)
+
+
+class DependsOnItsBatch(torch.nn.Module):
+    """A network whose answers differ a little with the number of images in a call, as those of large ones do."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+        self.eval()
+
+    def forward(self, x_t, t):
+        answer = self.network(x_t, t)
+        answer.sample *= 1 + 1e-5 * len(x_t)
+        return answer
+
+
+REPLAYED = [
+    {"batch_size": 48},
+    {"batch_size": 64},
+    {"batch_size": 100, "particles": 65},
+    {"budget": 9, "estimate": "cross_covariance"},
+    {"estimate": "regression", "queries": 101},
+]
+
+
+@pytest.mark.parametrize("settings", REPLAYED)
+def test_a_map_of_unnamed_noise_is_replayed_to_the_last_digit(denoiser_of, settings):
+    exact, settings = denoiser_of(FEW), dict(settings)
+    batch_size = settings.pop("batch_size", 64)
+    denoiser = Denoiser(DependsOnItsBatch(exact.unet), DDPMScheduler(), batch_size=batch_size)
+    box = BlackBox(bright, budget=settings.pop("budget", None))
+    with box.recording() as receipt:
+        result = FreeMCG(box, denoiser, **settings).explain(torch.full(SHAPE, 0.5))
+    assert result.record["settings"]["noise"] == [0.2]
+    assert not differences(result, replay(result, receipt, denoiser))
