@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.whitebox import WhiteBoxMethod
+from freemcg.blackbox.local.white_box import WhiteBox
 from freemcg.messages.errors import InvalidValue
 
 
@@ -43,7 +44,8 @@ class GradCAM(WhiteBoxMethod):
         progress: bool = False,
     ) -> None:
         super().__init__(model, output=output, batch_size=batch_size, progress=progress)
-        if layer is not None and layer not in dict(model.named_modules()):
+        self._network: nn.Module = model.network if isinstance(model, WhiteBox) else model  # whose names a user knows
+        if layer is not None and layer not in dict(self._network.named_modules()):
             raise InvalidValue(f"the model has no layer {layer!r}; model.named_modules() lists the names")
         self.layer = layer
 
@@ -54,8 +56,8 @@ class GradCAM(WhiteBoxMethod):
 
     def _attribute(self, images: Tensor, targets: Tensor) -> Tensor:
         leaf = images.detach().requires_grad_(True)
-        named = None if self.layer is None else self.model.get_submodule(self.layer)
-        watched = [each for each in self.model.modules() if each is named or (named is None and _convolves(each))]
+        named = None if self.layer is None else self._network.get_submodule(self.layer)
+        watched = [each for each in self._network.modules() if each is named or (named is None and _convolves(each))]
         with torch.enable_grad(), _answers_of(watched) as answers:
             scalar = self.scalar(leaf, targets)
         maps = [each for each in answers if _is_map(each, len(images))]

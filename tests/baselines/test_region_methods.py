@@ -66,6 +66,14 @@ def test_it_costs_one_gradient_and_leaves_no_hook(model, batch):
     assert not model.last._forward_hooks
 
 
+def test_a_layer_has_the_name_that_the_users_model_gives_it(model, batch):
+    maps = [
+        baselines.create("grad_cam", each, layer="first").attribute(batch, 1)
+        for each in (model, WhiteBox(BlackBox(model)))
+    ]
+    assert torch.equal(*maps)
+
+
 def test_what_has_no_map_is_refused(model, batch):
     flat = nn.Sequential(nn.Flatten(), nn.Linear(288, 2)).eval()
     with pytest.raises(ValueError, match=r"^GradCAM found no convolution in the model; name a layer that answers \(N"):
