@@ -65,6 +65,7 @@ def write_verdict(cells: Mapping[tuple[str, str], Cell], names: Sequence[str], a
     agree = concordance(torch.stack(whole)) if whole else math.nan
     words = "" if math.isnan(agree) else f"; the measures agree by {agree:.2f} (Kendall's W: 1 alike, 0 not at all)"
     say(f"ranks under each measure, 1 is best{words}")
+    (out / TESTS).unlink(missing_ok=True)  # those of more pictures
     if tests:
         write_csv(tests, out / TESTS)
         say(

@@ -79,6 +79,14 @@ def test_freemcg_takes_part_with_settings_of_its_own(run, tmp_path, denoiser, im
     assert torch.equal(load_cell(tmp_path / "out", "a", "as published").values, wanted.values)
 
 
+def test_tests_of_more_pictures_do_not_stay_beside_one(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    earlier = tmp_path / "out" / "significance.csv"
+    earlier.write_text('method,against,measure,images,difference,low,high,p,"p, corrected"\n')
+    run("freemcg", "gradient")
+    assert not earlier.exists()
+
+
 def test_other_settings_under_the_same_label_are_refused_and_other_labels_go_on(run, tmp_path):
     run(entry("integrated_gradients", "IG", base="white"))
     kept = (tmp_path / "out" / "cells" / "a" / "IG.safetensors").stat().st_mtime_ns
