@@ -12,7 +12,7 @@ from baselines import METHODS, create, settings_within
 from freemcg import BlackBox
 from freemcg.blackbox.local.white_box import WhiteBox
 
-LESS = {"gradient", "input_x_gradient", "occlusion", "leverage_shap", "adversarial_gradient_integration"}
+LESS = {"grad_cam", "gradient", "input_x_gradient", "occlusion", "leverage_shap", "adversarial_gradient_integration"}
 """Their cost is fixed, goes by whole grids of windows, ends with all 16 coalitions, or ends at the class reached."""
 ALONE = [
     name
@@ -27,7 +27,8 @@ ALONE = [
 def test_no_more_is_spent_than_the_cost(name, cost):
     cost = max(cost, METHODS[name].least)
     torch.manual_seed(2)
-    black_box = BlackBox(nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 3)).eval())
+    layers = nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(128, 3)
+    black_box = BlackBox(nn.Sequential(*layers).eval())
     model = WhiteBox(black_box) if METHODS[name].needs_weights else black_box
     create(name, model, **settings_within(name, cost)).attribute(torch.rand(1, 1, 8, 8), 1)
     spent = model.gradients if METHODS[name].needs_weights else black_box.queries
