@@ -16,14 +16,15 @@ from freemcg.messages.errors import InvalidValue
 
 
 class GradCAM(WhiteBoxMethod):
-    """`relu(sum_k a_k A_k)`: the channels `A_k` of a convolution, each weighted by the mean `a_k` of its gradient.
+    """`relu(sum_k a_k A_k)`: the channels `A_k` of a layer's answer, each weighted by the mean `a_k` of its gradient.
 
     No value is negative: what speaks against the class is left out (equations 1 and 2). The map is as coarse as the
-    convolution's answer. It is enlarged bilinearly, and the same in every channel of the image.
+    layer's answer. It is enlarged bilinearly, and the same in every channel of the image.
 
     Args:
         layer: the name of a module, as `model.named_modules()` gives it, that answers `(N, channels, h, w)`. `None`
-            takes the last convolution that is called and answers more than one place.
+            takes the last such answer with more than one place, in a model that convolves. It is what is pooled at the
+            end, such as the last block of a ResNet with its activation.
         model, output, batch_size, progress: as `WhiteBoxMethod`.
 
     Costs one gradient an image.
@@ -57,24 +58,20 @@ class GradCAM(WhiteBoxMethod):
     def _attribute(self, images: Tensor, targets: Tensor) -> Tensor:
         leaf = images.detach().requires_grad_(True)
         named = None if self.layer is None else self._network.get_submodule(self.layer)
-        watched = [each for each in self._network.modules() if each is named or (named is None and _convolves(each))]
+        watched = list(self._network.modules()) if named is None else [named]
         with torch.enable_grad(), _answers_of(watched) as answers:
             scalar = self.scalar(leaf, targets)
         maps = [each for each in answers if _is_map(each, len(images))]
-        if not maps:
+        if not maps or (named is None and not any(isinstance(each, nn.Conv2d) for each in watched)):
             found = "found no convolution in the model" if named is None else f"cannot use the layer {self.layer!r}"
             raise InvalidValue(f"GradCAM {found}; name a layer that answers (N, channels, h, w)")
         slopes, _ = torch.autograd.grad(scalar.sum(), [maps[-1], leaf], allow_unused=True)
         if slopes is None:
-            watching = "last convolution" if named is None else f"layer {self.layer!r}"
+            watching = "last map" if named is None else f"layer {self.layer!r}"
             raise InvalidValue(f"no answer of the model depends on its {watching}; name another layer")
         weights = slopes.mean(dim=(2, 3), keepdim=True)
         coarse = (weights * maps[-1].detach()).sum(dim=1, keepdim=True).relu().to(images)
         return F.interpolate(coarse, size=images.shape[2:], mode="bilinear").expand_as(images).clone()
-
-
-def _convolves(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d)
 
 
 def _is_map(answer: Tensor, images: int) -> bool:

@@ -50,6 +50,16 @@ def test_the_channels_of_the_last_convolution_are_weighted_by_their_slopes(model
     assert maps.min() == 0
 
 
+def test_the_last_map_is_what_is_pooled(batch):
+    """The activation, and neither the convolution before it nor the pooled answer of one place."""
+    torch.manual_seed(0)
+    pooled = nn.AdaptiveAvgPool2d(1)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pooled, nn.Flatten(), nn.Linear(4, 3)).eval()
+    found = baselines.create("grad_cam", model).attribute(batch, 1)
+    assert torch.equal(found, baselines.create("grad_cam", model, layer="1").attribute(batch, 1))
+    assert not torch.allclose(found, baselines.create("grad_cam", model, layer="0").attribute(batch, 1))
+
+
 @pytest.mark.parametrize("layer", ["first", "last"])
 def test_it_is_captums(model, batch, layer):
     captum = pytest.importorskip("captum.attr")
@@ -112,9 +122,7 @@ def test_a_layer_without_a_map_for_each_image_is_refused(batch):
         with pytest.raises(ValueError, match=r"^GradCAM cannot use the layer 'layer'; name a layer that answers"):
             baselines.create("grad_cam", Branching(layer).eval(), layer="layer").attribute(batch, 1)
     unused = Branching(nn.Conv2d(3, 2, 3)).eval()
-    with pytest.raises(
-        ValueError, match=r"^no answer of the model depends on its last convolution; name another layer"
-    ):
+    with pytest.raises(ValueError, match=r"^no answer of the model depends on its last map; name another layer"):
         baselines.create("grad_cam", unused).attribute(batch, 1)
     with pytest.raises(ValueError, match=r"^no answer of the model depends on its layer 'layer'; name another layer"):
         baselines.create("grad_cam", unused, layer="layer").attribute(batch, 1)
