@@ -76,18 +76,23 @@ class CounterfactualMethod(ABC):
         if len(batch) != 1:
             raise InvalidValue(f"one image at a time, (C, H, W), got {tuple(image.shape)}")
         prepared = batch[0].detach().to(self.denoiser.device, torch.float32)
+        method = self._settled(prepared)
         (result,) = search_counterfactuals(
-            lambda wanted: self._search(prepared, wanted),
+            lambda wanted: method._search(prepared, wanted),
             self.black_box,
             self.denoiser,
             prepared,
             target,
-            checks=self._checks,
-            confidence=self.confidence,
+            checks=method._checks,
+            confidence=method.confidence,
             seed=self.seed,
         )
-        record = {"method": type(self).__name__, **made_by(self.black_box, self.denoiser, self.settings)}
+        record = {"method": type(self).__name__, **made_by(self.black_box, self.denoiser, method.settings)}
         return replace(result.to(image.device), record={**record, **result.record})
+
+    def _settled(self, image: Tensor) -> CounterfactualMethod:
+        """This method with all that `image` `(C, H, W)` decides. It asks nothing."""
+        return self
 
     @abstractmethod
     def _search(self, image: Tensor, target: int) -> Candidates:

@@ -7,6 +7,7 @@ differs.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,8 +16,10 @@ from baselines.counted_gradient import counted_gradient, wrap_model
 from baselines.counterfactual_method import CounterfactualMethod
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.diffusion.reverse import Particles, guided_reverse, pull_to, scaled_like
+from freemcg.gradient.directions import directions_around
 from freemcg.gradient.objective import Objective
-from freemcg.settings import SharedSearch
+from freemcg.messages.errors import InvalidValue
+from freemcg.settings import Settings, SharedSearch, make
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.shared_search import guidance_factors, polish
 
@@ -31,8 +34,9 @@ class DiffusionGuided(CounterfactualMethod):
 
     Args:
         model: maps images `(N, C, H, W)` in [0, 1] to logits, in eval mode; it is left as it was found.
-        search: the settings of the search. Its `queries`, `refresh` and `unpaid` have no effect: the gradient is exact
-            and new at every step.
+        search: the settings of the search, as `freemcg.FreeMCG` takes them: the image decides what a mapping does not
+            name, and `SharedSearch(...)` leaves nothing open. `queries`, `refresh`, `unpaid` and `estimate` have no
+            effect: the gradient is exact and new at every step.
         denoiser, objective, seed: as `CounterfactualMethod`; the wanted confidence is that of `search`.
 
     `Counterfactual.queries` counts the images that the classifier evaluated, with or without a gradient. There are at
@@ -49,11 +53,14 @@ class DiffusionGuided(CounterfactualMethod):
         model: nn.Module,
         denoiser: Denoiser,
         *,
-        search: SharedSearch | None = None,
+        search: SharedSearch | dict[str, Any] | None = None,
         objective: str | Objective = "log_odds",
         seed: int = 0,
     ) -> None:
-        self.search = SharedSearch() if search is None else search
+        given = make(Settings, {"search": {} if search is None else search}).search
+        if not isinstance(given, SharedSearch):
+            raise InvalidValue(f"DiffusionGuided does the shared search with true gradients, got {given.method!r}")
+        self.search = given
         self.most = self.most_of(search=self.search)
         black_box = wrap_model(model, type(self).__name__)
         super().__init__(black_box, denoiser, objective=objective, confidence=self.search.confidence, seed=seed)
@@ -62,6 +69,14 @@ class DiffusionGuided(CounterfactualMethod):
     def most_of(cls, *, search: SharedSearch) -> int:
         """As `CounterfactualMethod.most_of`."""
         return 1 + search.particles * search.steps
+
+    def _settled(self, image: Tensor) -> DiffusionGuided:
+        if not self.search.left_open:
+            return self
+        directions, _ = directions_around(self.denoiser, self.denoiser.encode(image[None])[0], seed=self.seed)
+        settled = copy.copy(self)
+        settled.search = self.search.settled(directions)
+        return settled
 
     def _search(self, image: Tensor, target: int) -> Candidates:
         denoiser, search = self.denoiser, self.search

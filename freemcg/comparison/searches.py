@@ -82,16 +82,18 @@ class WithOtherSearch(FreeMCG):
 
         kind, black_box = SEARCHES[method], _asked_by(method, black_box, queries)
         super().__init__(black_box, denoiser, **settings)
-        seed, search = self.settings.seed, _settled(method, self.settings, black_box.scores)
-        taken = _sizes(method, search, queries)
+        seed, search = self.settings.seed, _shared(method, self.settings)
+        taken = {"search": search.named} if method == "diffusion_guided" else _sizes(method, search, queries)
         taken |= {} if references is None else {"images": references, "labels": labels}
-        taken |= {} if method == "diffusion_guided" else {"confidence": search.confidence}
+        if method != "diffusion_guided":
+            taken |= {"confidence": search.settled(0, black_box.scores).confidence}
         model: Any = black_box.predict if kind.needs_weights else black_box
         self._method = kind(model, denoiser, seed=seed, **taken)
         self._method.black_box = black_box
         self._labels = labels
         told = self._method.settings
         told |= told.pop("search", {}) | {"method": method, "queries": self._method.most}
+        told |= {"open": search.left_open} if method == "diffusion_guided" and search.left_open else {}
         told |= {} if references is None else {"images": image_key(references).hex()}
         told |= {} if labels is None else {"labels": image_key(torch.tensor(labels)).hex()}
         other = {name: value for name, value in told.items() if name not in ("objective", "seed")}
@@ -100,7 +102,11 @@ class WithOtherSearch(FreeMCG):
     def counterfactual(self, image: Tensor, target: float | str | None = None) -> Counterfactual:
         """An image that the method finds. It costs at most `settings.search.queries`."""
         result = self._method.counterfactual(image, self.known_target(target, "counterfactual"))
-        more = {"settings": self.settings.record(), "target_named": target is not None}
+        found = dict(self.settings.search) | result.record["settings"].get("search", {})
+        found |= {"method": self.settings.search.method, "queries": self.settings.search.queries}
+        found.pop("open", None)
+        settings = self.settings.model_copy(update={"search": OtherSearch(**found)})
+        more = {"settings": settings.record(), "target_named": target is not None}
         return replace(result, record={**result.record, **more})
 
     def known_target(self, target: float | str | None, task: str) -> int | str | None:
@@ -161,11 +167,11 @@ def _open(black_box: BlackBox, method: str, queries: int | None) -> BlackBox:
     )
 
 
-def _settled(method: str, settings: Settings, scores: str) -> SharedSearch:
+def _shared(method: str, settings: Settings) -> SharedSearch:
     """The search of FreeMCG whose confidence a method wants, or which it does with true gradients."""
     if not isinstance(settings.search, SharedSearch):
         raise InvalidValue(f"--method {method} has no {settings.search.method} search; leave out search.method")
-    return settings.search.settled(0, scores)
+    return settings.search
 
 
 def _sizes(method: str, search: SharedSearch, queries: int | None) -> dict[str, Any]:
@@ -235,7 +241,7 @@ def planned_search(
     _check_named(method, references)
     black_box = _asked_by(method, black_box, queries)
     own = make(Settings, for_scores(settings, black_box.scores))
-    sizes = _sizes(method, _settled(method, own, black_box.scores), queries)
+    sizes = _sizes(method, _shared(method, own), queries)
     if references is not None:
         names = names_of_references(references, out)
         labels = labels_of(names, black_box)

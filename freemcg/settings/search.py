@@ -99,6 +99,11 @@ class SharedSearch(BaseModel):
         """The values that are left open until the image is seen."""
         return [name for name in OPEN if name not in self.model_fields_set]
 
+    @property
+    def named(self) -> dict[str, Any]:
+        """The values that somebody named. As a mapping, they leave open what is open here."""
+        return {name: value for name, value in self if name in self.model_fields_set}
+
     def settled(self, directions: float, scores: str = "logits") -> SharedSearch:
         """The search with nothing left open, for an image around which realistic images differ in `directions` ways.
 
@@ -110,7 +115,7 @@ class SharedSearch(BaseModel):
         """
         if not self.left_open:
             return self
-        named = {name: value for name, value in self if name in self.model_fields_set}
+        named = self.named
         estimate = named.get("estimate", "cross_covariance" if directions >= MANY else "sigma_points")
         fitting = MANY_DIRECTIONS if estimate == "cross_covariance" else SEARCHES_BY_SCORES.get(scores, {})
         search = self.model_construct(**{**dict(self), **fitting, **named, "estimate": estimate})

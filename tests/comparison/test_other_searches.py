@@ -17,7 +17,6 @@ from freemcg.files.images import read_for
 from freemcg.files.listing import list_images
 from freemcg.models.load import load_black_box, load_denoiser
 from freemcg.results import Counterfactual
-from freemcg.settings import SharedSearch
 
 NETWORK = """
 
@@ -36,7 +35,7 @@ METHODS = {
     "diffusion_guided": (
         DiffusionGuided,
         ["--config", "tiny.yaml"],
-        {"search": SharedSearch(queries=12, particles=2, steps=4, refresh=2, unpaid=8, strength=0.5)},
+        {"search": {"queries": 12, "particles": 2, "steps": 4, "refresh": 2, "unpaid": 8, "strength": 0.5}},
     ),
 }
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
+from baselines import DiffusionGuided
 from freemcg import BlackBox, Denoiser, FreeMCG, PaperSearch, SharedSearch
 from freemcg.comparison.contestants import make_contestants
 from freemcg.comparison.recipe import Entry
@@ -120,6 +121,25 @@ def test_the_dearest_search_bounds_every_image():
     assert len(named.settled(MANY).calls) > len(named.settled(0).calls)
     assert WITHOUT_NAMES.settled(0, "top_k").queries == 100
     assert WITHOUT_NAMES.dearest("top_k").queries == 800
+
+
+@pytest.mark.parametrize("directions", [FEW, LOTS])
+def test_guidance_by_true_gradients_is_settled_alike(denoiser_of, directions):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 2)).eval()
+    denoiser, image = denoiser_of(directions), torch.full(SHAPE, 0.5)
+    found = DiffusionGuided(network, denoiser).counterfactual(image)
+    settled = searched(denoiser)
+    assert found.record["settings"]["search"] == settled.model_dump(mode="json")
+    named = DiffusionGuided(network, denoiser, search=settled).counterfactual(image)
+    torch.testing.assert_close(found.image, named.image)
+    assert DiffusionGuided(network, denoiser, search=SharedSearch()).search.left_open == []
+
+
+def test_guidance_by_true_gradients_does_the_shared_search_alone(denoiser_of):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 2)).eval()
+    with pytest.raises(ValueError, match=r"^DiffusionGuided does the shared search with true gradients, got 'paper'"):
+        DiffusionGuided(network, denoiser_of(FEW), search={"method": "paper"})
 
 
 # --- the noise level of a map ---
