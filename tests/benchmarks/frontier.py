@@ -26,7 +26,7 @@ from typing import Annotated, Any
 
 import typer
 from data_sets import MNIST, MODELS, SPLITS, Models, load_images, load_judge, load_models, read_mnist
-from frontier_report import by_change, by_probability, draw, markdown, read_finished, summarise_row, write_csv
+from frontier_report import by_change, by_probability, by_seed, draw, markdown, read_finished, summarise_row, write_csv
 from tqdm import tqdm
 
 from freemcg import BlackBox, FreeMCG, SharedSearch
@@ -81,6 +81,14 @@ def whitebox(models: Models, queries: int, seed: int) -> Any:
     return DiffusionGuided(models.classifier, models.denoiser, seed=seed)
 
 
+def whiteboxfew(models: Models, queries: int, seed: int) -> Any:
+    """White-box guidance with the settings for few directions, whatever the image."""
+    from baselines.diffusion_guided import DiffusionGuided
+
+    search = SharedSearch(confidence=0.99)
+    return DiffusionGuided(models.classifier, models.denoiser, search=search, seed=seed)
+
+
 def pixel(models: Models, queries: int, seed: int) -> Any:
     from baselines.pixel_search import PixelSearch
 
@@ -103,10 +111,11 @@ METHODS: dict[str, Callable[[Models, int, int], Any]] = {
     "axes": axes,
     "paper": paper,
     "whitebox": whitebox,
+    "whiteboxfew": whiteboxfew,
     "pixel": pixel,
     "nearest": nearest,
 }
-UNBOUNDED = ("default", "faithful", "whitebox")
+UNBOUNDED = ("default", "faithful", "whitebox", "whiteboxfew")
 
 Data = Annotated[str, typer.Option(help="digits, mnist, cifar10 or chest-xrays.")]
 Split = Annotated[str, typer.Option(help="test; or train, to choose settings.")]
@@ -171,6 +180,7 @@ def report(
     by_target_probability: Annotated[
         bool, typer.Option("--by-target-probability", help="Also print how often the judge agrees by that.")
     ] = False,
+    by_seeds: Annotated[bool, typer.Option("--by-seed", help="Also print a row for each seed.")] = False,
     by_changes: Annotated[
         bool, typer.Option("--by-change", help="Also print between which classes the judge disagrees.")
     ] = False,
@@ -186,6 +196,8 @@ def report(
     print("\n".join(markdown(rows, against)))
     if by_target_probability:
         print("", *by_probability(found), sep="\n")
+    if by_seeds:
+        print("", *by_seed(found), sep="\n")
     if by_changes:
         print("", *by_change(found), sep="\n")
     if csv_file is not None:

@@ -19,6 +19,8 @@ from freemcg.evaluation import Interval, mean_interval, ratio_interval, share_in
 
 FOLDER = re.compile(r"(?P<method>[a-z]+)(-(?P<allowed>\d+))?-seed(?P<seed>\d+)")
 PROBABILITIES = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
+SETTLES = ("default", "faithful", "whitebox")
+"""The methods whose settings the image decides, so that they may differ within a row."""
 PANELS = {"judged": "judge agrees", "flipped": "decided as target", "l1": "L1", "realism": "denoising error / input's"}
 
 
@@ -38,6 +40,7 @@ class Row:
     most_queries: int
     seconds: Interval
     l1_ratio: Interval | None = None
+    l1_ratio_decided: Interval | None = None
     realism_ratio: Interval | None = None
 
 
@@ -87,7 +90,7 @@ def read_finished(
                 realism=result.realism,
                 queries=result.queries,
                 seconds=result.seconds,
-                made_by=_made_by(result, settles=named["method"] == "default"),
+                made_by=_made_by(result, settles=named["method"] in SETTLES),
             )
         )
         if row[-1].made_by != row[0].made_by:
@@ -127,6 +130,7 @@ def summarise_row(name: str, finished: list[Finished], reference: list[Finished]
         most_queries=max(each.queries for each in finished),
         seconds=mean("seconds"),
         l1_ratio=paired_ratio("l1", finished, reference),
+        l1_ratio_decided=paired_ratio("l1", *map(_decided, (finished, reference or []))),
         realism_ratio=paired_ratio("realism", finished, reference),
     )
 
@@ -140,6 +144,10 @@ def paired_ratio(key: str, finished: list[Finished], reference: list[Finished] |
     return ratio_interval(
         torch.tensor([ours[image] for image in both]), torch.tensor([theirs[image] for image in both])
     )
+
+
+def _decided(finished: list[Finished]) -> list[Finished]:
+    return [each for each in finished if each.flipped]
 
 
 def _by_image(key: str, finished: list[Finished]) -> dict[int, float]:
@@ -163,7 +171,8 @@ def markdown(rows: list[Row], against: str) -> Iterator[str]:
         "seconds",
     ]
     compared = any(row.l1_ratio is not None for row in rows)
-    titles += [f"L1 over {against}", f"realism over {against}"] if compared else []
+    if compared:
+        titles += [f"L1 over {against}", "the same, where both are decided as target", f"realism over {against}"]
     yield "| " + " | ".join(titles) + " |"
     yield "| --- " * len(titles) + "|"
     for row in rows:
@@ -171,7 +180,8 @@ def markdown(rows: list[Row], against: str) -> Iterator[str]:
         cells += [_percent(row.flipped), _percent(row.judged), f"{row.l1:.4f}", f"{row.realism:.3f}"]
         cells += [f"{row.queries:,.1f} ({row.most_queries:,})", f"{row.seconds:.2f}"]
         if compared:
-            cells += ["" if ratio is None else f"{ratio:.2f}" for ratio in (row.l1_ratio, row.realism_ratio)]
+            ratios = row.l1_ratio, row.l1_ratio_decided, row.realism_ratio
+            cells += ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
         yield "| " + " | ".join(cells) + " |"
 
 
@@ -187,6 +197,17 @@ def by_probability(found: dict[str, list[Finished]]) -> Iterator[str]:
             if judged:
                 share = _percent(share_interval(torch.tensor(judged)))
                 yield f"| {name} | {low:g} to {high:g} | {len(judged)} | {share} |"
+
+
+def by_seed(found: dict[str, list[Finished]]) -> Iterator[str]:
+    """A table with a row for each seed of each method."""
+    yield "| method | seed | images | decided as target | judge agrees | L1 | realism | queries asked |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    for name, finished in found.items():
+        for seed in sorted({each.seed for each in finished}):
+            row = summarise_row(name, [each for each in finished if each.seed == seed], None)
+            means = f"{_percent(row.flipped)} | {_percent(row.judged)} | {row.l1:.4f} | {row.realism:.3f}"
+            yield f"| {name} | {seed} | {row.images} | {means} | {row.queries:.1f} |"
 
 
 def by_change(found: dict[str, list[Finished]]) -> Iterator[str]:
