@@ -57,18 +57,16 @@ class DiffusionGuided(CounterfactualMethod):
         objective: str | Objective = "log_odds",
         seed: int = 0,
     ) -> None:
-        given = make(Settings, {"search": {} if search is None else search}).search
-        if not isinstance(given, SharedSearch):
-            raise InvalidValue(f"DiffusionGuided does the shared search with true gradients, got {given.method!r}")
-        self.search = given
-        self.most = self.most_of(search=self.search)
+        self.search = _shared(search)
+        self.most = self.most_of(search=search)
         black_box = wrap_model(model, type(self).__name__)
         super().__init__(black_box, denoiser, objective=objective, confidence=self.search.confidence, seed=seed)
 
     @classmethod
-    def most_of(cls, *, search: SharedSearch) -> int:
+    def most_of(cls, *, search: SharedSearch | dict[str, Any] | None = None) -> int:
         """As `CounterfactualMethod.most_of`."""
-        return 1 + search.particles * search.steps
+        given = _shared(search)
+        return 1 + given.particles * given.steps
 
     def _settled(self, image: Tensor) -> DiffusionGuided:
         if not self.search.left_open:
@@ -101,3 +99,10 @@ class DiffusionGuided(CounterfactualMethod):
 
     def _settings(self) -> dict[str, Any]:
         return {"search": self.search.model_dump(mode="json")}
+
+
+def _shared(search: SharedSearch | dict[str, Any] | None) -> SharedSearch:
+    given = make(Settings, {"search": {} if search is None else search}).search
+    if not isinstance(given, SharedSearch):
+        raise InvalidValue(f"DiffusionGuided does the shared search with true gradients, got {given.method!r}")
+    return given

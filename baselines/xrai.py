@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from baselines.path import integrate, straight_line
 from baselines.whitebox import WhiteBoxMethod
 from freemcg.messages.arguments import whole
 from freemcg.messages.errors import MissingExtra
@@ -54,17 +55,13 @@ class XRAI(WhiteBoxMethod):
         return {"steps": cost // 2}
 
     def _attribute(self, images: Tensor, targets: Tensor) -> Tensor:
-        values = (self._integrated(images, targets, 0.0) + self._integrated(images, targets, 1.0)) / 2
+        bases = torch.zeros_like(images), torch.ones_like(images)
+        paths = [straight_line(base, images, self.steps) for base in bases]
+        each = [integrate(path, lambda points: self.gradient(points, targets)) for path in paths]
+        values = torch.stack(each).mean(dim=0)
         maps = [self._over_regions(*each) for each in zip(_as_array(images), _as_array(values), strict=True)]
         found = torch.from_numpy(np.stack(maps)).to(images)
         return found[:, None].expand_as(images).clone()
-
-    def _integrated(self, images: Tensor, targets: Tensor, base: float) -> Tensor:
-        """Integrated Gradients from the brightness `base`."""
-        line, slopes = images - base, torch.zeros_like(images)
-        for step in range(self.steps):
-            slopes += self.gradient(base + (step + 0.5) / self.steps * line, targets) / self.steps
-        return line * slopes
 
     def _over_regions(self, image: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         whole_image = [np.ones(image.shape[:2], dtype=bool)] if image.min() == image.max() else None

@@ -83,17 +83,16 @@ class WithOtherSearch(FreeMCG):
         kind, black_box = SEARCHES[method], _asked_by(method, black_box, queries)
         super().__init__(black_box, denoiser, **settings)
         seed, search = self.settings.seed, _shared(method, self.settings)
-        taken = {"search": search.named} if method == "diffusion_guided" else _sizes(method, search, queries)
+        taken = _sizes(method, search, queries)
         taken |= {} if references is None else {"images": references, "labels": labels}
-        if method != "diffusion_guided":
-            taken |= {"confidence": search.settled(0, black_box.scores).confidence}
+        taken |= {} if "search" in taken else {"confidence": search.settled(0, black_box.scores).confidence}
         model: Any = black_box.predict if kind.needs_weights else black_box
         self._method = kind(model, denoiser, seed=seed, **taken)
         self._method.black_box = black_box
         self._labels = labels
         told = self._method.settings
         told |= told.pop("search", {}) | {"method": method, "queries": self._method.most}
-        told |= {"open": search.left_open} if method == "diffusion_guided" and search.left_open else {}
+        told |= {"open": search.left_open} if "search" in taken and search.left_open else {}
         told |= {} if references is None else {"images": image_key(references).hex()}
         told |= {} if labels is None else {"labels": image_key(torch.tensor(labels)).hex()}
         other = {name: value for name, value in told.items() if name not in ("objective", "seed")}
@@ -102,10 +101,11 @@ class WithOtherSearch(FreeMCG):
     def counterfactual(self, image: Tensor, target: float | str | None = None) -> Counterfactual:
         """An image that the method finds. It costs at most `settings.search.queries`."""
         result = self._method.counterfactual(image, self.known_target(target, "counterfactual"))
-        found = dict(self.settings.search) | result.record["settings"].get("search", {})
-        found |= {"method": self.settings.search.method, "queries": self.settings.search.queries}
-        found.pop("open", None)
-        settings = self.settings.model_copy(update={"search": OtherSearch(**found)})
+        meant = dict(self.settings.search)
+        meant.pop("open", None)
+        own = {"method": meant["method"], "queries": meant["queries"]}
+        search = OtherSearch(**{**meant, **result.record["settings"].get("search", {}), **own})
+        settings = self.settings.model_copy(update={"search": search})
         more = {"settings": settings.record(), "target_named": target is not None}
         return replace(result, record={**result.record, **more})
 
@@ -177,7 +177,7 @@ def _shared(method: str, settings: Settings) -> SharedSearch:
 def _sizes(method: str, search: SharedSearch, queries: int | None) -> dict[str, Any]:
     """The arguments of a method that decide what it costs."""
     if method == "diffusion_guided":
-        return {"search": search}
+        return {"search": search.named}
     return {} if queries is None else {"queries": queries}
 
 

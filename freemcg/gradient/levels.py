@@ -35,7 +35,7 @@ class Ensembles:
             directions, counted = directions_around(denoiser, point, seed=settings.seed)
             settings = settings.settled(directions)
         self.settings = settings
-        particles = settings.particles if settings.estimate in ON_AXES else 0  # the others use none but those queried
+        particles = unpaid_particles(settings)
         levels = [denoiser.timestep(level) for level in settings.noise]
         if counted is not None and counted.t in levels and _begins(counted, particles):
             counted.grow(particles)
@@ -86,6 +86,11 @@ class Ensembles:
     @property
     def _asked(self) -> list[Ensemble]:
         return [ensemble for ensemble in self.ensembles if ensemble.queries] or self.ensembles
+
+
+def unpaid_particles(settings: Settings) -> int:
+    """The particles drawn at each level before the first query. Without sigma points, only queried ones are used."""
+    return settings.particles if settings.estimate in ON_AXES else 0
 
 
 def _begins(counted: Ensemble, particles: int) -> bool:

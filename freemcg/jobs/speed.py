@@ -10,10 +10,10 @@ from torch import Tensor
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.diffusion.realism import DRAWS, NOISE_LEVELS
 from freemcg.diffusion.speed import seconds_per_image
-from freemcg.gradient.columns import ON_AXES
-from freemcg.gradient.directions import directions_around
 from freemcg.jobs.plan import Task
-from freemcg.settings import PaperSearch, Settings, SharedSearch, for_scores, make
+from freemcg.settings import PaperSearch, Settings, for_scores, make
+from freemcg.tasks.attribution import denoisings_of_a_map
+from freemcg.tasks.settling import settled
 from freemcg.tasks.shared_search import POLISH_DRAWS
 
 
@@ -23,11 +23,7 @@ def measured_speed(denoiser: Denoiser, image: Tensor, scores: str) -> list[str]:
     Args:
         scores: what the black box answers. The defaults of a search depend on it, and on the image.
     """
-    settings = make(Settings, for_scores({}, scores))
-    assert isinstance(settings.search, SharedSearch)
-    directions, _ = directions_around(denoiser, denoiser.encode(image[None])[0], seed=settings.seed)
-    search = settings.search.settled(directions, scores)
-    settings = settings.settled(directions).model_copy(update={"search": search})
+    settings = settled(make(Settings, for_scores({}, scores)), denoiser, image, scores)
     return [
         *describe_speed(seconds_per_image(denoiser, image), settings, str(denoiser.device)),
         describe_devices(denoiser.device.type, torch.cuda.device_count(), torch.get_num_threads(), _processors()),
@@ -37,12 +33,11 @@ def measured_speed(denoiser: Denoiser, image: Tensor, scores: str) -> list[str]:
 def denoisings(settings: Settings, task: Task) -> int:
     """The images that are denoised for one explanation, if the queries of a map do not call for more particles.
 
-    The settings leave nothing open. The 64 with which directions are counted (`directions_around`) are left out.
+    The settings leave nothing open. The 64 that `freemcg.tasks.settling` counts with are left out.
     """
     search = settings.search
     if task == "attribution":
-        levels = len(settings.noise)
-        return levels * (settings.particles if settings.estimate in ON_AXES else (settings.queries - 1) // levels)
+        return denoisings_of_a_map(settings)
     measured = 2 * len(NOISE_LEVELS) * DRAWS
     if isinstance(search, PaperSearch):
         return search.particles * search.steps + measured

@@ -18,7 +18,7 @@ from freemcg.blackbox.scores import VALUE
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.ensemble import label_widening
 from freemcg.gradient.estimator import Ask, queries_on_axes
-from freemcg.gradient.levels import Ensembles
+from freemcg.gradient.levels import Ensembles, unpaid_particles
 from freemcg.gradient.objective import Objective, between, named, objective_of
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Attribution, Status
@@ -106,6 +106,12 @@ def calls_of_a_map(settings: Settings) -> list[int]:
         found += _calls_of_a_level(settings.estimate, asked, asked + more) * levels
         asked, batch = asked + more, BATCH * levels
     return found
+
+
+def denoisings_of_a_map(settings: Settings) -> int:
+    """The particles that a map needs, at all levels, if its queries do not call for more than it draws at first."""
+    levels = len(settings.noise)
+    return levels * (unpaid_particles(settings) or (settings.queries - 1) // levels)
 
 
 def _calls_of_a_level(estimate: str, before: int, queries: int) -> list[int]:
