@@ -35,8 +35,8 @@ class DiffusionGuided(CounterfactualMethod):
     Args:
         model: maps images `(N, C, H, W)` in [0, 1] to logits, in eval mode; it is left as it was found.
         search: the settings of the search, as `freemcg.FreeMCG` takes them: the image decides what a mapping does not
-            name, and `SharedSearch(...)` leaves nothing open. `queries`, `refresh`, `unpaid` and `estimate` have no
-            effect: the gradient is exact and new at every step.
+            name, and `SharedSearch(...)` leaves nothing open. `queries`, `refresh`, `unpaid`, `estimate` and
+            `trim` have no effect: the gradient is exact and new at every step.
         denoiser, objective, seed: as `CounterfactualMethod`; the wanted confidence is that of `search`.
 
     `Counterfactual.queries` counts the images that the classifier evaluated, with or without a gradient. There are at

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from freemcg.messages.errors import InvalidValue
 
-OPEN = ("queries", "strength", "fidelity", "refresh", "unpaid", "estimate")
+OPEN = ("queries", "strength", "fidelity", "refresh", "unpaid", "estimate", "trim")
 """The values of a shared search that the image decides, unless they are named."""
 
 MANY = 28.0
@@ -18,6 +18,9 @@ MANY = 28.0
 
 MANY_DIRECTIONS: dict[str, Any] = {"queries": 800, "strength": 0.5, "fidelity": 0.5, "unpaid": 2}
 QUERIES_OF_A_ROUGH_GRADIENT = 4
+SHARE_OF_TRIM = 6
+CHECKS_OF_TRIM = 3
+LEAST_TO_TRIM = 8 + CHECKS_OF_TRIM  # two queries for each of 2x2 regions
 
 
 class SharedSearch(BaseModel):
@@ -66,6 +69,9 @@ class SharedSearch(BaseModel):
         0.999, gt=0, lt=1, description="mean target probability that an answer and its copies must reach"
     )
     copies: int = Field(0, ge=0, description="denoised noisy copies that are queried with a candidate")
+    trim: int = Field(
+        0, ge=0, description="queries that tell which regions of the change the answer needs; 0 keeps all"
+    )
 
     @property
     def gradients(self) -> int:
@@ -74,8 +80,8 @@ class SharedSearch(BaseModel):
 
     @property
     def queries_of_a_try(self) -> int:
-        """The most queries of a try, beside the one for the image."""
-        return (self.queries - 1) // self.tries
+        """The most queries of a try, beside the one for the image and those that trim the answer."""
+        return (self.queries - 1 - self.trim) // self.tries
 
     @property
     def queries_per_gradient(self) -> int:
@@ -92,7 +98,8 @@ class SharedSearch(BaseModel):
     @property
     def calls(self) -> list[int]:
         """The number of queries in each call of the black box, in order. The first call is for the image."""
-        return [1] + ([self.queries_per_gradient] * self.gradients + [1] * self.checks) * self.tries
+        trim = [self.trim - CHECKS_OF_TRIM] + [1] * CHECKS_OF_TRIM if self.trim else []
+        return [1] + ([self.queries_per_gradient] * self.gradients + [1] * self.checks) * self.tries + trim
 
     @property
     def left_open(self) -> list[str]:
@@ -119,6 +126,9 @@ class SharedSearch(BaseModel):
         estimate = named.get("estimate", "cross_covariance" if directions >= MANY else "sigma_points")
         fitting = MANY_DIRECTIONS if estimate == "cross_covariance" else SEARCHES_BY_SCORES.get(scores, {})
         search = self.model_construct(**{**dict(self), **fitting, **named, "estimate": estimate})
+        if fitting is MANY_DIRECTIONS and "trim" not in named and scores != "label" and not search.copies:
+            share = search.queries // SHARE_OF_TRIM
+            search = search.model_copy(update={"trim": share if share >= LEAST_TO_TRIM else 0})
         if estimate == "cross_covariance" and "refresh" not in named:
             rough = (search.model_copy(update={"refresh": refresh}) for refresh in range(1, search.steps))
             enough = (each for each in rough if each.queries_per_gradient >= QUERIES_OF_A_ROUGH_GRADIENT)
@@ -144,6 +154,16 @@ class SharedSearch(BaseModel):
         if isinstance(values, dict) and "budget" in values:
             raise InvalidValue("search.budget is called search.queries now; rename it")
         return values
+
+    @model_validator(mode="after")
+    def _trim_fits(self) -> SharedSearch:
+        if 0 < self.trim < LEAST_TO_TRIM:
+            raise InvalidValue(f"search.trim must be 0, or at least {LEAST_TO_TRIM}, got {self.trim}")
+        if self.trim and self.copies:
+            raise InvalidValue(
+                "search.trim needs log-odds, and with search.copies only labels are told; make one of them 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _queries_suffice(self) -> SharedSearch:
@@ -231,6 +251,11 @@ class PaperSearch(BaseModel):
     @property
     def copies(self) -> int:
         """The copies that are queried with a candidate: none."""
+        return 0
+
+    @property
+    def trim(self) -> int:
+        """The queries that trim the answer: none."""
         return 0
 
     def without(self, queries: int) -> PaperSearch:

@@ -22,7 +22,8 @@ class Checked:
     """A candidate as it was queried, its number among the candidates if it is one, and the answer.
 
     `chance` is the probability of the target. If copies are wanted, it is the mean over the image and its
-    copies. It is `None` if too few queries are left for them.
+    copies. It is `None` if too few queries are left for them. `trimmed` tells how many regions of the change were
+    kept, and of how many; see `freemcg.tasks.trimming`.
     """
 
     image: Tensor
@@ -30,6 +31,7 @@ class Checked:
     log_probabilities: Tensor
     status: Status
     chance: float | None = None
+    trimmed: tuple[int, int] | None = None
 
     @property
     def decision(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from freemcg.tasks.checks import Checked, Checker
 from freemcg.tasks.paper_search import paper_search
 from freemcg.tasks.restored import look
 from freemcg.tasks.shared_search import shared_search
+from freemcg.tasks.trimming import trimmed
 
 SEARCHES: dict[type, Callable[..., Candidates]] = {SharedSearch: shared_search, PaperSearch: paper_search}
 PARTICLES_EACH = 8
@@ -57,7 +59,7 @@ def find_diverse_counterfactuals(
     settings = _with_runner_up_paid(settings, black_box, target)
     settings, ask_restored = _with_restored_paid(settings, denoiser)
     assert isinstance(settings.search, SharedSearch)
-    search = SharedSearch(**{**dict(settings.search), "particles": PARTICLES_EACH * n, "tries": 1})
+    search = SharedSearch(**{**dict(settings.search), "particles": PARTICLES_EACH * n, "tries": 1, "trim": 0})
     settings = settings.model_copy(update={"search": search})
     checks = search.queries - 1 - search.gradients * search.queries_per_gradient
     checks += CHECKS_EACH * n * (1 + search.copies)
@@ -120,6 +122,7 @@ def _find(
         again=[begun_with(settings.seed + number) for number in range(1, search.tries)],
         confidence=search.confidence,
         copies=search.copies,
+        trim=search.trim if n == 1 else 0,
         strength=search.strength,
         ask_restored=ask_restored,
         seed=settings.seed,
@@ -138,6 +141,7 @@ def search_counterfactuals(
     again: Sequence[Callable[[int], Candidates]] = (),
     confidence: float,
     copies: int = 0,
+    trim: int = 0,
     strength: float = 0.6,
     ask_restored: bool = False,
     seed: int,
@@ -168,6 +172,8 @@ def search_counterfactuals(
             although the answers differed. The best attempt of all is returned.
         confidence: the probability of the target that is enough.
         copies: the copies of each candidate that is decided as the target.
+        trim: the most queries for `freemcg.tasks.trimming.trimmed`, which makes the answer's change smaller. They are
+            kept back from the search as well.
         strength: the noise level of the particles that tell the runner-up of a bare label.
         ask_restored: whether a latent model's image is also queried as its autoencoder restores it, with the image;
             see `freemcg.tasks.restored`.
@@ -199,7 +205,8 @@ def search_counterfactuals(
         answers = [Checked(image, None, original, status)]
     else:
         checker = Checker(black_box, denoiser, wanted, confidence=confidence, copies=copies, seed=seed)
-        found, answers = _tried([search, *again], checker, image, n=n, checks=checks)
+        found, answers = _tried([search, *again], checker, image, n=n, checks=checks, kept_back=checks + trim)
+        answers = [trimmed(checker, answer, image, trim) for answer in answers]
         answers = answers or [Checked(image, None, original, Status.BUDGET_EXHAUSTED)]
     repeated = ask_again(black_box, image, original, since=sent)
     errors = denoising_error(denoiser, torch.stack([image, *(answer.image for answer in answers)]), seed=seed)
@@ -208,7 +215,7 @@ def search_counterfactuals(
         Counterfactual(
             image=answer.image,
             original=image,
-            path=image[None] if found is None or answer.index is None else found.path(answer.index),
+            path=_path(found, answer, image),
             log_probabilities=answer.log_probabilities,
             original_log_probabilities=original,
             target=wanted,
@@ -220,20 +227,26 @@ def search_counterfactuals(
             status=Status.MODEL_CHANGED if repeated.changed else answer.status,
             queries=queries,
             seconds=seconds,
-            record={**seen.noted, **repeated.noted},
+            record={**seen.noted, **_noted(answer), **repeated.noted},
         )
         for answer, error in zip(answers, errors[1:], strict=True)
     ]
 
 
 def _tried(
-    searches: Sequence[Callable[[int], Candidates]], checker: Checker, image: Tensor, *, n: int, checks: int
+    searches: Sequence[Callable[[int], Candidates]],
+    checker: Checker,
+    image: Tensor,
+    *,
+    n: int,
+    checks: int,
+    kept_back: int,
 ) -> tuple[Candidates | None, list[Checked]]:
     """The best answers of the searches, and the candidates that they are of. There are none without any answer."""
     best: list[Checked] = []
     found = None
     for number, search in enumerate(searches, start=1):
-        with checker.black_box.reserving(checks):
+        with checker.black_box.reserving(kept_back):
             candidates = search(checker.target)
         answers = checker.check(candidates, image, n=n, most=checks)
         if answers and (not best or checker.rank(answers[0]) > checker.rank(best[0])):
@@ -247,6 +260,20 @@ def _tried(
         if answers[0].status == Status.NO_SIGNAL:
             break
     return found, best
+
+
+def _path(found: Candidates | None, answer: Checked, image: Tensor) -> Tensor:
+    if found is None or answer.index is None:
+        return image[None]
+    path = found.path(answer.index)
+    return path if answer.trimmed is None else torch.cat([path, answer.image[None]])
+
+
+def _noted(answer: Checked) -> dict[str, Any]:
+    if answer.trimmed is None:
+        return {}
+    kept, regions = answer.trimmed
+    return {"trimmed": {"kept": kept, "regions": regions}}
 
 
 def _hides_runner_up(black_box: BlackBox) -> bool:

@@ -47,14 +47,19 @@ def default(models: Models, queries: int, seed: int) -> Any:
 
 
 def lossy(models: Models, queries: int, seed: int) -> Any:
-    """Our search with nothing given back of what denoising takes from the image."""
-    search = {"queries": queries, "fidelity": 0.0, "confidence": 0.99}
+    """Our search with nothing given back, neither what denoising takes from the image nor what the answer needs not."""
+    search = {"queries": queries, "fidelity": 0.0, "trim": 0, "confidence": 0.99}
     return FreeMCG(BlackBox(models.classifier), models.denoiser, search=search, seed=seed)
 
 
 def faithful(models: Models, queries: int, seed: int) -> Any:
-    """Our search with all given back of what denoising takes from the image."""
-    return FreeMCG(BlackBox(models.classifier), models.denoiser, search={"fidelity": 1.0}, seed=seed)
+    """Our search with all given back of what denoising takes from the image, and no trimming."""
+    return FreeMCG(BlackBox(models.classifier), models.denoiser, search={"fidelity": 1.0, "trim": 0}, seed=seed)
+
+
+def untrimmed(models: Models, queries: int, seed: int) -> Any:
+    """Our search with nothing named, but the answer is not trimmed."""
+    return FreeMCG(BlackBox(models.classifier), models.denoiser, search={"trim": 0}, seed=seed)
 
 
 def axes(models: Models, queries: int, seed: int) -> Any:
@@ -107,6 +112,7 @@ METHODS: dict[str, Callable[[Models, int, int], Any]] = {
     "ours": ours,
     "default": default,
     "lossy": lossy,
+    "untrimmed": untrimmed,
     "faithful": faithful,
     "axes": axes,
     "paper": paper,
@@ -115,7 +121,7 @@ METHODS: dict[str, Callable[[Models, int, int], Any]] = {
     "pixel": pixel,
     "nearest": nearest,
 }
-UNBOUNDED = ("default", "faithful", "whitebox", "whiteboxfew")
+UNBOUNDED = ("default", "untrimmed", "faithful", "whitebox", "whiteboxfew")
 
 Data = Annotated[str, typer.Option(help="digits, mnist, cifar10 or chest-xrays.")]
 Split = Annotated[str, typer.Option(help="test; or train, to choose settings.")]

@@ -55,7 +55,7 @@ def test_a_search_keeps_each_candidate_once_a_step(particles):
 
 @pytest.mark.parametrize(("steps", "particles"), [(4, 3), (9, 8)])
 def test_a_result_keeps_its_own_path_and_image_alone(steps, particles):
-    search = {"particles": particles, "steps": steps, "refresh": 3, "unpaid": 40}
+    search = {"particles": particles, "steps": steps, "refresh": 3, "unpaid": 40, "trim": 0}
     result = FreeMCG(black_box(), DENOISER, search=search).counterfactual(IMAGE, target=1)
     assert result.path.shape == (steps, 1, SIDE, SIDE)
     assert result.path.untyped_storage().nbytes() == steps * POINT

@@ -51,7 +51,7 @@ def test_few_directions_get_the_defaults_as_they_are_written(denoiser_of):
 def test_many_directions_get_rough_gradients_at_every_step(denoiser_of):
     found = searched(denoiser_of(LOTS))
     rough = {"strength": 0.5, "refresh": 1, "unpaid": 2, "estimate": "cross_covariance"}
-    assert found == SharedSearch(queries=800, fidelity=0.5, **rough)
+    assert found == SharedSearch(queries=800, fidelity=0.5, trim=133, **rough)
 
 
 @pytest.mark.parametrize("name", OPEN)
@@ -63,9 +63,11 @@ def test_what_is_named_stays_and_the_rest_is_settled(denoiser_of, name):
         "refresh": 5,
         "unpaid": 9,
         "estimate": "cross_covariance",
+        "trim": 40,
     }
     found = searched(denoiser_of(LOTS), **{name: values[name]})
-    assert found == SharedSearch(**{**dict(searched(denoiser_of(LOTS))), name: values[name]})
+    follows = {"trim": 333 // 6} if name == "queries" else {}
+    assert found == SharedSearch(**{**dict(searched(denoiser_of(LOTS))), name: values[name], **follows})
 
 
 def test_a_named_estimate_decides_for_the_others(denoiser_of):
@@ -77,6 +79,7 @@ def test_a_named_estimate_decides_for_the_others(denoiser_of):
 def test_a_gradient_is_used_longer_if_there_are_few_queries(denoiser_of, queries):
     found = searched(denoiser_of(LOTS), queries=queries)
     assert found.queries == queries
+    assert found.trim == (queries // 6 if queries // 6 >= 11 else 0)
     assert found.refresh == 1 or SharedSearch(**{**dict(found), "refresh": found.refresh - 1}).queries_per_gradient < 4
     assert found.queries_per_gradient >= 4 or queries == 10  # which buy no gradient of 4
 
