@@ -10,26 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from freemcg.blackbox import BlackBox, QueryBudgetExceeded
+from freemcg.blackbox import BlackBox
 from freemcg.blackbox.repeats import ask_again
 from freemcg.diffusion.denoiser import Denoiser
-from freemcg.diffusion.particles import draw_particles
 from freemcg.diffusion.realism import denoising_error
 from freemcg.gradient.objective import named
-from freemcg.messages.errors import InvalidValue
 from freemcg.results import Counterfactual, Status
 from freemcg.settings import PaperSearch, Settings, SharedSearch
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.checks import Checked, Checker
 from freemcg.tasks.paper_search import paper_search
 from freemcg.tasks.restored import look
+from freemcg.tasks.runner_up import runner_up, with_runner_up_paid
 from freemcg.tasks.shared_search import shared_search
 from freemcg.tasks.trimming import trimmed
 
 SEARCHES: dict[type, Callable[..., Candidates]] = {SharedSearch: shared_search, PaperSearch: paper_search}
 PARTICLES_EACH = 8
 CHECKS_EACH = 2
-RUNNER_UP_QUERIES = 32
 
 
 def find_counterfactual(
@@ -43,7 +41,7 @@ def find_counterfactual(
         ValueError: the search has too few queries to look for a runner-up as well.
         QueryBudgetExceeded: not even one query is left.
     """
-    settings = _with_runner_up_paid(settings, black_box, target)
+    settings = with_runner_up_paid(settings, black_box, target)
     settings, ask_restored = _with_restored_paid(settings, denoiser)
     checks = settings.search.checks
     return _find(black_box, denoiser, image, target, settings, n=1, checks=checks, ask_restored=ask_restored)[0]
@@ -56,7 +54,7 @@ def find_diverse_counterfactuals(
 
     It costs at most `search.queries + 2 n (1 + search.copies)` queries.
     """
-    settings = _with_runner_up_paid(settings, black_box, target)
+    settings = with_runner_up_paid(settings, black_box, target)
     settings, ask_restored = _with_restored_paid(settings, denoiser)
     assert isinstance(settings.search, SharedSearch)
     search = SharedSearch(**{**dict(settings.search), "particles": PARTICLES_EACH * n, "tries": 1, "trim": 0})
@@ -64,20 +62,6 @@ def find_diverse_counterfactuals(
     checks = search.queries - 1 - search.gradients * search.queries_per_gradient
     checks += CHECKS_EACH * n * (1 + search.copies)
     return _find(black_box, denoiser, image, target, settings, n=n, checks=checks, ask_restored=ask_restored)
-
-
-def _with_runner_up_paid(settings: Settings, black_box: BlackBox, target: int | str | None) -> Settings:
-    """The settings, with a search that leaves enough queries for `_runner_up`."""
-    if target is not None or not _hides_runner_up(black_box):
-        return settings
-    try:
-        left = settings.search.without(RUNNER_UP_QUERIES)
-    except ValueError:
-        raise InvalidValue(
-            f"search.queries of {settings.search.queries} is too small; to find a runner-up from labels takes "
-            f"{RUNNER_UP_QUERIES} of them; raise it, or name the target"
-        ) from None
-    return settings.model_copy(update={"search": left})
 
 
 def _with_restored_paid(settings: Settings, denoiser: Denoiser) -> tuple[Settings, bool]:
@@ -194,7 +178,7 @@ def search_counterfactuals(
     original = seen.log_probabilities
     decision, status = int(original.argmax()), None
     if target is None:
-        wanted, status = _runner_up(black_box, denoiser, image, original, strength, seed)
+        wanted, status = runner_up(black_box, denoiser, image, original, strength, seed)
     else:
         wanted = black_box.class_index(target)
     if decision == wanted:
@@ -274,29 +258,3 @@ def _noted(answer: Checked) -> dict[str, Any]:
         return {}
     kept, regions = answer.trimmed
     return {"trimmed": {"kept": kept, "regions": regions}}
-
-
-def _hides_runner_up(black_box: BlackBox) -> bool:
-    return black_box.scores == "label" and (black_box.num_classes or 0) > 2
-
-
-def _runner_up(
-    black_box: BlackBox, denoiser: Denoiser, image: Tensor, original: Tensor, strength: float, seed: int
-) -> tuple[int, Status | None]:
-    """The runner-up that `search_counterfactuals` defines, and `None`. If there is none, any class and the status."""
-    decision, second = original.argsort(descending=True)[:2].tolist()
-    if not _hides_runner_up(black_box):
-        return second, None
-    left = black_box.remaining
-    asked = RUNNER_UP_QUERIES if left is None else min(RUNNER_UP_QUERIES, left)
-    if asked == 0:
-        return second, Status.BUDGET_EXHAUSTED
-    particles = draw_particles(denoiser, image, denoiser.timestep(strength), asked, seed=seed)
-    without_other = Status.NO_SIGNAL
-    try:
-        decisions = black_box(particles).argmax(dim=1)
-    except QueryBudgetExceeded as error:  # during retries; the answers received until then count
-        decisions = torch.tensor([int(row.argmax()) for row in error.answered.values()], dtype=torch.long)
-        without_other = Status.BUDGET_EXHAUSTED
-    others = decisions[decisions != decision]
-    return (int(others.mode().values), None) if len(others) else (second, without_other)

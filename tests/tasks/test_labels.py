@@ -17,7 +17,8 @@ from freemcg.diffusion.particles import draw_particles
 from freemcg.settings import SEARCHES_BY_SCORES
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.checks import COPIES_NOISE
-from freemcg.tasks.counterfactual import RUNNER_UP_QUERIES, search_counterfactuals
+from freemcg.tasks.counterfactual import search_counterfactuals
+from freemcg.tasks.runner_up import RUNNER_UP_QUERIES
 
 GREY = torch.full(SHAPE, 102 / 255)
 LABEL_SEARCH = SEARCHES_BY_SCORES["label"]
