@@ -21,7 +21,8 @@ class Counterfactual(Stored):
     Attributes:
         image: the answer, `(C, H, W)` in [0, 1], exactly as an 8-bit file holds it.
         original: the input.
-        path: the answer's particle at each step, from the noisiest to the last, `(S, C, H, W)`.
+        path: the answer's particle at each step, from the noisiest to the last, `(S, C, H, W)`. An answer that was
+            trimmed or moved back afterwards is one more.
         log_probabilities: the black box's answer for `image` itself, `(num_classes,)`.
         original_log_probabilities: the black box's answer for the input.
         target: the class wanted.
@@ -35,7 +36,8 @@ class Counterfactual(Stored):
         seconds: the time that it took.
         record: the settings, seed, identities and versions that made it. If the model did not repeat itself, it also
             holds the `disagreement` of the answers to the image. With a latent model, it holds what the `autoencoder`
-            loses; see `freemcg.tasks.restored`.
+            loses; see `freemcg.tasks.restored`. If the answer was `trimmed`, it holds how many `regions` its change
+            has, and how many were `kept`; see `freemcg.tasks.trimming`.
     """
 
     image: Tensor

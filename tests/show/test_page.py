@@ -301,3 +301,10 @@ def test_numbers_of_the_script_are_json_without_infinities():
     assert numbers["layers"]["map"]["top"] == 2.0
     assert numbers["layers"]["map"]["errorTop"] == 0.0
     assert PAGE == "report.html"
+
+
+def test_how_it_was_made_tells_what_trimming_kept():
+    record = make_counterfactual().record
+    shown = text(drawn(both(record={**record, "trimmed": {"kept": 31, "regions": 64}}))[0])
+    assert "Kept of the change 31 of 64 regions" in shown
+    assert "Kept of the change" not in text(drawn(both())[0])

@@ -19,11 +19,16 @@ def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Condition", record.get("condition")),
         ("Settings of the map", _listed({key: settings.get(key) for key in LISTED})),
         ("Settings of the search", _listed(settings.get("search", {}))),
+        ("Kept of the change", _kept(record.get("trimmed"))),
         ("Goal", record.get("goal")),
         ("Answers to one image differ by", record.get("disagreement")),
         ("Versions", _listed(record.get("versions", {}))),
     ]
     return [(name, str(value)) for name, value in told if value not in (None, "", {})]
+
+
+def _kept(trimmed: Mapping[str, int] | None) -> str:
+    return f"{trimmed['kept']} of {trimmed['regions']} regions" if trimmed else ""
 
 
 def _listed(values: Mapping[str, Any]) -> str:
