@@ -304,7 +304,6 @@ def test_numbers_of_the_script_are_json_without_infinities():
 
 
 def test_how_it_was_made_tells_what_trimming_kept():
-    record = make_counterfactual().record
-    shown = text(drawn(both(record={**record, "trimmed": {"kept": 31, "regions": 64}}))[0])
+    shown = text(drawn(both(record={"trimmed": {"kept": 31, "regions": 64}}))[1])
     assert "Kept of the change 31 of 64 regions" in shown
-    assert "Kept of the change" not in text(drawn(both())[0])
+    assert "Kept of the change" not in text(drawn(both())[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import ChainMap
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +72,7 @@ def drawn(explained: Explained) -> tuple[Card, str]:
         tiles=tiles(map_, changed, layers[0].significant if layers else None),
         shares=None if map_ is None else map_.error_shares,
         forecasts=[] if map_ is None else forecasts(map_),
-        made=provenance(explained.record),
+        made=provenance(ChainMap(*(dict(each.record) for each in explained.results.values()))),
         numbers=numbers,
     )
     return _card(explained, layers), html
