@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif status == SLIP and not isinstance(error, FailedElsewhere):
             show_traceback(error)
         else:
-            say(f"freemcg: {sentence_of(error)}", err=True)
+            say(f"freemcg: {sentence_of(error)}{_hint(error)}", err=True)
         leave_processes()
         return status
     if status == INTERRUPTED:
@@ -96,6 +96,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         leave_processes()
     return int(status or 0)
+
+
+def _hint(error: BaseException) -> str:
+    """What else to say of an option that a plan need not know. A copied command may hold some."""
+    option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if option in plan.CHANGE_NO_PRICE and getattr(context, "info_name", None) == "plan":
+        return "; it changes no price, so leave it out of a plan"
+    return ""
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:

@@ -23,6 +23,20 @@ EXAMPLES = (
     "freemcg plan photos/ --task comparison --config freemcg --model endpoint.yaml --price-per-1000 1.50",
 )
 TASKS = ("attribution", "counterfactual", "comparison")
+CHANGE_NO_PRICE = (
+    "--condition",
+    "--contribution",
+    "--denoiser",
+    "--device",
+    "--dtype",
+    "--guidance-scale",
+    "--no-cache",
+    "--null-class",
+    "--prompt",
+    "--seed",
+    "--target",
+)
+"""Options of the verbs that are planned, which a plan need not know."""
 
 
 def plan(

@@ -161,6 +161,13 @@ ASKED_FOR_WHAT_IS_NOT_THERE = [
 ]
 
 
+def test_a_copied_command_is_planned_without_what_changes_no_price(explain, capsys):
+    said = refusal(capsys, explain(task="plan"))
+    assert said == "No such option: --denoiser; it changes no price, so leave it out of a plan"
+    assert refusal(capsys, explain(task="plan", denoiser=None, colour="red")).startswith("No such option: --colour")
+    assert explain(task="plan", denoiser=None) == 0
+
+
 def test_options_that_contradict_each_other_are_refused(explain, place, capsys):
     said = refusal(capsys, explain("--no-cache", cache="mine.sqlite"))
     assert said == "--no-cache stores no answers, and --cache mine.sqlite names a file for them; give one"
