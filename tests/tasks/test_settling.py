@@ -244,3 +244,9 @@ def test_a_map_of_unnamed_noise_is_replayed_to_the_last_digit(denoiser_of, setti
         result = FreeMCG(box, denoiser, **settings).explain(torch.full(SHAPE, 0.5))
     assert result.record["settings"]["noise"] == [0.2]
     assert not differences(result, replay(result, receipt, denoiser))
+
+
+def test_nothing_is_trimmed_where_only_labels_tell_how_sure_an_answer_is():
+    assert WITHOUT_NAMES.settled(MANY, "label").trim == 0
+    assert make(Settings, {"search": {"copies": 2}}).search.settled(MANY, "logits").trim == 0
+    assert WITHOUT_NAMES.settled(MANY, "logits").trim == 800 // 6

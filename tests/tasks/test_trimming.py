@@ -105,6 +105,15 @@ def test_what_speaks_against_the_target_is_given_back_and_may_turn_the_decision(
     assert found.status == Status.COMPLETE
 
 
+def test_a_surer_answer_that_is_still_not_the_target_keeps_its_status():
+    box = box_of(LEFT / 10 - (1 - LEFT) / 10, offset=50.0)
+    before = answer_of(box, status=Status.BUDGET_EXHAUSTED)
+    found = trimmed(checker_of(box), before, IMAGE, 131)
+    assert odds_of(found) > odds_of(before)
+    assert found.decision == 0
+    assert found.status == Status.BUDGET_EXHAUSTED
+
+
 @pytest.mark.parametrize("bend", [lambda odds: odds - 50 * (odds < 20.4), lambda odds: odds.sin()])
 def test_no_answer_gets_less_sure_or_farther_away(bend):
     """A model that wants the whole change, and one whose answers say nothing of the parts."""
