@@ -91,6 +91,7 @@ def _find(
 ) -> list[Counterfactual]:
     search, objective = settings.search, named(settings.objective)
     run = SEARCHES[type(search)]
+    whole = black_box.remaining is None or black_box.remaining >= search.queries  # else all goes to the search
 
     def begun_with(seed: int) -> Callable[[int], Candidates]:
         return lambda wanted: run(black_box, denoiser, image, wanted, objective, search, seed=seed)
@@ -106,7 +107,7 @@ def _find(
         again=[begun_with(settings.seed + number) for number in range(1, search.tries)],
         confidence=search.confidence,
         copies=search.copies,
-        trim=search.trim if n == 1 else 0,
+        trim=search.trim if whole else 0,
         strength=search.strength,
         ask_restored=ask_restored,
         seed=settings.seed,

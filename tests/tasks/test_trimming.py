@@ -6,7 +6,7 @@ import pytest
 import torch
 from plane import SHAPE
 
-from freemcg import BlackBox, SharedSearch
+from freemcg import BlackBox, FreeMCG, SharedSearch
 from freemcg.gradient.objective import log_odds
 from freemcg.results import Status
 from freemcg.tasks.candidates import Candidates
@@ -168,6 +168,22 @@ def test_the_queries_of_trimming_are_kept_back_from_the_search(denoiser):
     assert torch.equal(result.path[-1], result.image)
     assert len(result.path) == 2
     assert result.flipped
+
+
+@pytest.mark.parametrize(("budget", "trims"), [(400, True), (399, False)])
+def test_a_budget_that_is_too_small_for_a_search_goes_to_the_search_alone(denoiser, budget, trims):
+    """The last calls are single checks either way. Trimming asks 62 at once before them."""
+    calls = []
+
+    def predict(images):
+        calls.append(len(images))
+        light = (images - 0.5).flatten(1).sum(dim=1)
+        return torch.stack([-light, light], dim=1)
+
+    search = {"queries": 400, "estimate": "cross_covariance", "trim": 66}
+    explainer = FreeMCG(BlackBox(predict, budget=budget), denoiser, search=search)
+    explainer.counterfactual(torch.full(SHAPE, 0.3), target=1)
+    assert (62 in calls) == trims
 
 
 def test_a_search_plans_its_trimming_within_its_queries():
