@@ -27,8 +27,8 @@ class SharedSearch(BaseModel):
     """The counterfactual search of this package. A few particles share one gradient, which is renewed every few steps.
 
     `queries` bounds the whole search. One query is for the image. Up to `checks` are for candidates at the end: the
-    nearest comes first, and the first good one ends the search. The gradients share the rest evenly. Several
-    `tries` share `queries` evenly, and those that are not needed ask nothing.
+    nearest comes first, and the first good one ends the search. `trim` are for the answer. The gradients share the rest
+    evenly. Several `tries` share `queries` evenly, and those that are not needed ask nothing.
 
     The defaults below are those for an image with few directions, such as a digit or an X-ray. If values are given as a
     mapping, those in `OPEN` that it does not name are left open until the image is seen; see `settled`. If a black box
@@ -117,8 +117,9 @@ class SharedSearch(BaseModel):
         Few directions: sigma points find a gradient from few queries, and several steps can follow it. Many directions,
         as of a photograph: sigma points reach only a few of them. A rough gradient from fresh particles at every step
         is better then, since the errors of many rough gradients average out along the way. It needs more queries and
-        less noise at the start. Denoising would lose much of such an image, so half of that is given back. A named
-        `estimate` decides instead of `directions`.
+        less noise at the start. Denoising would lose much of such an image, so half of that is given back. The
+        noise of the gradients changes more of it than is needed, so a sixth of the queries trims the answer, unless
+        only labels tell how sure it is. A named `estimate` decides instead of `directions`.
         """
         if not self.left_open:
             return self
@@ -127,13 +128,18 @@ class SharedSearch(BaseModel):
         fitting = MANY_DIRECTIONS if estimate == "cross_covariance" else SEARCHES_BY_SCORES.get(scores, {})
         search = self.model_construct(**{**dict(self), **fitting, **named, "estimate": estimate})
         if fitting is MANY_DIRECTIONS and "trim" not in named and scores != "label" and not search.copies:
-            share = search.queries // SHARE_OF_TRIM
-            search = search.model_copy(update={"trim": share if share >= LEAST_TO_TRIM else 0})
+            search = search._with_share_of_trim()
         if estimate == "cross_covariance" and "refresh" not in named:
             rough = (search.model_copy(update={"refresh": refresh}) for refresh in range(1, search.steps))
             enough = (each for each in rough if each.queries_per_gradient >= QUERIES_OF_A_ROUGH_GRADIENT)
             search = next(enough, search)
         return SharedSearch(**dict(search))
+
+    def _with_share_of_trim(self) -> SharedSearch:
+        """The search with a sixth of its queries for trimming, if that suffices and leaves enough for the gradients."""
+        share = self.queries // SHARE_OF_TRIM
+        trimming = self.model_copy(update={"trim": share})
+        return trimming if share >= LEAST_TO_TRIM and trimming.queries_per_gradient >= 2 else self
 
     def dearest(self, scores: str = "logits") -> SharedSearch:
         """The search with nothing left open, for the kind of image that costs most queries, or else most calls."""

@@ -250,3 +250,9 @@ def test_nothing_is_trimmed_where_only_labels_tell_how_sure_an_answer_is():
     assert WITHOUT_NAMES.settled(MANY, "label").trim == 0
     assert make(Settings, {"search": {"copies": 2}}).search.settled(MANY, "logits").trim == 0
     assert WITHOUT_NAMES.settled(MANY, "logits").trim == 800 // 6
+
+
+def test_nothing_is_trimmed_if_too_little_is_left_for_the_gradients():
+    tight = {"queries": 66, "refresh": 1, "steps": 27}
+    assert SharedSearch(**tight, trim=0).queries_per_gradient == 2
+    assert make(Settings, {"search": tight}).search.settled(MANY).trim == 0
