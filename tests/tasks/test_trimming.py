@@ -9,10 +9,11 @@ from plane import SHAPE
 from freemcg import BlackBox, FreeMCG, SharedSearch
 from freemcg.gradient.objective import log_odds
 from freemcg.results import Status
+from freemcg.settings.search import CHECKS_OF_TRIM
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.checks import Checked, Checker
 from freemcg.tasks.counterfactual import search_counterfactuals
-from freemcg.tasks.trimming import most_for_their_cost, soft_regions, trimmed, what_regions_add
+from freemcg.tasks.trimming import KEPT, most_for_their_cost, soft_regions, trimmed, what_regions_add
 
 SIDE = 32
 IMAGE = torch.full((1, SIDE, SIDE), 0.5)
@@ -190,6 +191,7 @@ def test_a_search_plans_its_trimming_within_its_queries():
     search = SharedSearch(queries=400, refresh=1, estimate="cross_covariance", trim=66)
     assert sum(search.calls) <= 400
     assert search.calls[-4:] == [63, 1, 1, 1]
+    assert len(KEPT) == CHECKS_OF_TRIM
     assert (
         search.queries_per_gradient == SharedSearch(**{**dict(search), "queries": 334, "trim": 0}).queries_per_gradient
     )
