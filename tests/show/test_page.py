@@ -307,3 +307,13 @@ def test_how_it_was_made_tells_what_trimming_kept():
     shown = text(drawn(both(record={"trimmed": {"kept": 31, "regions": 64}}))[1])
     assert "Kept of the change 31 of 64 regions" in shown
     assert "Kept of the change" not in text(drawn(both())[1])
+
+
+def test_how_it_was_made_tells_the_settings_of_the_search_that_was_made():
+    """A map also records what nobody named of a search, but no search was made with that."""
+    of_map = make_attribution(record={"settings": {"seed": 3, "search": {"queries": 50}}})
+    of_search = make_counterfactual(record={"settings": {"seed": 3, "search": {"queries": 800}}})
+    shown = text(drawn(Explained("a", "a.png", of_map, of_search))[1])
+    assert "Settings of the map seed 3" in shown
+    assert "Settings of the search queries 800" in shown
+    assert "Settings of the search" not in text(drawn(Explained("a", "a.png", of_map))[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import ChainMap
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +71,7 @@ def drawn(explained: Explained) -> tuple[Card, str]:
         tiles=tiles(map_, changed, layers[0].significant if layers else None),
         shares=None if map_ is None else map_.error_shares,
         forecasts=[] if map_ is None else forecasts(map_),
-        made=provenance(ChainMap(*(dict(each.record) for each in explained.results.values()))),
+        made=provenance(map_, changed),
         numbers=numbers,
     )
     return _card(explained, layers), html

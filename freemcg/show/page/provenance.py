@@ -8,9 +8,16 @@ from typing import Any
 LISTED = ("particles", "queries", "tolerance", "noise", "estimate", "objective", "seed")
 
 
-def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values, each as text. What a record does not hold is left out."""
+def provenance(map_: Any, counterfactual: Any) -> list[tuple[str, str]]:
+    """Names and values of the results of an image, each as text. One of the two may be `None`.
+
+    The settings of the search are those of the counterfactual, in which nothing is left open. What no record holds is
+    left out.
+    """
+    records: list[Mapping[str, Any]] = [each.record for each in (counterfactual, map_) if each is not None]
+    record = {name: value for each in records for name, value in each.items()}
     settings = record.get("settings", {})
+    searched = counterfactual.record.get("settings", {}) if counterfactual is not None else {}
     told = [
         ("Classifier", record.get("black_box")),
         ("It answers", record.get("scores")),
@@ -18,7 +25,7 @@ def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Its weights", record.get("denoiser_identity")),
         ("Condition", record.get("condition")),
         ("Settings of the map", _listed({key: settings.get(key) for key in LISTED})),
-        ("Settings of the search", _listed(settings.get("search", {}))),
+        ("Settings of the search", _listed(searched.get("search", {}))),
         ("Kept of the change", _kept(record.get("trimmed"))),
         ("Goal", record.get("goal")),
         ("Answers to one image differ by", record.get("disagreement")),
