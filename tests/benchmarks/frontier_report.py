@@ -19,7 +19,7 @@ from freemcg.evaluation import Interval, mean_interval, ratio_interval, share_in
 
 FOLDER = re.compile(r"(?P<method>[a-z]+)(-(?P<allowed>\d+))?-seed(?P<seed>\d+)")
 PROBABILITIES = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
-SETTLES = ("default", "faithful", "whitebox")
+SETTLES = ("default", "untrimmed", "faithful", "whitebox")
 """The methods whose settings the image decides, so that they may differ within a row."""
 PANELS = {"judged": "judge agrees", "flipped": "decided as target", "l1": "L1", "realism": "denoising error / input's"}
 
