@@ -167,8 +167,8 @@ class SharedSearch(BaseModel):
             raise InvalidValue(f"search.trim must be 0, or at least {LEAST_TO_TRIM}, got {self.trim}")
         if self.trim and self.copies:
             raise InvalidValue(
-                f"search.trim of {self.trim} compares single images, and search.copies of {self.copies} means over copies; "
-                "make one of them 0"
+                f"search.trim of {self.trim} compares single images, and search.copies of {self.copies} takes means "
+                "over copies; make one of them 0"
             )
         return self
 
