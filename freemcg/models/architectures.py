@@ -6,6 +6,7 @@ All take images `(N, C, H, W)` in [0, 1]. Each is stored as a folder of `model.s
 from __future__ import annotations
 
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -110,11 +111,16 @@ class ResidualClassifier(nn.Module):
 
 
 class ConvVAE(nn.Module):
-    """Convolutional VAE (Kingma, Welling 2014), layers as in Burgess et al. 2018. Sides must be divisible by 8."""
+    """Convolutional VAE (Kingma, Welling 2014), layers as in Burgess et al. 2018.
+
+    If the side is not divisible by 8, the last row and column are repeated up to the next side that is, and what is
+    decoded there is cut off.
+    """
 
     def __init__(self, channels: int, image_size: int, latent: int = 16, width: int = 32) -> None:
         super().__init__()
-        side = image_size // 8
+        side = math.ceil(image_size / 8)
+        self.image_size, self.added = image_size, 8 * side - image_size
         self.encoder = nn.Sequential(
             nn.Conv2d(channels, width, 4, stride=2, padding=1),
             nn.SiLU(),
@@ -142,7 +148,8 @@ class ConvVAE(nn.Module):
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, each `(N, latent)`, of `q(z | image)`."""
-        mean, log_variance = self.encoder(2 * images - 1).chunk(2, dim=1)
+        padded = F.pad(2 * images - 1, (0, self.added, 0, self.added), mode="replicate")
+        mean, log_variance = self.encoder(padded).chunk(2, dim=1)
         return mean, log_variance
 
     def encode(self, images: Tensor) -> Tensor:
@@ -151,7 +158,12 @@ class ConvVAE(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images `(N, C, H, W)` in [0, 1] of latents `(N, latent)`."""
-        return torch.sigmoid(self.decoder(latents))
+        return torch.sigmoid(self.logits(latents))
+
+    def logits(self, latents: Tensor) -> Tensor:
+        """The images of `decode` before the sigmoid."""
+        images: Tensor = self.decoder(latents)
+        return images[..., : self.image_size, : self.image_size]
 
     def forward(self, images: Tensor) -> Tensor:
         """The reconstruction of the images, in [0, 1]."""
