@@ -7,6 +7,7 @@ from freemcg.evaluation.correlation import spearman
 from freemcg.evaluation.counterfactuals import CounterfactualSummary, summarise
 from freemcg.evaluation.cout import cout
 from freemcg.evaluation.coverage import coverage
+from freemcg.evaluation.fooled_weights import fool_weights
 from freemcg.evaluation.fooling import fool_gradient
 from freemcg.evaluation.frechet import feature_similarity, frechet_distance, split_frechet_distance
 from freemcg.evaluation.imputation import NoisyLinear, linear_imputation
@@ -51,6 +52,7 @@ __all__ = [
     "effective_noise",
     "feature_similarity",
     "fool_gradient",
+    "fool_weights",
     "frechet_distance",
     "holm",
     "implementation_difference",
