@@ -6,7 +6,8 @@ const inflated = async (text) => {
   return new Response(stream).arrayBuffer();
 };
 const plane = async (text, top, missing) => {
-  const whole = new Int16Array(await inflated(text));
+  const bytes = new Uint8Array(await inflated(text)), count = bytes.length / 2; // all low bytes, then all high ones
+  const whole = Int16Array.from({ length: count }, (_, index) => bytes[index] | (bytes[count + index] << 8));
   return Float32Array.from(whole, (value) => (value === UNKNOWN ? missing : (value * top) / STEPS));
 };
 const minus = (text) => text.replace("-", "−");
