@@ -35,7 +35,8 @@ class CounterfactualMethod(ABC):
     Attributes:
         needs_weights, needs_manifold: whether the search differentiates the classifier, or uses a model of the images.
         cost: the images that the classifier evaluates for one counterfactual, as a formula of the settings.
-        most: the most images that it evaluates for one counterfactual of a given target.
+        most: the most images that it evaluates for one counterfactual of a given target, without `ask_path`.
+        ask_path: whether the path of a counterfactual is queried as well; see `freemcg.tasks.along_path`.
 
     Raises:
         ValueError: a setting is out of range; the message names it.
@@ -45,6 +46,7 @@ class CounterfactualMethod(ABC):
     needs_manifold: ClassVar[bool]
     cost: ClassVar[str]
     most: int
+    ask_path: bool = False
 
     def __init__(
         self,
@@ -85,6 +87,7 @@ class CounterfactualMethod(ABC):
             target,
             checks=method._checks,
             confidence=method.confidence,
+            ask_path=method.ask_path,
             seed=self.seed,
         )
         record = {"method": type(self).__name__, **made_by(self.black_box, self.denoiser, method.settings)}

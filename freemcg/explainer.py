@@ -57,6 +57,8 @@ class FreeMCG:
             `(N, num_classes)` and the target to values `(N,)`.
         search: the search for counterfactuals: `SharedSearch(...)`, `PaperSearch(...)`, or a mapping of their fields.
             The image decides some of what a mapping does not name: `freemcg.settings.SharedSearch`.
+        ask_path: whether a counterfactual also queries the steps of its path, for at most `search.steps` queries more.
+            They are not asked if a budget has too few left; see `freemcg.tasks.along_path`.
         seed: the seed of all noise. It fixes the result, whatever the batch size or the number of processes.
         progress: whether to show a bar over the images.
 
@@ -76,17 +78,12 @@ class FreeMCG:
         estimate: str | None = None,
         objective: str | Callable[[Tensor, int], Tensor] = "log_odds",
         search: SharedSearch | PaperSearch | dict[str, Any] | None = None,
+        ask_path: bool = False,
         seed: int = 0,
         progress: bool = False,
     ) -> None:
-        values: dict[str, Any] = {
-            "particles": particles,
-            "queries": queries,
-            "tolerance": tolerance,
-            "objective": objective,
-            "search": {} if search is None else search,
-            "seed": seed,
-        }
+        values: dict[str, Any] = {"particles": particles, "queries": queries, "tolerance": tolerance, "seed": seed}
+        values |= {"objective": objective, "search": {} if search is None else search, "ask_path": ask_path}
         values |= {name: value for name, value in {"noise": noise, "estimate": estimate}.items() if value is not None}
         self.black_box = black_box if isinstance(black_box, BlackBox) else BlackBox(black_box)
         self.settings = make(Settings, for_scores(values, self.black_box.scores))
@@ -215,7 +212,8 @@ class FreeMCG:
         result then has two classes, no and yes: see `freemcg.tasks.goal`.
 
         It costs at most `search.queries` queries, and 8 more if the search went past a number to reach. The default is
-        50, or 800 if images near this one differ in many directions: `freemcg.tasks.settling`.
+        50, or 800 if images near this one differ in many directions: `freemcg.tasks.settling`. `ask_path` adds at most
+        `search.steps`.
         """
         goal = goal_of(self.black_box, target)
         if goal is None:
@@ -235,9 +233,9 @@ class FreeMCG:
         """Find up to `n` counterfactuals of one image, each decided as `target`, and far from one another.
 
         They are chosen among `8 n` particles that share one search, so `n` of them cost hardly more queries than one.
-        The most is `search.queries + 2 n (1 + search.copies)`. Each result's `queries` is the cost of all together. If
-        fewer than `n` reach `search.confidence`, fewer are returned. If none does, the best attempt is returned alone,
-        and its status says what it is.
+        The most is `search.queries + 2 n (1 + search.copies)`, and `ask_path` adds at most `n` times `search.steps`.
+        Each result's `queries` is the cost of all together. If fewer than `n` reach `search.confidence`, fewer are
+        returned. If none does, the best attempt is returned alone, and its status says what it is.
 
         Raises:
             ValueError: `n` is not in 1..1000, the classes do not exclude one another, or the search is the paper's.

@@ -55,6 +55,7 @@ def counterfactual(rng) -> Counterfactual:
         queries=105,
         seconds=4.0,
         record={},
+        path_log_probabilities=torch.randn(5, 2, generator=rng).log_softmax(dim=1),
     )
 
 
@@ -73,6 +74,17 @@ def test_a_saved_result_is_loaded_to_the_last_bit(kind, request, tmp_path):
         kept, back = getattr(result, field.name), getattr(loaded, field.name)
         assert torch.equal(kept, back) if isinstance(kept, Tensor) else kept == back
     assert [entry.name for entry in path.parent.iterdir()] == ["result.safetensors"]
+
+
+def test_a_counterfactual_of_an_older_version_has_no_answers_along_its_path(counterfactual, tmp_path):
+    path = replace(counterfactual, path_log_probabilities=None).save(tmp_path / "result.safetensors")
+    tensors, header = load_tensors(path, "result")
+    held = json.loads(header["result"])
+    del held["path_log_probabilities"]  # which an older version did not know
+    save_tensors(tensors, path, {**header, "result": json.dumps(held)})
+    older = Counterfactual.load(path)
+    assert older.path_log_probabilities is None
+    assert torch.equal(older.path, counterfactual.path)
 
 
 @pytest.mark.parametrize("kind", ["attribution", "counterfactual"])

@@ -55,7 +55,8 @@ def quick(log_probabilities, target):
         ({"querys": 3}, "unknown setting 'querys'; did you mean 'queries'?"),
         (
             {"zzzz": 1},
-            "unknown setting 'zzzz'; known are particles, queries, tolerance, noise, estimate, objective, search, seed",
+            "unknown setting 'zzzz'; known are particles, queries, tolerance, noise, estimate, objective, search, "
+            "ask_path, seed",
         ),
         (
             {"search": {"method": "shared", "refesh": 3}},
@@ -119,7 +120,9 @@ def test_a_wrong_setting_is_refused_in_one_sentence(values, message):
         make(Settings, values, source="a.yaml")
 
 
-@pytest.mark.parametrize("name", ["particles", "queries", "noise", "estimate", "objective", "search", "seed"])
+@pytest.mark.parametrize(
+    "name", ["particles", "queries", "noise", "estimate", "objective", "search", "ask_path", "seed"]
+)
 @pytest.mark.parametrize("value", [None, {"a": 1}, []])
 def test_a_value_of_the_wrong_type_is_named(name, value):
     with pytest.raises(ValueError, match=rf"^(unknown setting ')?{name}\b[^\n]*$") as caught:

@@ -12,6 +12,7 @@ from freemcg.commands.searcher import Searcher
 EXAMPLES = (
     "freemcg counterfactual freemcg-demo/inputs/digit-4.png --target 9 --out changed",
     "freemcg counterfactual photos/ --model mine.py:predict --denoiser models/faces --out changed",
+    "freemcg counterfactual photos/ --model mine.py:predict --denoiser models/faces --ask-path --out changed",
     "freemcg counterfactual photos/ --method nearest_image --references training-pictures --out nearest",
 )
 
@@ -40,7 +41,8 @@ def counterfactual(
     It is a realistic image close to yours that the classifier decides as --target, or as its runner-up.
 
     An image costs at most 50 queries (--queries): 1 for itself, 10 for each of 4 gradients, the rest for candidates. If
-    it can vary in many directions, as a photograph can, it costs at most 800. --config paper costs 9,902.
+    it can vary in many directions, as a photograph can, it costs at most 800. --config paper costs 9,902. --ask-path
+    adds at most one for each step on the way, 24 or 100 with --config paper.
     """
     from functools import partial
 

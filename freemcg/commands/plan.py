@@ -66,7 +66,7 @@ def plan(
     """Forecast the queries, time and price of a job.
 
     It costs nothing, since the classifier is not queried. --methods, --measures and --steps are those of 'compare',
-    --method and --references those of 'counterfactual'.
+    --method, --references and --ask-path those of 'counterfactual'.
     """
     from freemcg.commands.prepare import settings
     from freemcg.jobs.plan import Task, describe_forecast, forecast

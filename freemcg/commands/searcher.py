@@ -14,6 +14,8 @@ import typer
 from freemcg.messages.errors import InvalidValue
 
 FREEMCG, NEAREST = "freemcg", "nearest_image"
+WITH_STEPS = (FREEMCG, "diffusion_guided")
+"""The methods whose path is the steps of a diffusion, so that their number is known before."""
 
 Method = Annotated[
     str,
@@ -31,6 +33,14 @@ References = Annotated[
         show_default=False,
     ),
 ]
+AskPath = Annotated[
+    bool,
+    typer.Option(
+        "--ask-path",
+        help="Also ask the classifier about each step on the way, for the curve of report.html. It costs at most one "
+        "query a step, 24 unless search.steps of --config says otherwise.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -39,16 +49,20 @@ class Searcher:
 
     method: Method = FREEMCG
     references: References = None
+    ask_path: AskPath = False
 
     def __post_init__(self) -> None:
-        """Refuse references that nobody takes."""
+        """Refuse references that nobody takes, and questions about steps of a method that has none."""
         if self.references is not None and self.method != NEAREST:
             raise InvalidValue(f"--references {self.references} are for --method {NEAREST} alone; leave them out")
+        if self.ask_path and self.method not in WITH_STEPS:
+            raise InvalidValue(f"--ask-path is for --method {' or '.join(WITH_STEPS)}, got {self.method}; leave it out")
 
     @property
     def given(self) -> list[str]:
         """The names of the options that were given."""
-        return [f"--{name}" for name, value in vars(self).items() if value not in (None, FREEMCG)]
+        options = {f"--{name.replace('_', '-')}": value for name, value in vars(self).items()}
+        return [name for name, value in options.items() if value not in (None, False, FREEMCG)]
 
     @property
     def is_ours(self) -> bool:
@@ -56,13 +70,14 @@ class Searcher:
         return self.method == FREEMCG
 
     def settings(self, config: str | None, queries: int | None, **options: float | None) -> dict[str, Any]:
-        """The arguments of `FreeMCG`. The queries are among them if it searches.
+        """The arguments of `FreeMCG`. The queries are among them if it searches. A config may ask for the path as well.
 
         Raises:
             ValueError: a setting is wrong, or another method takes no config.
         """
         from freemcg.commands.prepare import search_settings, settings
 
+        options |= {"ask_path": self.ask_path or None}
         if self.is_ours:
             return search_settings(config, queries, **options)
         if config is not None and self.method != "diffusion_guided":

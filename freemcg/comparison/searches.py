@@ -43,6 +43,11 @@ class OtherSearch(BaseModel):
         """The most queries in each call of the black box: one, as if each had to wait for the one before."""
         return [1] * self.queries
 
+    @property
+    def frames(self) -> int:
+        """The most queries that the path of a counterfactual costs with `ask_path`: one for each step."""
+        return int((self.model_extra or {}).get("steps", 0))
+
 
 class OtherSettings(Settings):
     """The settings of FreeMCG, with another search."""
@@ -57,7 +62,8 @@ class WithOtherSearch(FreeMCG):
         black_box: the classifier. A method that needs weights asks a black box of its own, with the same identity.
         denoiser: the diffusion model.
         method: one of `baselines.registry.SEARCHES`. It wants the confidence of FreeMCG's search.
-        settings: those of FreeMCG. The seed counts, and the search, which `diffusion_guided` does with true gradients.
+        settings: those of FreeMCG. The seed counts, `ask_path`, and the search, which `diffusion_guided` does with true
+            gradients.
         queries: the most that a counterfactual may cost; `None` is the method's own default.
         references: images `(M, C, H, W)` that `nearest_image` chooses from.
         labels: the class index of each reference. Then only those of the target are asked.
@@ -88,7 +94,7 @@ class WithOtherSearch(FreeMCG):
         taken |= {} if "search" in taken else {"confidence": search.settled(0, black_box.scores).confidence}
         model: Any = black_box.predict if kind.needs_weights else black_box
         self._method = kind(model, denoiser, seed=seed, **taken)
-        self._method.black_box = black_box
+        self._method.black_box, self._method.ask_path = black_box, self.settings.ask_path
         self._labels = labels
         told = self._method.settings
         told |= told.pop("search", {}) | {"method": method, "queries": self._method.most}
@@ -96,10 +102,10 @@ class WithOtherSearch(FreeMCG):
         told |= {} if references is None else {"images": image_key(references).hex()}
         told |= {} if labels is None else {"labels": image_key(torch.tensor(labels)).hex()}
         other = {name: value for name, value in told.items() if name not in ("objective", "seed")}
-        self.settings = OtherSettings(search=OtherSearch(**other), seed=seed)
+        self.settings = OtherSettings(search=OtherSearch(**other), ask_path=self.settings.ask_path, seed=seed)
 
     def counterfactual(self, image: Tensor, target: float | str | None = None) -> Counterfactual:
-        """An image that the method finds. It costs at most `settings.search.queries`."""
+        """An image that the method finds. It costs at most `settings.search.queries`, and `ask_path` its steps."""
         result = self._method.counterfactual(image, self.known_target(target, "counterfactual"))
         meant = dict(self.settings.search)
         meant.pop("open", None)
@@ -241,11 +247,13 @@ def planned_search(
     _check_named(method, references)
     black_box = _asked_by(method, black_box, queries)
     own = make(Settings, for_scores(settings, black_box.scores))
-    sizes = _sizes(method, _shared(method, own), queries)
+    search = _shared(method, own)
+    sizes = _sizes(method, search, queries)
     if references is not None:
         names = names_of_references(references, out)
         labels = labels_of(names, black_box)
         say(described(labels, len(names)), err=True)
         sizes |= {"images": len(names), "labels": labels}
     most = SEARCHES[method].most_of(**sizes)
-    return black_box, OtherSettings(search=OtherSearch(method=method, queries=most), seed=own.seed)
+    planned = OtherSearch(method=method, queries=most, steps=search.steps)
+    return black_box, OtherSettings(search=planned, ask_path=own.ask_path, seed=own.seed)

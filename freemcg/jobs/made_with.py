@@ -21,6 +21,8 @@ SETTINGS = "settings.json"
 CHECKSUM = "checksum"
 BEGINNING = b'{\n  "task": '
 SHOWN = 80
+ASK_PATH = "ask_path"
+"""A setting that is listed only if it is on, so that a folder of an earlier version goes on."""
 
 
 def job_settings(explainer: FreeMCG, task: Task, target: int | str | None) -> dict[str, Any]:
@@ -30,9 +32,10 @@ def job_settings(explainer: FreeMCG, task: Task, target: int | str | None) -> di
         settings["objective"] += f":{source(objective)}"
     if task == "attribution":
         del settings["search"]
+        settings.pop(ASK_PATH, None)
         settings |= dict.fromkeys(explainer.settings.left_open, "open")
     else:
-        settings = {key: settings[key] for key in ("objective", "search", "seed")}
+        settings = {key: settings[key] for key in ("objective", "search", "seed", ASK_PATH) if key in settings}
         if isinstance(search := explainer.settings.search, SharedSearch) and search.left_open:
             settings["search"]["open"] = search.left_open
     black_box = explainer.black_box
@@ -88,7 +91,7 @@ def _check_settings_file(out: Path, now: dict[str, Any], *, may_be_damaged: bool
         say(f"{path} was damaged, and is written anew", err=True)
         return
     try:
-        then, now = ({**each, **each["settings"]} for each in (then, json.loads(json.dumps(now))))
+        then, now = ({ASK_PATH: False, **each, **each["settings"]} for each in (then, json.loads(json.dumps(now))))
     except (TypeError, KeyError):
         raise InvalidValue(f"{path} is not what a job writes; give another --out, or delete it") from None
     if not _holds_results(out):  # an earlier start ended before its first result

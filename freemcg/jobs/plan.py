@@ -88,13 +88,15 @@ def calls(settings: Settings, task: Task, *, scores: str = "logits", may_change:
     again = [1, MOST_REPEATS - 1] if may_change else []
     if task == "attribution":
         return [*calls_of_a_map(settings), *again]
-    return [*settings.search.dearest(scores).calls, *again]
+    path = [settings.search.frames] if settings.ask_path else []
+    return [*settings.search.dearest(scores).calls, *path, *again]
 
 
 def most_queries(settings: Settings, task: Task, *, scores: str = "logits", may_change: bool = False) -> int:
     """The most queries that an image costs: the sum of `calls`, or the bound of a search with any target."""
     if task == "counterfactual":
-        return settings.search.dearest(scores).queries + (MOST_REPEATS if may_change else 0)
+        path = settings.search.frames if settings.ask_path else 0
+        return settings.search.dearest(scores).queries + path + (MOST_REPEATS if may_change else 0)
     return sum(calls(settings, task, may_change=may_change))
 
 

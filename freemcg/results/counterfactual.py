@@ -37,7 +37,11 @@ class Counterfactual(Stored):
         record: the settings, seed, identities and versions that made it. If the model did not repeat itself, it also
             holds the `disagreement` of the answers to the image. With a latent model, it holds what the `autoencoder`
             loses; see `freemcg.tasks.restored`. If the answer was `trimmed`, it holds how many `regions` its change
-            has, and how many were `kept`; see `freemcg.tasks.trimming`.
+            has, and how many were `kept`; see `freemcg.tasks.trimming`. If its path was asked about, it holds the
+            `path_queries` that this cost, which are among `queries`.
+        path_log_probabilities: the black box's answer for each image of `path` as an 8-bit file holds it,
+            `(S, num_classes)`. `None` if it was not asked (`ask_path`, or too few queries left), or if an older version
+            saved the result.
     """
 
     image: Tensor
@@ -55,6 +59,7 @@ class Counterfactual(Stored):
     queries: int
     seconds: float
     record: dict[str, Any]
+    path_log_probabilities: Tensor | None = None
 
     @property
     def flipped(self) -> bool:

@@ -51,6 +51,9 @@ class Settings(BaseModel):
         "log_odds", description=f"one of {', '.join(OBJECTIVES)}, or a callable"
     )
     search: Search = SharedSearch()
+    ask_path: bool = Field(
+        False, description="also query the steps of a counterfactual's path, at most `search.steps` queries more"
+    )
     seed: int = 0
 
     @field_validator("search", mode="before")
@@ -118,11 +121,14 @@ class Settings(BaseModel):
         return self.model_copy(update={name: fitting[name] for name in self.left_open})
 
     def record(self) -> dict[str, Any]:
-        """The settings in a form that JSON can hold. A callable objective becomes its name."""
+        """The settings in a form that JSON can hold. A callable objective becomes its name.
+
+        `ask_path` is there only if it is on. So the records of earlier versions, which had none, stay equal.
+        """
         named = (
             self if isinstance(self.objective, str) else self.model_copy(update={"objective": _name(self.objective)})
         )
-        return named.model_dump(mode="json")
+        return named.model_dump(mode="json", exclude=None if self.ask_path else {"ask_path"})
 
 
 def for_scores(values: dict[str, Any], scores: str) -> dict[str, Any]:

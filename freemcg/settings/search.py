@@ -102,6 +102,11 @@ class SharedSearch(BaseModel):
         return [1] + ([self.queries_per_gradient] * self.gradients + [1] * self.checks) * self.tries + trim
 
     @property
+    def frames(self) -> int:
+        """The most queries that the path of a counterfactual costs with `Settings.ask_path`: one for each step."""
+        return self.steps
+
+    @property
     def left_open(self) -> list[str]:
         """The values that are left open until the image is seen."""
         return [name for name in OPEN if name not in self.model_fields_set]
@@ -230,6 +235,11 @@ class PaperSearch(BaseModel):
     def queries(self) -> int:
         """The queries of the whole search, which follow from its other numbers."""
         return sum(self.calls)
+
+    @property
+    def frames(self) -> int:
+        """The most queries that the path of a counterfactual costs with `Settings.ask_path`: one for each step."""
+        return self.steps
 
     def dearest(self, scores: str = "logits") -> PaperSearch:
         """The same search. It costs as much for every image."""

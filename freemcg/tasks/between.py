@@ -42,10 +42,12 @@ def taken_back(
         reached = bool(row[1] > row[0])
         if reached and goal.landed(goal.value_of(row)):
             errors = denoising_error(denoiser, torch.stack([result.original, image]), seed=seed)
+            along = result.path_log_probabilities
             return replace(
                 result,
                 image=image,
                 path=torch.cat([result.path, image[None]]),
+                path_log_probabilities=None if along is None else torch.cat([along, row[None]]),
                 log_probabilities=row,
                 l1=(image - result.original).abs().mean().item(),
                 l2=(image - result.original).norm().item(),

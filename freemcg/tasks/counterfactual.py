@@ -17,6 +17,7 @@ from freemcg.diffusion.realism import denoising_error
 from freemcg.gradient.objective import named
 from freemcg.results import Counterfactual, Status
 from freemcg.settings import PaperSearch, Settings, SharedSearch
+from freemcg.tasks.along_path import Along, ask_along
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.checks import Checked, Checker
 from freemcg.tasks.paper_search import paper_search
@@ -36,6 +37,7 @@ def find_counterfactual(
     """Find a realistic image close to `image` `(C, H, W)` that is decided as `target`. `None` means the runner-up.
 
     `settings.search` says how. The cost is that of `search_counterfactuals`, at most `settings.search.queries` in all.
+    With `settings.ask_path`, it is at most `settings.search.frames` more.
 
     Raises:
         ValueError: the search has too few queries to look for a runner-up as well.
@@ -52,7 +54,8 @@ def find_diverse_counterfactuals(
 ) -> list[Counterfactual]:
     """Find up to `n` counterfactuals that are far (L1) from one another, in one search with `8 n` particles.
 
-    It costs at most `search.queries + 2 n (1 + search.copies)` queries.
+    It costs at most `search.queries + 2 n (1 + search.copies)` queries, and `n * search.frames` more with
+    `settings.ask_path`.
     """
     settings = with_runner_up_paid(settings, black_box, target)
     settings, ask_restored = _with_restored_paid(settings, denoiser)
@@ -110,6 +113,7 @@ def _find(
         trim=search.trim if whole else 0,
         strength=search.strength,
         ask_restored=ask_restored,
+        ask_path=settings.ask_path,
         seed=settings.seed,
     )
 
@@ -129,6 +133,7 @@ def search_counterfactuals(
     trim: int = 0,
     strength: float = 0.6,
     ask_restored: bool = False,
+    ask_path: bool = False,
     seed: int,
 ) -> list[Counterfactual]:
     """Query the image, search, and query the candidates found. Every counterfactual method shares these steps.
@@ -162,12 +167,15 @@ def search_counterfactuals(
         strength: the noise level of the particles that tell the runner-up of a bare label.
         ask_restored: whether a latent model's image is also queried as its autoencoder restores it, with the image;
             see `freemcg.tasks.restored`.
+        ask_path: whether the path of each answer is queried as well; see `freemcg.tasks.along_path`. Nothing is asked
+            if no search was made.
         seed: the seed of the noise that measures realism, and of the copies.
 
     The cost is one query for the image, one more with `ask_restored`, 32 if a runner-up must be looked for, and that of
-    the search. Each candidate queried costs one, and `copies` more if it is decided as the target. If the black box may
-    change, the image is queried once more at the end, and four times if the answer differs. The `queries` and `seconds`
-    of each result are those of all results together.
+    the search. Each candidate queried costs one, and `copies` more if it is decided as the target. With `ask_path`,
+    each answer costs at most one for each image of its path. If the black box may change, the image is queried once
+    more at the end, and four times if the answer differs. The `queries` and `seconds` of each result are those of all
+    results together.
 
     Raises:
         QueryBudgetExceeded: not even one query is left.
@@ -187,12 +195,17 @@ def search_counterfactuals(
     elif black_box.remaining == 0 and status is None:
         status = Status.BUDGET_EXHAUSTED
     if status is not None:
-        answers = [Checked(image, None, original, status)]
+        answers = checked = [Checked(image, None, original, status)]
     else:
         checker = Checker(black_box, denoiser, wanted, confidence=confidence, copies=copies, seed=seed)
-        found, answers = _tried([search, *again], checker, image, n=n, checks=checks, kept_back=checks + trim)
-        answers = [trimmed(checker, answer, image, trim) for answer in answers]
-        answers = answers or [Checked(image, None, original, Status.BUDGET_EXHAUSTED)]
+        found, checked = _tried([search, *again], checker, image, n=n, checks=checks, kept_back=checks + trim)
+        checked = checked or [Checked(image, None, original, Status.BUDGET_EXHAUSTED)]
+        answers = [trimmed(checker, answer, image, trim) for answer in checked]
+    paths = [_path(found, answer, image) for answer in answers]
+    along = [
+        ask_along(black_box, path, both) if ask_path and both[0].index is not None else Along()
+        for path, *both in zip(paths, answers, checked, strict=True)
+    ]
     repeated = ask_again(black_box, image, original, since=sent)
     errors = denoising_error(denoiser, torch.stack([image, *(answer.image for answer in answers)]), seed=seed)
     queries, seconds = black_box.known - before, time.monotonic() - began
@@ -200,7 +213,7 @@ def search_counterfactuals(
         Counterfactual(
             image=answer.image,
             original=image,
-            path=_path(found, answer, image),
+            path=path,
             log_probabilities=answer.log_probabilities,
             original_log_probabilities=original,
             target=wanted,
@@ -212,9 +225,10 @@ def search_counterfactuals(
             status=Status.MODEL_CHANGED if repeated.changed else answer.status,
             queries=queries,
             seconds=seconds,
-            record={**seen.noted, **_noted(answer), **repeated.noted},
+            record={**seen.noted, **_noted(answer), **each.noted, **repeated.noted},
+            path_log_probabilities=each.log_probabilities,
         )
-        for answer, error in zip(answers, errors[1:], strict=True)
+        for answer, path, each, error in zip(answers, paths, along, errors[1:], strict=True)
     ]
 
 
