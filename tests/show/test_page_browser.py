@@ -1,16 +1,13 @@
-"""The page in a real browser: Chromium without a window, through Playwright.
-
-`FREEMCG_AXE` names the file `axe.min.js` of axe-core, if it is not in `node_modules`.
-"""
+"""The page in a real browser; see `conftest.py`."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from browsing import DESKTOP, PHONE, check_with_axe
 from explanations import make_attribution, make_counterfactual
 from test_page_methods import MEASURES, METHODS, PICTURES
 from test_page_standing import STANDING
@@ -22,14 +19,8 @@ from freemcg.show.page.methods import write_methods
 from freemcg.show.page.palette import signed_colours
 from freemcg.show.page.words import with_error
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed; the test extra brings it")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium was found; apt-get install chromium brings it")
-ROOT = Path(__file__).parents[2]
-AXE = Path(os.environ.get("FREEMCG_AXE", ROOT / "node_modules" / "axe-core" / "axe.min.js"))
 NAMES = ["cat", "dog", "owl with quite a long name & <b>"]
 SIDE = 16
-PHONE, DESKTOP = {"width": 375, "height": 700}, {"width": 1280, "height": 900}
 
 
 def explained(number):
@@ -58,51 +49,8 @@ def sources(count):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
 def report(tmp_path_factory):
     return write_gallery(sources(4), tmp_path_factory.mktemp("page"))
-
-
-@pytest.fixture
-def opened(browser):
-    """Open a page; at the end, nothing may have been asked or complained about."""
-    contexts, complaints, beside = [], [], []
-
-    def open_(path, anchor="", viewport=DESKTOP, ready=True, **settings):
-        contexts.append(browser.new_context(viewport=viewport, reduced_motion="reduce", **settings))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(8000)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: beside.append(request.url))
-        page.goto(path.as_uri() + anchor)
-        if ready:
-            page.wait_for_selector("html[data-ready]")
-        return page
-
-    open_.asked, open_.complaints = beside, complaints
-    yield open_
-    slow = "Canvas2D: Multiple readback operations"  # the tests read, not the page
-    assert [each for each in complaints if not each.startswith(slow)] == []
-    assert [url for url in beside if not url.startswith(("data:", "file:"))] == []
-    for context in contexts:
-        context.close()
-
-
-def check_with_axe(page):
-    """Fail if axe-core finds that anyone is kept from reading or using a page."""
-    if not AXE.is_file():
-        pytest.skip("axe-core was not found; npm install axe-core brings it, or FREEMCG_AXE names its axe.min.js")
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run()")["violations"]
-    assert [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in found] == []
 
 
 def ready(page, number):

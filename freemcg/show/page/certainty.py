@@ -84,8 +84,13 @@ def _sum(both: list[tuple[str, Any]]) -> Tile:
     return Tile(
         "Asked",
         f"{total:,} queries",
-        ", ".join(f"{each.queries:,} for the {name}" for name, each in both),
+        ", ".join(f"{each.queries:,} for the {name}{_of_path(each)}" for name, each in both),
     )
+
+
+def _of_path(result: Any) -> str:
+    asked = result.record.get("path_queries")
+    return "" if asked is None else f" ({asked:,} of them for the steps on its path)"
 
 
 def forecasts(attribution: Attribution) -> list[str]:

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from markupsafe import Markup
 from torch import Tensor
 
-from freemcg.blackbox.scores import MULTI_LABEL
 from freemcg.show.names import short_name
+from freemcg.show.page.along import Along, along, has_odds, unasked
 from freemcg.show.page.palette import signed_colours
 from freemcg.show.page.pictures import LOSSLESS, data_address
 from freemcg.show.page.planes import small_plane
@@ -44,6 +44,8 @@ class Change:
         still: the difference, as a picture.
         top: the change of brightness that the darkest colours stand for, in words; it is the answer's largest.
         frames: addresses of the steps from the input to the answer; empty if there is no way to show.
+        along: the answers along the way; `None` if they were not asked.
+        unasked: why they were not asked, in words.
         numbers: what the script needs.
     """
 
@@ -58,6 +60,8 @@ class Change:
     still: str
     top: str
     frames: list[str]
+    along: Along | None
+    unasked: str
     numbers: dict[str, Any]
 
 
@@ -72,6 +76,7 @@ def change(result: Counterfactual) -> Change:
     changes = torch.stack([_reduced((frame - path[0]).mean(dim=0)) for frame in path])
     top = float(changes[-1].abs().max() or changes.abs().max())
     amounts = [float((frame - path[0]).abs().mean()) for frame in path]
+    answers = along(result, shown_steps(result)) if frames else None
     return Change(
         said=_sentence(result),
         before=_decided(result, before=True),
@@ -84,29 +89,39 @@ def change(result: Counterfactual) -> Change:
         still=data_address(signed_colours(_reduced(difference), top)),
         top=percent(top),
         frames=frames,
+        along=answers,
+        unasked=unasked(result),
         numbers={
             "changes": small_plane(changes / top if top > 0 else changes),
             "changeSize": [changes.shape[2], changes.shape[1]],
             "amounts": [float(f"{amount:.4g}") for amount in amounts],
+            "told": None if answers is None else answers.told,
+            "heights": None if answers is None or answers.curve is None else answers.curve.heights,
         },
     )
 
 
 def shown_path(result: Counterfactual) -> Tensor:
-    """The input, the steps of the search and the answer, `(S, C, H, W)`: at most 26, or 9 of large pictures.
+    """The input, the steps of the search and the answer, `(S, C, H, W)`: at most 26, or 9 of large pictures."""
+    answer, original = result.image.detach().cpu(), result.original.detach().cpu()
+    steps = result.path.detach().cpu()[shown_steps(result)]
+    return torch.cat([original[None], steps.to(original), answer[None].to(original)])
+
+
+def shown_steps(result: Counterfactual) -> list[int]:
+    """The numbers of the steps in `result.path` that are shown between the input and the answer.
 
     The last step of the search gives way to the answer if they differ by rounding only.
     """
-    steps = result.path.detach().cpu()
-    answer, original = result.image.detach().cpu(), result.original.detach().cpu()
-    if len(steps) and (steps[-1] - answer).abs().max() <= ROUNDING:
-        steps = steps[:-1]
-    most = (MOST_FRAMES if max(answer.shape) <= LOSSLESS else MOST_LARGE_FRAMES) - 2
-    if len(steps) > most:
-        steps = steps[torch.linspace(0, len(steps) - 1, most).round().long()]
-    if bool((answer == original).all()):
-        steps = steps[:0]  # nothing was found, so no way leads to it
-    return torch.cat([original[None], steps.to(original), answer[None].to(original)])
+    if bool((result.image == result.original).all()):
+        return []  # nothing was found, so no way leads to it
+    count = len(result.path)
+    if count and (result.path[-1] - result.image).abs().max() <= ROUNDING:
+        count -= 1
+    most = (MOST_FRAMES if max(result.image.shape) <= LOSSLESS else MOST_LARGE_FRAMES) - 2
+    if count <= most:
+        return list(range(count))
+    return torch.linspace(0, count - 1, most).round().long().tolist()
 
 
 def changed_words(difference: Tensor) -> str:
@@ -180,8 +195,7 @@ def _decided(result: Counterfactual, *, before: bool) -> str:
 
 def _odds(result: Counterfactual) -> str:
     record = result.record
-    exclusive = record.get("scores") not in MULTI_LABEL or "goal" in record
-    if "value" in record or record.get("scores") == "label" or not exclusive:
+    if not has_odds(result):
         return ""
     if result.target == result.original_decision:
         return ""

@@ -14,7 +14,7 @@ from freemcg.show.page.words import begun, counted, number, percent
 from freemcg.version import __version__
 
 HERE = Path(__file__).parent
-STYLES = ("colours", "frame", "gallery", "cards", "controls", "look", "figures", "table", "small", "print")
+STYLES = ("colours", "frame", "gallery", "cards", "controls", "look", "figures", "along", "table", "small", "print")
 RESULTS = ("state", "numbers", "colours", "map", "cut", "look", "path", "detail", "gallery", "theme", "keys", "start")
 COMPARISON = ("state", "theme", "table")
 """The scripts of each kind of page, in the order in which they run."""

@@ -1,13 +1,13 @@
-// The way from the input to the counterfactual: a slider above the distance of each step from the input.
+// The way from the input to the counterfactual: a slider above the chance of each step, or above its distance from the input.
 let playing = 0;
 const lastStep = () => detail.change.amounts.length - 1;
 const drawPath = () => {
   if (!detail.change) return;
-  const { frames, changes, changeSize, amounts, words } = detail.change, last = lastStep();
+  const { frames, changes, changeSize, amounts, told, words } = detail.change, last = lastStep();
   const step = chosen.holding ? 0 : chosen.step, shown = one(".changes .shown"), middle = step > 0 && step < last;
   shown.src = frames[step];
   one(".changes .step").textContent = step === 0 ? "Input" : middle ? `Step ${step}` : words.title;
-  one(".changes .after").textContent = step === 0 ? words.before : middle ? "on the way" : words.after;
+  one(".changes .after").textContent = step === 0 ? words.before : middle ? told?.[step] ?? "on the way" : words.after;
   shown.alt = `${one(".changes .step").textContent}, ${one(".changes .after").textContent}`;
   one(".changes .amount").textContent = step ? `${percent(amounts[step])} of full brightness` : "nothing yet";
   const [width, height] = changeSize, start = step * width * height;
@@ -19,8 +19,18 @@ const drawPath = () => {
   range.value = chosen.step;
   range.style.setProperty("--share", `${(100 * chosen.step) / last}%`);
   const said = chosen.step === 0 ? "the input" : `step ${chosen.step} of ${last}`;
-  range.setAttribute("aria-valuetext", `${said}, ${percent(amounts[chosen.step])} of full brightness from the input`);
-  drawCurve(amounts, last);
+  const thought = told ? `, ${told[chosen.step]}` : "";
+  range.setAttribute("aria-valuetext", `${said}${thought}, ${percent(amounts[chosen.step])} of full brightness from the input`);
+  if (one(".curve")) drawCurve(amounts, last);
+  if (one(".plot")) drawPlace(last);
+};
+// The place of the slider on the curve of chances and the strip of decisions, which are drawn already.
+const drawPlace = (last) => {
+  const left = `${(100 * chosen.step) / last}%`, dot = one(".plot .at");
+  one(".plot .here").style.left = left;
+  if (!dot) return;
+  dot.setAttribute("cx", left);
+  dot.setAttribute("cy", detail.change.heights[chosen.step]);
 };
 const drawCurve = (amounts, last) => {
   const place = one(".curve"), wide = Math.max(200, place.clientWidth), tall = 96, side = 12, above = 10, below = 22;
@@ -54,11 +64,11 @@ const listenToPath = () => {
   stage.append(make("canvas"));
   if (!one(".steps")) return;
   one(".steps").addEventListener("input", (event) => { stopPlaying(); goTo(+event.target.value); });
-  one(".curve").addEventListener("pointerdown", (event) => {
-    const box = one(".curve").getBoundingClientRect();
+  all(".curve, .plot").forEach((place) => place.addEventListener("pointerdown", (event) => {
+    const box = place.getBoundingClientRect(), side = place.matches(".curve") ? 12 : 0;
     stopPlaying();
-    goTo(Math.round(((event.clientX - box.left - 12) / (box.width - 24)) * lastStep()));
-  });
+    goTo(Math.round(((event.clientX - box.left - side) / (box.width - 2 * side)) * lastStep()));
+  }));
   one(".play").addEventListener("click", () => {
     if (playing) return stopPlaying();
     if (chosen.step >= lastStep()) chosen.step = -1;
