@@ -75,6 +75,9 @@ def test_the_marks_fit_the_curve(chances, names):
 def test_odds_are_exact_near_one_and_have_an_end():
     rows = torch.tensor([[0.0, 40.0], [-200.0, 0.0]]).log_softmax(dim=1)
     assert log_odds(rows, 1).tolist() == pytest.approx([40, 200])
+    far = torch.tensor([[0.0, -50.0, -3.0], [0.0, -200.0, -3.0], [0.0, 0.0, 0.0]]).log_softmax(dim=1)
+    result = asked((0.1, 0.2, 0.8), path_log_probabilities=far)
+    assert along(result, [0, 1]).curve.heights[1:3] == [140, 140]  # both beyond a trillion to one
     sure = torch.tensor([[0.0, -math.inf, -math.inf]])
     result = asked(path_log_probabilities=sure.expand(5, 3))
     found = along(result, shown_steps(result)).curve

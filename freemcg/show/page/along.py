@@ -192,7 +192,7 @@ def _sentence(result: Counterfactual, decisions: list[int], ending: Run) -> str:
         return turned if count else f"No step is {what}."
     if ending.first == last:
         return f"Of all pictures here, only the last is {what}."
-    return f"From step {max(1, ending.first)} on, every picture is {what}."
+    return f"From step {ending.first} on, every picture is {what}."
 
 
 def _spoken(result: Counterfactual, rows: Tensor, runs: list[Run], curve: Curve | None) -> str:
