@@ -120,8 +120,9 @@ class ConvVAE(nn.Module):
     def __init__(self, channels: int, image_size: int, latent: int = 16, width: int = 32) -> None:
         super().__init__()
         side = math.ceil(image_size / 8)
-        self.image_size, self.added = image_size, 8 * side - image_size
+        added = 8 * side - image_size
         self.encoder = nn.Sequential(
+            *([nn.ReplicationPad2d((0, added, 0, added))] if added else []),
             nn.Conv2d(channels, width, 4, stride=2, padding=1),
             nn.SiLU(),
             nn.Conv2d(width, width, 4, stride=2, padding=1),
@@ -144,12 +145,12 @@ class ConvVAE(nn.Module):
             nn.ConvTranspose2d(width, width, 4, stride=2, padding=1),
             nn.SiLU(),
             nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1),
+            *([_Cut(image_size)] if added else []),
         )
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, each `(N, latent)`, of `q(z | image)`."""
-        padded = F.pad(2 * images - 1, (0, self.added, 0, self.added), mode="replicate")
-        mean, log_variance = self.encoder(padded).chunk(2, dim=1)
+        mean, log_variance = self.encoder(2 * images - 1).chunk(2, dim=1)
         return mean, log_variance
 
     def encode(self, images: Tensor) -> Tensor:
@@ -158,16 +159,22 @@ class ConvVAE(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images `(N, C, H, W)` in [0, 1] of latents `(N, latent)`."""
-        return torch.sigmoid(self.logits(latents))
-
-    def logits(self, latents: Tensor) -> Tensor:
-        """The images of `decode` before the sigmoid."""
-        images: Tensor = self.decoder(latents)
-        return images[..., : self.image_size, : self.image_size]
+        return torch.sigmoid(self.decoder(latents))
 
     def forward(self, images: Tensor) -> Tensor:
         """The reconstruction of the images, in [0, 1]."""
         return self.decode(self.encode(images))
+
+
+class _Cut(nn.Module):
+    """The first rows and columns of each image, `side` of them."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[..., : self.side, : self.side]
 
 
 NETWORKS: dict[str, type[nn.Module]] = {

@@ -81,4 +81,4 @@ class _Autoencoder(nn.Module):
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, log_variance = self.vae.posterior(images)
         latents = mean + (log_variance / 2).exp() * noise
-        return self.vae.logits(latents), mean, log_variance
+        return self.vae.decoder(latents), mean, log_variance
