@@ -74,8 +74,8 @@ def run(
                 "attack on the gradient": likeness(moved[name], found),
                 "on Integrated Gradients": likeness(path[name], found),
                 "on the weights": likeness(after[name], found),
-                "in the square, before": f"{mean_interval(mass_inside(found, masks)):.3f}",
-                "after": f"{mean_interval(mass_inside(after[name], masks)):.3f}",
+                "in the square, before": inside(found, masks),
+                "after": inside(after[name], masks),
             }
             for name, found in before.items()
         ]
@@ -85,6 +85,12 @@ def run(
 def likeness(maps: Tensor, others: Tensor) -> str:
     """The mean correlation of the maps. A map that became constant counts as 0."""
     return f"{mean_interval(pearson(maps, others).nan_to_num(0)):.3f}"
+
+
+def inside(maps: Tensor, masks: Tensor) -> str:
+    """The mean share of the maps in the square. A map of zeros has none and is left out."""
+    shares = mass_inside(maps, masks)
+    return f"{mean_interval(shares[~shares.isnan()]):.3f}"
 
 
 def say_what_stays(
