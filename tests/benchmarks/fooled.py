@@ -32,12 +32,14 @@ from freemcg.models.bundle import Bundle, load_bundle
 from freemcg.models.digits import load_scans, render
 from freemcg.show.tables import print_table
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
 TOP, LEFT, SIDE = 20, 3, 8
 POINTS = 5  # gradients of the attacked Integrated Gradients
 REFERENCES = 8
 KEEP = 0.1
 
 
+@app.command()
 def run(
     images: Annotated[int, typer.Option(min=2, help="How many held-out digits.")] = 20,
     queries: Annotated[int, typer.Option(min=20, help="The most queries, or gradients, of one map.")] = 64,
@@ -134,4 +136,4 @@ def maps(
 
 
 if __name__ == "__main__":
-    typer.run(run)
+    app()

@@ -21,6 +21,7 @@ from freemcg.comparison.report import mean_of
 from freemcg.show.tables import print_table
 from freemcg.training import ClassifierTraining, train_classifier
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
 TRAININGS: dict[str, dict[str, Any]] = {
     "as usual": {},
     "attacked images": {"adversarial": True, "attack_steps": 5},
@@ -29,6 +30,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
 BY_HEART = 4  # times as many steps, where the labels follow from nothing
 
 
+@app.command()
 def run(
     out: Annotated[Path, typer.Option(help="Folder of the classifiers and the comparisons.")] = Path("runs/hypothesis"),
     images: Annotated[int, typer.Option(min=2, help="How many of the bundled digits.")] = 50,
@@ -73,4 +75,4 @@ def alignments(table: Path) -> dict[str, str | None]:
 
 
 if __name__ == "__main__":
-    typer.run(run)
+    app()

@@ -30,11 +30,13 @@ from freemcg.show.page.explained import Explained
 from freemcg.show.page.gallery import BESIDE, Source, write_gallery
 from freemcg.show.tables import print_table
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
 LARGE, SPECKLE = 512, 0.05
 MANY = 1000
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
+@app.command()
 def run(
     repeats: Annotated[int, typer.Option(min=2, help="How often each page is opened.")] = 9,
     out: Annotated[Path | None, typer.Option(help="Folder of the pages.  [default: one that is removed]")] = None,
@@ -130,4 +132,4 @@ def opened(page: Path, repeats: int) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    typer.run(run)
+    app()

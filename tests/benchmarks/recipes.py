@@ -27,6 +27,7 @@ from freemcg.comparison.recipe import read_recipe, recipes
 from freemcg.files.images import write_image
 from freemcg.messages.terminal import say
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
 REFERENCES = 64
 ON_BRIGHT = "bright_object"
 NETWORK = """\
@@ -40,6 +41,7 @@ network = load_resnet(Path({weights!r}))
 """
 
 
+@app.command()
 def run(
     data: Annotated[str, typer.Option(help="mnist, chest-xrays or cifar10.")],
     names: Annotated[str, typer.Option("--recipes", help="Recipes, separated by commas.")] = ",".join(recipes()),
@@ -88,4 +90,4 @@ def models_of(data: str, models: Path, folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    typer.run(run)
+    app()
