@@ -199,8 +199,9 @@ def search_counterfactuals(
     else:
         checker = Checker(black_box, denoiser, wanted, confidence=confidence, copies=copies, seed=seed)
         found, checked = _tried([search, *again], checker, image, n=n, checks=checks, kept_back=checks + trim)
-        checked = checked or [Checked(image, None, original, Status.BUDGET_EXHAUSTED)]
         answers = [trimmed(checker, answer, image, trim) for answer in checked]
+        if not checked:
+            answers = checked = [Checked(image, None, original, Status.BUDGET_EXHAUSTED)]
     paths = [_path(found, answer, image) for answer in answers]
     along = [
         ask_along(black_box, path, both) if ask_path and both[0].index is not None else Along()
