@@ -70,7 +70,7 @@ class WithOtherSearch(FreeMCG):
 
     Raises:
         ValueError: the classifier answers no classes, can only be queried and the method needs weights, or the method
-            does not take an argument or lacks one.
+            does not take an argument or lacks one. Only `diffusion_guided` has steps that `ask_path` could ask about.
     """
 
     def __init__(
@@ -90,6 +90,8 @@ class WithOtherSearch(FreeMCG):
         super().__init__(black_box, denoiser, **settings)
         seed, search = self.settings.seed, _shared(method, self.settings)
         taken = _sizes(method, search, queries)
+        if self.settings.ask_path and "search" not in taken:
+            raise InvalidValue(f"ask_path asks about the steps of a diffusion, and {method} has none; leave it out")
         taken |= {} if references is None else {"images": references, "labels": labels}
         taken |= {} if "search" in taken else {"confidence": search.settled(0, black_box.scores).confidence}
         model: Any = black_box.predict if kind.needs_weights else black_box

@@ -43,11 +43,16 @@ def fool_weights(
     A step costs a second derivative for each image of the batch.
 
     Raises:
-        ValueError: a part of the model is in training mode, or the wanted map and the images differ in shape.
+        ValueError: a part of the model is in training mode, there are no images, the wanted map differs from them in
+            shape, or it is zero or not finite.
     """
     refuse_training(model, "model")
     if wanted.shape != images.shape[1:]:
         raise InvalidValue(f"for images {tuple(images.shape)} give one map of an image, got {tuple(wanted.shape)}")
+    if len(images) == 0:
+        raise InvalidValue("there are no images; give those of the kind that will be explained")
+    if not wanted.isfinite().all() or not wanted.any():
+        raise InvalidValue("the wanted map must be finite and not zero everywhere")
     with torch.no_grad():
         answers = torch.cat([model(part) for part in images.split(batch_size)])
     fooled, shares = copy.deepcopy(model).requires_grad_(True), gradient_shares(wanted[None])

@@ -53,6 +53,13 @@ def explain(
     write_text(item.folder / RECORD, json.dumps(row, indent=2) + "\n")
     result.save(item.folder / RESULT, {name: digest_of(item.folder / name) for name in (RECEIPT, RECORD)})
     _draw(result, item, contribution=contribution)
+    if isinstance(result, Counterfactual) and explainer.settings.ask_path and _has_unasked_path(result):
+        with tqdm.external_write_mode():
+            say(f"{item.name}: its steps were not asked, since the budget had too few queries left", err=True)
+
+
+def _has_unasked_path(result: Counterfactual) -> bool:
+    return result.path_log_probabilities is None and result.status in (Status.COMPLETE, Status.NOT_FLIPPED)
 
 
 def _draw(result: Explanation, item: Item, *, contribution: bool) -> None:

@@ -10,10 +10,12 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 from freemcg.blackbox.repeats import MOST_REPEATS
+from freemcg.blackbox.scores import VALUE
 from freemcg.messages.arguments import real
 from freemcg.messages.errors import InvalidValue
 from freemcg.settings import Settings, SharedSearch
 from freemcg.tasks.attribution import calls_of_a_map
+from freemcg.tasks.between import MOST as MOST_TO_TAKE_BACK
 
 if TYPE_CHECKING:
     from freemcg.blackbox import BlackBox
@@ -89,15 +91,21 @@ def calls(settings: Settings, task: Task, *, scores: str = "logits", may_change:
     if task == "attribution":
         return [*calls_of_a_map(settings), *again]
     path = [settings.search.frames] if settings.ask_path else []
-    return [*settings.search.dearest(scores).calls, *path, *again]
+    return [*settings.search.dearest(scores).calls, *path, *[1] * _taken_back(scores), *again]
 
 
 def most_queries(settings: Settings, task: Task, *, scores: str = "logits", may_change: bool = False) -> int:
     """The most queries that an image costs: the sum of `calls`, or the bound of a search with any target."""
     if task == "counterfactual":
         path = settings.search.frames if settings.ask_path else 0
-        return settings.search.dearest(scores).queries + path + (MOST_REPEATS if may_change else 0)
+        again = MOST_REPEATS if may_change else 0
+        return settings.search.dearest(scores).queries + path + _taken_back(scores) + again
     return sum(calls(settings, task, may_change=may_change))
+
+
+def _taken_back(scores: str) -> int:
+    """The most queries that take an answer back to the number that was to be reached."""
+    return MOST_TO_TAKE_BACK if scores == VALUE else 0
 
 
 def with_few_directions(settings: Settings, scores: str) -> Settings:

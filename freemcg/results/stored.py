@@ -41,7 +41,12 @@ class Stored:
             for name, value in values.items()
             if isinstance(value, Tensor)
         }
-        rest = {name: value for name, value in values.items() if not isinstance(value, Tensor)}
+        left_out = {field.name for field in fields(self) if field.default is None}  # so that older versions read it
+        rest = {
+            name: value
+            for name, value in values.items()
+            if not isinstance(value, Tensor) and not (value is None and name in left_out)
+        }
         header = {"kind": type(self).__name__, "result": json.dumps(rest)}
         if beside is not None:
             header["beside"] = json.dumps(beside)

@@ -200,3 +200,11 @@ def test_a_plan_of_another_task_takes_no_method(place, capsys, task):
     assert main(words) == 2
     sentence = "--method, --references: for counterfactuals; leave it out, or say --task counterfactual"
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["adversarial", "pixel_search"])
+def test_a_method_without_steps_asks_about_none(pipeline, method):
+    box = BlackBox(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3)).eval())
+    with pytest.raises(ValueError, match=f"ask_path asks about the steps of a diffusion, and {method} has none"):
+        WithOtherSearch(box, load_denoiser(str(pipeline)), method, {"ask_path": True})
+    assert box.queries == 0

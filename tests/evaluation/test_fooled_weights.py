@@ -73,8 +73,13 @@ def test_the_model_is_left_as_it_was_and_the_seed_decides_the_copy(images, wante
     assert untouched is not model
 
 
-def test_a_map_of_another_shape_and_a_model_in_training_are_refused(images, wanted):
+def test_a_map_that_cannot_be_wanted_and_a_model_in_training_are_refused(images, wanted):
     with pytest.raises(ValueError, match=r"for images \(200, 1, 4, 4\) give one map of an image, got \(1, 1, 4, 4\)"):
         fool_weights(linear(), images, wanted[None])
+    for nothing in (torch.zeros_like(wanted), wanted / 0):
+        with pytest.raises(ValueError, match="must be finite and not zero everywhere"):
+            fool_weights(linear(), images, nothing)
+    with pytest.raises(ValueError, match="there are no images"):
+        fool_weights(linear(), images[:0], wanted)
     with pytest.raises(ValueError, match="training mode"):
         fool_weights(linear().train(), images, wanted)

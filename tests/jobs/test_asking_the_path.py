@@ -117,6 +117,16 @@ def test_what_the_command_asks_is_what_the_plan_says_and_is_kept(place, capsys, 
         assert capsys.readouterr().out.count("equal to the last digit") == 2
 
 
+def test_a_path_that_the_budget_does_not_reach_is_told(place, capsys):
+    words = [*place, "--model", "mine.py:network", "--config", "tiny.yaml", "--ask-path", "--budget", "14"]
+    assert main([*words, "--out", "out"]) == 1  # the second picture is left for the next start
+    told = "a.png: its steps were not asked, since the budget had too few queries left"
+    assert told in capsys.readouterr().err
+    assert Counterfactual.load("out/a/result.safetensors").path_log_probabilities is None
+    assert main([*words[:-1], "99", "--out", "out"]) == 0
+    assert "its steps were not asked" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

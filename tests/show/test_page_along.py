@@ -110,9 +110,11 @@ def test_the_text_for_the_curve_is_made_from_its_numbers():
 @pytest.mark.parametrize(
     ("chances", "changes", "said"),
     [
-        (DOG, {}, "From step 4 on, every picture is decided dog."),
-        ((0.9, 0.9, 0.9), {}, "From step 1 on, every picture is decided dog."),
-        ((0.1, 0.9, 0.1, 0.9), {}, "Of all pictures here, only the last is decided dog."),
+        (DOG, {}, "From step 4 on, every picture here is decided dog."),
+        ((0.9, 0.9, 0.9), {}, "From step 1 on, every picture here is decided dog."),
+        ((0.1, 0.3, 0.1, 0.9), {}, "Of all pictures here, only the last is decided dog."),
+        ((0.1, 0.9, 0.1, 0.9), {}, "The last picture is decided dog, and so is 1 step on the way."),
+        ((0.9, 0.9, 0.1, 0.9), {}, "The last picture is decided dog, and so are 2 steps on the way."),
         ((0.1, 0.9, 0.1, 0.1), {"decision": 2}, "1 step is decided dog, but the best found is not."),
         ((0.1, 0.1, 0.1), {"decision": 2}, "No step is decided dog."),
     ],
@@ -147,10 +149,10 @@ def test_answers_without_chances_have_a_strip_and_no_curve(record):
     assert "Chance of" not in html
     told = text(html)
     if record["scores"] == "value":
-        assert "From step 4 on, every picture is as wanted." in told
+        assert "From step 4 on, every picture here is as wanted." in told
         assert "step 1 to step 3 not as wanted" in html
     else:
-        assert "From step 4 on, every picture is decided dog." in told
+        assert "From step 4 on, every picture here is decided dog." in told
 
 
 def test_a_label_to_turn_on_has_a_curve():
@@ -166,10 +168,12 @@ def test_the_price_is_told_or_that_nothing_was_asked():
     assert tile.note == "105 for the counterfactual (4 of them for the steps on its path)"
     without = replace(make_counterfactual(), record={"class_names": NAMES})
     told = text(page(without))
-    assert "What the classifier thinks of the steps was not asked; --ask-path asks it." in told
+    assert "What the classifier thinks of the steps was not asked; freemcg counterfactual --ask-path asks it." in told
     assert 'class="strip"' not in page(without)
     short = replace(without, record={"settings": {"ask_path": True}})
-    assert unasked(short).endswith("was not asked, since too few queries were left.")
+    assert unasked(short).endswith("was not asked, since the budget had too few queries left.")
+    many = asked((0.1,) * 39 + (0.9,))
+    assert "To ask about all 40 steps cost 4 queries of those counted below; 24 of them are shown." in text(page(many))
     other = replace(without, record={"settings": {"search": {"method": "pixel_search"}}})
     assert unasked(other) == "What the classifier thinks of the steps was not asked."
 

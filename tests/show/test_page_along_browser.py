@@ -90,7 +90,7 @@ def test_anyone_can_read_it(opened, report, viewport, scheme, name):
 def test_without_scripts_and_on_paper_the_curve_stays(opened, report):
     page = opened(report, ready=False, java_script_enabled=False)
     assert page.is_visible(".plot .line")
-    assert page.is_visible("text=From step 4 on, every picture is decided dog.")
+    assert page.is_visible("text=From step 4 on, every picture here is decided dog.")
     assert not page.is_visible(".steps")
     assert not page.is_visible(".play")
     page = opened(report)

@@ -151,6 +151,10 @@ def test_along_the_path_to_a_number_it_is_read_alike_also_if_the_answer_is_taken
     torch.testing.assert_close(rows[:, 1] - rows[:, 0], odds, atol=1e-3, rtol=1e-3)
     assert torch.equal(rows[-1], result.log_probabilities)
     assert result.queries == without.queries + 7
+    explainer = make(box, denoiser, ask_path=True)
+    most = most_queries(explainer.settings, "counterfactual", scores="value")
+    assert most == sum(calls(explainer.settings, "counterfactual", scores="value")) == SEARCH.queries + 8 + 8
+    assert result.queries <= most
 
 
 @pytest.mark.parametrize(("spare", "asked"), [(8 + 7, True), (8 + 6, False)])

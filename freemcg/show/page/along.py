@@ -96,10 +96,14 @@ def unasked(result: Counterfactual) -> str:
     """One sentence for a path that has no answers."""
     settings = result.record.get("settings", {})
     if settings.get("ask_path"):
-        return "What the classifier thinks of the steps was not asked, since too few queries were left."
+        return "What the classifier thinks of the steps was not asked, since the budget had too few queries left."
     told = "What the classifier thinks of the steps was not asked"
     known = settings.get("search", {}).get("method", "shared") in ON_THE_WAY
-    return told + Markup('; <span class="option">--ask-path</span> asks it.') if known else f"{told}."
+    return (
+        told + Markup('; <span class="option">freemcg counterfactual --ask-path</span> asks it.')
+        if known
+        else f"{told}."
+    )
 
 
 def along(result: Counterfactual, steps: Sequence[int]) -> Along | None:
@@ -116,13 +120,12 @@ def along(result: Counterfactual, steps: Sequence[int]) -> Along | None:
     decisions = [result.original_decision, *rows[1:-1].argmax(dim=1).tolist(), result.decision]
     runs = _runs(result, decisions)
     curve = _curve(rows, result) if has_odds(result) else None
-    paid = result.record.get("path_queries", len(steps))
     return Along(
         curve=curve,
         runs=runs,
         told=[_told(result, row, decision) for row, decision in zip(rows, decisions, strict=True)],
         said=_sentence(result, decisions, runs[-1]),
-        cost=f"To ask about the steps cost {counted(paid, 'query')} of those counted below.",
+        cost=_cost(result, len(steps)),
         spoken=_spoken(result, rows, runs, curve),
     )
 
@@ -183,6 +186,14 @@ def _runs(result: Counterfactual, decisions: list[int]) -> list[Run]:
     return runs
 
 
+def _cost(result: Counterfactual, shown: int) -> str:
+    asked = len(result.path_log_probabilities)
+    paid = f"cost {counted(result.record.get('path_queries', asked), 'query')} of those counted below"
+    if shown < asked - 1:  # the last may be the answer
+        return f"To ask about all {asked} steps {paid}; {shown} of them are shown."
+    return f"To ask about the steps {paid}."
+
+
 def _sentence(result: Counterfactual, decisions: list[int], ending: Run) -> str:
     name, last = _name(result, result.target), len(decisions) - 1
     what = name if "value" in result.record else f"decided {name}"
@@ -190,9 +201,12 @@ def _sentence(result: Counterfactual, decisions: list[int], ending: Run) -> str:
         count = decisions.count(result.target)
         turned = f"{counted(count, 'step')} {'is' if count == 1 else 'are'} {what}, but the best found is not."
         return turned if count else f"No step is {what}."
-    if ending.first == last:
-        return f"Of all pictures here, only the last is {what}."
-    return f"From step {ending.first} on, every picture is {what}."
+    if ending.first < last:
+        return f"From step {ending.first} on, every picture here is {what}."
+    before = decisions[:-1].count(result.target)
+    if before:
+        return f"The last picture is {what}, and so {'is 1 step' if before == 1 else f'are {before} steps'} on the way."
+    return f"Of all pictures here, only the last is {what}."
 
 
 def _spoken(result: Counterfactual, rows: Tensor, runs: list[Run], curve: Curve | None) -> str:
