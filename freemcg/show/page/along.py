@@ -98,12 +98,9 @@ def unasked(result: Counterfactual) -> str:
     if settings.get("ask_path"):
         return "What the classifier thinks of the steps was not asked, since the budget had too few queries left."
     told = "What the classifier thinks of the steps was not asked"
-    known = settings.get("search", {}).get("method", "shared") in ON_THE_WAY
-    return (
-        told + Markup('; <span class="option">freemcg counterfactual --ask-path</span> asks it.')
-        if known
-        else f"{told}."
-    )
+    if settings.get("search", {}).get("method", "shared") not in ON_THE_WAY:
+        return f"{told}."
+    return told + Markup('; <span class="option">freemcg counterfactual --ask-path</span> asks it.')
 
 
 def along(result: Counterfactual, steps: Sequence[int]) -> Along | None:
