@@ -3,8 +3,9 @@
     python tests/benchmarks/recipes.py --data chest-xrays --models runs
     python tests/benchmarks/recipes.py --data cifar10 --models runs --recipes manifold-ig,guided-ig
 
-The images are the first of the test split, as many as the recipe says, and the references the first of the training
-split. The models are those of data_sets.py, and a VAE in the folder DATA-vae of --models:
+The images are the first of the test split, or those from --first on, as many as the recipe says. The references are the
+first of the training split. The first 229 X-rays show pneumonia, and the others none. The models are those of
+data_sets.py, and a VAE in the folder DATA-vae of --models:
 
     freemcg train vae --config xray-vae --data ../shared/data/pneumonia.npz --out runs/chest-xrays-vae
     freemcg train vae --config cifar10-vae --data ../shared/data/cifar10-train.parquet --out runs/cifar10-vae
@@ -46,6 +47,7 @@ def run(
     data: Annotated[str, typer.Option(help="mnist, chest-xrays or cifar10.")],
     names: Annotated[str, typer.Option("--recipes", help="Recipes, separated by commas.")] = ",".join(recipes()),
     images: Annotated[int | None, typer.Option(min=1, help="How many images.  [default: the recipe's]")] = None,
+    first: Annotated[int, typer.Option(min=0, help="The number of the first test image.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder of the pictures and the comparisons.")] = Path("runs/recipes"),
     models: Annotated[Path, typer.Option(help="Folder of the trained models.")] = MODELS,
     mnist: Annotated[Path, typer.Option(help="MNIST as one .npz.")] = MNIST,
@@ -60,19 +62,21 @@ def run(
         recipe = read_recipe(name)
         count = images or recipe.images
         say("", f"{name} on {data}")
-        words = ["compare", str(written(data, "test", count, folder / f"test-{count}", mnist)), "--config", name]
-        words += ["--vae", str(vae), "--references", str(references), "--out", str(folder / name)]
+        place = f"{name}-from-{first}" if first else name
+        pictures = written(data, "test", count, folder / f"test-{first}-{count}", mnist, first=first)
+        words = ["compare", str(pictures), "--config", name]
+        words += ["--vae", str(vae), "--references", str(references), "--out", str(folder / place)]
         if data == "cifar10" and ON_BRIGHT in recipe.measures:
             words += ["--measures", ",".join(measure for measure in recipe.measures if measure != ON_BRIGHT)]
         if main([*words, *models_of(data, models, folder)]) != 0:
             raise typer.Exit(1)
 
 
-def written(data: str, split: str, count: int, folder: Path, mnist: Path) -> Path:
-    """The folder of the first `count` images of a split, which are written if they are missing."""
+def written(data: str, split: str, count: int, folder: Path, mnist: Path, *, first: int = 0) -> Path:
+    """The folder of `count` images of a split from number `first` on, which are written if they are missing."""
     if not folder.is_dir() or len(list(folder.iterdir())) < count:
         folder.mkdir(parents=True, exist_ok=True)
-        for number, image in enumerate(load_images(data, split, count=count, mnist=mnist)):
+        for number, image in enumerate(load_images(data, split, first=first, count=count, mnist=mnist)):
             write_image(image, folder / f"{number:03d}.png")
     return folder
 
