@@ -20,6 +20,7 @@ from freemcg.results import Counterfactual
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.counterfactual import search_counterfactuals
 from freemcg.tasks.record import made_by
+from freemcg.tasks.rounds import Round
 
 
 class CounterfactualMethod(ABC):
@@ -80,12 +81,11 @@ class CounterfactualMethod(ABC):
         prepared = batch[0].detach().to(self.denoiser.device, torch.float32)
         method = self._settled(prepared)
         (result,) = search_counterfactuals(
-            lambda wanted: method._search(prepared, wanted),
+            [Round(lambda wanted, _: method._search(prepared, wanted), method._checks)],
             self.black_box,
             self.denoiser,
             prepared,
             target,
-            checks=method._checks,
             confidence=method.confidence,
             ask_path=method.ask_path,
             seed=self.seed,

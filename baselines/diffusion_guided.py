@@ -19,7 +19,7 @@ from freemcg.diffusion.reverse import Particles, guided_reverse, pull_to, scaled
 from freemcg.gradient.directions import directions_around
 from freemcg.gradient.objective import Objective
 from freemcg.messages.errors import InvalidValue
-from freemcg.settings import Settings, SharedSearch, make
+from freemcg.settings import HARD, Settings, SharedSearch, make
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.shared_search import guidance_factors, polish
 
@@ -35,8 +35,9 @@ class DiffusionGuided(CounterfactualMethod):
     Args:
         model: maps images `(N, C, H, W)` in [0, 1] to logits, in eval mode; it is left as it was found.
         search: the settings of the search, as `freemcg.FreeMCG` takes them: the image decides what a mapping does not
-            name, and `SharedSearch(...)` leaves nothing open. `queries`, `refresh`, `unpaid`, `estimate` and
-            `trim` have no effect: the gradient is exact and new at every step.
+            name, and `SharedSearch(...)` leaves nothing open. `queries`, `refresh`, `unpaid`, `estimate`,
+            `momentum`, `rounds` and `trim` have no effect: the gradient is exact and new at every step. So `guidance`,
+            if nobody names it, is that of a search without momentum.
         denoiser, objective, seed: as `CounterfactualMethod`; the wanted confidence is that of `search`.
 
     `Counterfactual.queries` counts the images that the classifier evaluated, with or without a gradient. There are at
@@ -73,7 +74,8 @@ class DiffusionGuided(CounterfactualMethod):
             return self
         directions, _ = directions_around(self.denoiser, self.denoiser.encode(image[None])[0], seed=self.seed)
         settled = copy.copy(self)
-        settled.search = self.search.settled(directions)
+        search, named = self.search.settled(directions), self.search.named
+        settled.search = search if "guidance" in named else search.model_copy(update={"guidance": HARD})
         return settled
 
     def _search(self, image: Tensor, target: int) -> Candidates:

@@ -148,6 +148,8 @@ def test_training_settings_are_refused_alike():
 
 # --- the queries of a search ---
 
+LATER = ("queries", "tries", "rounds", "trim", "particles", "strength", "steps", "refresh")
+
 
 def test_the_former_name_of_a_search_s_queries_is_refused_with_the_new_one():
     for refused in (lambda: SharedSearch(budget=50), lambda: FreeMCG(quick, None, search={"budget": 50})):
@@ -158,16 +160,44 @@ def test_the_former_name_of_a_search_s_queries_is_refused_with_the_new_one():
 @pytest.mark.parametrize("queries", [17, 18, 23, 50, 99, 200])
 @pytest.mark.parametrize("particles", [1, 2, 8, 40])
 @pytest.mark.parametrize("refresh", [4, 6, 23])
-def test_queries_are_shared_by_the_image_the_gradients_and_the_checks(queries, particles, refresh):
-    search = SharedSearch(queries=queries, particles=particles, refresh=refresh)
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_queries_are_shared_by_the_image_the_gradients_and_the_checks(queries, particles, refresh, rounds):
+    search = SharedSearch(queries=queries, particles=particles, refresh=refresh, rounds=rounds)
     assert search.gradients == len(range(0, 23, refresh))
     assert search.queries_per_gradient >= 2
     assert 1 <= search.checks <= particles + 1
-    spent = 1 + search.gradients * search.queries_per_gradient + search.checks
-    assert spent <= queries
-    kept = max(1, min(particles, queries // 6))
+    first = queries - 1 - sum(each.queries - 1 for each in search.later)
+    spent = search.gradients * search.queries_per_gradient + search.checks
+    assert spent <= first
+    kept = max(1, min(particles, (1 + first) // (9 if search.later else 6)))
     assert search.checks >= kept
-    assert 1 + search.gradients * (search.queries_per_gradient + 1) + kept > queries  # no gradient could have more
+    assert search.gradients * (search.queries_per_gradient + 1) + kept > first  # no gradient could have more
+    assert sum(search.calls) == 1 + spent + sum(sum(each.calls) - 1 for each in search.later) <= queries
+
+
+@pytest.mark.parametrize("queries", [17, 32, 33, 50, 400])
+def test_a_later_round_has_a_quarter_of_the_queries_and_one_gradient_from_half_the_noise(queries):
+    search = SharedSearch(queries=queries, rounds=3)
+    for later in search.later:
+        assert later.queries - 1 == (queries - 1) // 4
+        assert (later.gradients, later.steps, later.strength, later.particles) == (1, 8, 0.3, 4)
+        assert later.queries_per_gradient >= 2
+        assert later.checks >= 1
+        assert later.later == []
+        assert {name: value for name, value in later if name not in LATER} == {
+            name: value for name, value in search if name not in LATER
+        }
+    assert len(search.later) == (0 if queries < 33 else 2)
+    assert search.frames == 24 + 8 * len(search.later)
+
+
+def test_no_later_round_takes_what_the_gradients_need():
+    assert SharedSearch(queries=61, refresh=2, steps=24).later != []
+    for queries in range(55, 90):  # a first round of 23 gradients of two queries, and 5 checks
+        assert bool(SharedSearch(queries=queries, refresh=1).later) == (queries - 1 - (queries - 1) // 4 >= 46 + 5)
+    assert SharedSearch(queries=200, copies=8, rounds=3).later == []
+    assert SharedSearch(queries=800, rounds=1).later == []
+    assert PaperSearch().later == []
 
 
 @pytest.mark.parametrize("particles", [1, 8])

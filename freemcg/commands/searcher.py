@@ -38,7 +38,7 @@ AskPath = Annotated[
     typer.Option(
         "--ask-path",
         help="Also ask the classifier about each step on the way, for the curve of report.html. It costs at most one "
-        "query a step, 24 unless search.steps of --config says otherwise.",
+        "query a step: 24, and 8 for a second round, unless search.steps of --config says otherwise.",
     ),
 ]
 

@@ -118,14 +118,22 @@ def reverse_schedule(denoiser: Denoiser, strength: float, steps: int) -> list[in
 def scaled_like(direction: Tensor, noise: Tensor, size: float) -> Tensor:
     """`direction` `(N or 1, C, H, W)`, each rescaled to `size` times the norm of the corresponding row of `noise`.
 
-    This works for directions of any size: each is first divided by its largest entry, so no square is rounded to 0. A
-    direction of zeros stays as it is.
+    A direction of zeros stays as it is.
     """
-    largest = direction.abs().amax(dim=(1, 2, 3), keepdim=True)
-    relative = direction / torch.where(largest > 0, largest, 1)
-    lengths = relative.flatten(1).norm(dim=1).clamp(min=1)
-    factors: Tensor = size * noise.flatten(1).norm(dim=1) / lengths
-    return relative * factors.reshape(-1, 1, 1, 1)
+    lengths: Tensor = size * noise.flatten(1).norm(dim=1)
+    return lengths.reshape(-1, 1, 1, 1) * unit(direction)
+
+
+def unit(values: Tensor) -> Tensor:
+    """Each of `values` `(N, ...)` divided by its L2 norm. Zeros stay zeros.
+
+    This works for values of any size: each is first divided by its largest entry, so no square is rounded to 0.
+    """
+    shape = (-1, *[1] * (values.ndim - 1))
+    largest = values.abs().flatten(1).amax(dim=1).reshape(shape)
+    relative = values / torch.where(largest > 0, largest, 1)
+    lengths: Tensor = relative.flatten(1).norm(dim=1).clamp(min=1)
+    return relative / lengths.reshape(shape)
 
 
 def reverse_step(
@@ -157,8 +165,26 @@ def reverse_step(
 
 def renewed(denoiser: Denoiser, noise: Tensor, t: int, t_next: int, *, eta: float, seed: int, step: int) -> Tensor:
     """The noise after the step from `t` to `t_next`, scaled to unit variance: `(c1 z + c2 eps) / sqrt(1 - abar')`."""
-    abar, abar_next = denoiser.alphas_cumprod[t].item(), denoiser.alphas_cumprod[t_next].item()
-    c1 = eta * math.sqrt((1 - abar / abar_next) * (1 - abar_next) / (1 - abar))
-    c2 = math.sqrt(1 - abar_next - c1**2)
+    abar_next = denoiser.alphas_cumprod[t_next].item()
+    c1, c2 = _shares_of_noise(denoiser, t, t_next, eta)
     fresh = particle_noise(seed, "reverse", step, len(noise), tuple(noise.shape[1:])).to(noise)
     return (c1 * fresh + c2 * noise) / math.sqrt(1 - abar_next)
+
+
+def posterior(denoiser: Denoiser, points: Tensor, noise: Tensor, t: int, t_next: int) -> tuple[Tensor, float]:
+    """The mean `(N, C, H, W)` and the variance of a pixel of an ancestral step (Ho et al. 2020, eq. 7), `eta` of 1.
+
+    Args:
+        points: the particles denoised at `t`, `(N, C, H, W)`.
+        noise: the noise in them.
+    """
+    c1, c2 = _shares_of_noise(denoiser, t, t_next, 1.0)
+    kept = c2 / math.sqrt(1 - denoiser.alphas_cumprod[t_next].item())
+    return denoiser.add_noise(points, t_next, kept * noise), c1**2
+
+
+def _shares_of_noise(denoiser: Denoiser, t: int, t_next: int, eta: float) -> tuple[float, float]:
+    """`c1` and `c2` of `reverse_step`: of fresh noise, and of the noise that is there."""
+    abar, abar_next = denoiser.alphas_cumprod[t].item(), denoiser.alphas_cumprod[t_next].item()
+    c1 = eta * math.sqrt((1 - abar / abar_next) * (1 - abar_next) / (1 - abar))
+    return c1, math.sqrt(1 - abar_next - c1**2)

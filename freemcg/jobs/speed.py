@@ -11,7 +11,7 @@ from freemcg.diffusion.denoiser import Denoiser
 from freemcg.diffusion.realism import DRAWS, NOISE_LEVELS
 from freemcg.diffusion.speed import seconds_per_image
 from freemcg.jobs.plan import Task
-from freemcg.settings import PaperSearch, Settings, for_scores, make
+from freemcg.settings import PaperSearch, Settings, SharedSearch, for_scores, make
 from freemcg.tasks.attribution import denoisings_of_a_map
 from freemcg.tasks.settling import settled
 from freemcg.tasks.shared_search import POLISH_DRAWS
@@ -33,7 +33,8 @@ def measured_speed(denoiser: Denoiser, image: Tensor, scores: str) -> list[str]:
 def denoisings(settings: Settings, task: Task) -> int:
     """The images that are denoised for one explanation, if the queries of a map do not call for more particles.
 
-    The settings leave nothing open. The 64 that `freemcg.tasks.settling` counts with are left out.
+    The settings leave nothing open. Of a counterfactual, all rounds of one try are counted. The 64 that
+    `freemcg.tasks.settling` counts with are left out.
     """
     search = settings.search
     if task == "attribution":
@@ -41,10 +42,14 @@ def denoisings(settings: Settings, task: Task) -> int:
     measured = 2 * len(NOISE_LEVELS) * DRAWS
     if isinstance(search, PaperSearch):
         return search.particles * search.steps + measured
+    return sum(_denoisings_of_a_round(each) for each in (search, *search.later)) + measured
+
+
+def _denoisings_of_a_round(search: SharedSearch) -> int:
     drawn = max(search.unpaid, search.queries_per_gradient if search.estimate == "cross_covariance" else 0)
     moved, polished = search.particles * search.steps, POLISH_DRAWS * (search.particles + 1)
     companions = moved + POLISH_DRAWS if search.fidelity else 0
-    return moved + drawn * search.gradients + polished + companions + measured
+    return moved + drawn * search.gradients + polished + companions
 
 
 def describe_speed(seconds: dict[int, float], settings: Settings, device: str) -> list[str]:
@@ -56,7 +61,7 @@ def describe_speed(seconds: dict[int, float], settings: Settings, device: str) -
     map_, search = denoisings(settings, "attribution"), denoisings(settings, "counterfactual")
     return [
         f"one denoising on {device}: {times}",
-        f"a picture takes {seconds[best] * map_:.2g} s for the {map_} denoisings of an attribution and "
+        f"a picture takes {seconds[best] * map_:.2g} s for the {map_} denoisings of an attribution and at most "
         f"{seconds[best] * search:.2g} s for the {search} of a counterfactual, beside the classifier's time",
     ]
 

@@ -2,10 +2,12 @@
 
 from freemcg.settings.explanation import ESTIMATES, OBJECTIVES, Settings, for_scores
 from freemcg.settings.making import make
-from freemcg.settings.search import SEARCHES_BY_SCORES, PaperSearch, SharedSearch
+from freemcg.settings.paper import PaperSearch
+from freemcg.settings.search import HARD, SEARCHES_BY_SCORES, SharedSearch
 
 __all__ = [
     "ESTIMATES",
+    "HARD",
     "OBJECTIVES",
     "SEARCHES_BY_SCORES",
     "PaperSearch",

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from freemcg.messages.arguments import plain
 from freemcg.messages.errors import InvalidValue
-from freemcg.settings.search import MANY, SEARCHES_BY_SCORES, PaperSearch, SharedSearch
+from freemcg.settings.paper import PaperSearch
+from freemcg.settings.search import MANY, SEARCHES_BY_SCORES, SharedSearch
 
 ESTIMATES = ("control_variate", "sigma_points", "cross_covariance", "regression", "per_particle")
 WITH_ERROR_PARTS = ("control_variate", "cross_covariance")

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from freemcg.messages.errors import InvalidValue
-from freemcg.settings.search import PaperSearch, SharedSearch
+from freemcg.settings.paper import PaperSearch
+from freemcg.settings.search import SharedSearch
 
 Model = TypeVar("Model", bound=BaseModel)
 

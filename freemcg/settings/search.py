@@ -1,4 +1,4 @@
-"""The settings of the two searches for counterfactuals, and which of them hold where a user names none."""
+"""The settings of this package's search for counterfactuals, and which of them hold where a user names none."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from freemcg.messages.errors import InvalidValue
 
-OPEN = ("queries", "strength", "fidelity", "refresh", "unpaid", "estimate", "trim")
+OPEN = ("queries", "strength", "fidelity", "refresh", "unpaid", "estimate", "trim", "rounds", "momentum", "guidance")
 """The values of a shared search that the image decides, unless they are named."""
 
 MANY = 28.0
 """The directions from which on an image has many. Digits and X-rays have 13 to 23, photographs 39 to 47."""
 
+HARD = 0.12
+"""The guidance of a search without a second chance, or without momentum."""
+
 MANY_DIRECTIONS: dict[str, Any] = {"queries": 800, "strength": 0.5, "fidelity": 0.5, "unpaid": 2}
+MANY_DIRECTIONS |= {"guidance": HARD, "momentum": 0.0, "rounds": 1}
+SHARE_OF_LATER = 4
+PART_FOR_FEW_CHECKS = 9
+LEAST_OF_LATER = 8  # fewer bring less than they bring the first round
 QUERIES_OF_A_ROUGH_GRADIENT = 4
 SHARE_OF_TRIM = 6
 CHECKS_OF_TRIM = 3
@@ -30,6 +37,10 @@ class SharedSearch(BaseModel):
     nearest comes first, and the first good one ends the search. `trim` are for the answer. The gradients share the rest
     evenly. Several `tries` share `queries` evenly, and those that are not needed ask nothing.
 
+    A try goes in `rounds`. If no candidate of a round is as sure of the target as wanted, the next round goes on from
+    the best one, with less noise and one new gradient: see `later`. There is none if the queries do not suffice, and
+    none with `copies`. A search that has one is guided less hard, since it can go on.
+
     The defaults below are those for an image with few directions, such as a digit or an X-ray. If values are given as a
     mapping, those in `OPEN` that it does not name are left open until the image is seen; see `settled`. If a black box
     answers only its top classes or a bare label, other defaults hold: see `SEARCHES_BY_SCORES`.
@@ -42,6 +53,12 @@ class SharedSearch(BaseModel):
         50, ge=1, le=10**6, description="the most queries for one counterfactual, the image's own included"
     )
     tries: int = Field(1, ge=1, description="searches from other noise, each begun only if none before it succeeds")
+    rounds: int = Field(
+        2,
+        ge=1,
+        le=3,
+        description="rounds of a try, each from the best answer of those before while none is sure enough",
+    )
     particles: int = Field(8, ge=1, le=10**6, description="candidates that are guided")
     strength: float = Field(0.6, gt=0, le=1, description="noise level of the start, as a fraction of the schedule")
     steps: int = Field(24, ge=2, description="steps of the reverse diffusion")
@@ -49,11 +66,14 @@ class SharedSearch(BaseModel):
     fidelity: float = Field(
         0.0, ge=0, le=1, description="share of what denoising loses of the input that is given back at every step"
     )
-    guidance: float = Field(0.12, ge=0, description="size of a guiding step, relative to the predicted noise")
+    guidance: float = Field(0.07, ge=0, description="size of a guiding step, relative to the predicted noise")
     spread: float = Field(
         1.8, ge=1, description="ratio of the largest guidance to the mean, and of the mean to the smallest"
     )
     proximity: float = Field(0.03, ge=0, description="size of the pull to the input, relative to the predicted noise")
+    momentum: float = Field(
+        1.0, ge=0, description="weight of the direction followed before beside a new gradient; 0 forgets it"
+    )
     refresh: int = Field(6, ge=1, description="steps that use the same estimated gradient")
     unpaid: int = Field(
         64, ge=2, le=10**6, description="particles drawn for each estimated gradient; they cost no query"
@@ -75,7 +95,7 @@ class SharedSearch(BaseModel):
 
     @property
     def gradients(self) -> int:
-        """The number of gradients estimated in a try."""
+        """The number of gradients estimated in the first round of a try."""
         return math.ceil((self.steps - 1) / self.refresh)
 
     @property
@@ -84,27 +104,66 @@ class SharedSearch(BaseModel):
         return (self.queries - 1 - self.trim) // self.tries
 
     @property
+    def later(self) -> list[SharedSearch]:
+        """The rounds of a try after the first, as searches of their own: from half the noise, with one gradient.
+
+        Such a search has a quarter of the try's queries, half of the particles and a third of the steps. It begins with
+        what is known, so its own first query is not asked.
+        """
+        share = self.queries_of_a_try // SHARE_OF_LATER
+        first = self.queries_of_a_try - share * (self.rounds - 1)
+        if self.copies or share < LEAST_OF_LATER or self._queries_per_gradient(first, PART_FOR_FEW_CHECKS) < 2:
+            return []
+        steps = max(2, self.steps // 3)
+        later = self.model_construct(
+            **{
+                **dict(self),
+                "queries": 1 + share,
+                "tries": 1,
+                "rounds": 1,
+                "trim": 0,
+                "particles": max(1, self.particles // 2),
+                "strength": self.strength / 2,
+                "steps": steps,
+                "refresh": steps,
+            }
+        )
+        return [later] * (self.rounds - 1)
+
+    @property
+    def queries_of_first_round(self) -> int:
+        """The most queries of the first round of a try."""
+        return self.queries_of_a_try - sum(search.queries_of_a_try for search in self.later)
+
+    @property
     def queries_per_gradient(self) -> int:
-        """The queries for each gradient."""
-        share = (1 + self.queries_of_a_try) // (3 if self.copies else 6)
-        return (self.queries_of_a_try - max(1, min(self.particles * (1 + self.copies), share))) // self.gradients
+        """The queries for each gradient of the first round."""
+        part = 3 if self.copies else PART_FOR_FEW_CHECKS if self.later else 6
+        return self._queries_per_gradient(self.queries_of_first_round, part)
+
+    def _queries_per_gradient(self, queries: int, part: int) -> int:
+        """The same if a round has `queries`, and about one of `part` is for checks."""
+        checks = max(1, min(self.particles * (1 + self.copies), (1 + queries) // part))
+        return (queries - checks) // self.gradients
 
     @property
     def checks(self) -> int:
-        """The most queries for candidates at the end of a try."""
+        """The most queries for candidates at the end of the first round of a try."""
         most = (self.particles + 1) * (1 + self.copies)
-        return min(most, self.queries_of_a_try - self.gradients * self.queries_per_gradient)
+        return min(most, self.queries_of_first_round - self.gradients * self.queries_per_gradient)
 
     @property
     def calls(self) -> list[int]:
         """The number of queries in each call of the black box, in order. The first call is for the image."""
+        a_try = [self.queries_per_gradient] * self.gradients + [1] * self.checks
+        a_try += [call for search in self.later for call in search.calls[1:]]
         trim = [self.trim - CHECKS_OF_TRIM] + [1] * CHECKS_OF_TRIM if self.trim else []
-        return [1] + ([self.queries_per_gradient] * self.gradients + [1] * self.checks) * self.tries + trim
+        return [1] + a_try * self.tries + trim
 
     @property
     def frames(self) -> int:
         """The most queries that the path of a counterfactual costs with `Settings.ask_path`: one for each step."""
-        return self.steps
+        return self.steps + sum(search.steps for search in self.later)
 
     @property
     def left_open(self) -> list[str]:
@@ -132,6 +191,8 @@ class SharedSearch(BaseModel):
         estimate = named.get("estimate", "cross_covariance" if directions >= MANY else "sigma_points")
         fitting = MANY_DIRECTIONS if estimate == "cross_covariance" else SEARCHES_BY_SCORES.get(scores, {})
         search = self.model_construct(**{**dict(self), **fitting, **named, "estimate": estimate})
+        if not fitting and "guidance" not in named and not search.later:
+            search = search.model_copy(update={"guidance": HARD})
         if fitting is MANY_DIRECTIONS and "trim" not in named and scores != "label" and not search.copies:
             search = search._with_share_of_trim()
         if estimate == "cross_covariance" and "refresh" not in named:
@@ -201,6 +262,9 @@ SEARCHES_BY_SCORES: dict[str, dict[str, Any]] = {
         "refresh": 6,
         "unpaid": 2,
         "estimate": "cross_covariance",
+        "guidance": HARD,
+        "momentum": 0.0,
+        "rounds": 1,
         "confidence": 0.75,
         "copies": 8,
     },
@@ -211,70 +275,3 @@ One label says little. Sigma points lie close to the mean, so most of them get t
 query particles, which reach farther. An image's own label does not tell how deep the image lies within its class; the
 labels of its copies do.
 """
-
-
-class PaperSearch(BaseModel):
-    """The search of Kim et al. 2025, with the paper's numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    method: Literal["paper"] = "paper"
-    particles: int = Field(100, ge=2, le=10**6)
-    strength: float = Field(0.4, gt=0, le=1)
-    steps: int = Field(100, ge=1)
-    eta: float = Field(1.0, ge=0, le=1)
-    guidance: float = Field(0.2, ge=0)
-    proximity: float = Field(0.02, ge=0)
-
-    @property
-    def calls(self) -> list[int]:
-        """The number of queries in each call of the black box, in order. The first call is for the image."""
-        return [1] + [self.particles] * (self.steps - 1) + [1] * self.checks
-
-    @property
-    def queries(self) -> int:
-        """The queries of the whole search, which follow from its other numbers."""
-        return sum(self.calls)
-
-    @property
-    def frames(self) -> int:
-        """The most queries that the path of a counterfactual costs with `Settings.ask_path`: one for each step."""
-        return self.steps
-
-    def dearest(self, scores: str = "logits") -> PaperSearch:
-        """The same search. It costs as much for every image."""
-        return self
-
-    @property
-    def checks(self) -> int:
-        """The queries for candidates at the end. There is one candidate."""
-        return 1
-
-    @property
-    def tries(self) -> int:
-        """The searches from other noise: one."""
-        return 1
-
-    @property
-    def fidelity(self) -> float:
-        """The share of what denoising loses of the input that is given back: none."""
-        return 0.0
-
-    @property
-    def confidence(self) -> float:
-        """The target probability that an answer needs. The paper wants only the decision."""
-        return 0.5
-
-    @property
-    def copies(self) -> int:
-        """The copies that are queried with a candidate: none."""
-        return 0
-
-    @property
-    def trim(self) -> int:
-        """The queries that trim the answer: none."""
-        return 0
-
-    def without(self, queries: int) -> PaperSearch:
-        """The same search. Queries spent elsewhere are added to its own."""
-        return self

@@ -22,6 +22,7 @@ class Candidates:
         exhausted: whether the budget ended before the search did.
         no_signal: whether the black box gave the same answer everywhere.
         decode: makes the images of a path. For a latent model each costs one pass of the decoder.
+        begun: the trail that led to where this search began, `(S, C, H, W)`; `None` if it began at the input.
     """
 
     images: Tensor
@@ -30,8 +31,14 @@ class Candidates:
     exhausted: bool = False
     no_signal: bool = False
     decode: Callable[[Tensor], Tensor] | None = None
+    begun: Tensor | None = None
+
+    def trail(self, index: int) -> Tensor:
+        """The points at each step that led to one candidate, `(steps, C, H, W)`. They share no memory with others."""
+        own = torch.stack([points[index] for points in self.paths])
+        return own if self.begun is None else torch.cat([self.begun, own])
 
     def path(self, index: int) -> Tensor:
         """The images at each step of one candidate, `(steps, C, H, W)` in [0, 1]. They share no memory with others."""
-        path = torch.stack([images[index] for images in self.paths])
-        return path if self.decode is None else self.decode(path)
+        trail = self.trail(index)
+        return trail if self.decode is None else self.decode(trail)

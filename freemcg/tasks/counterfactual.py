@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.checks import Checked, Checker
 from freemcg.tasks.paper_search import paper_search
 from freemcg.tasks.restored import look
+from freemcg.tasks.rounds import Round, searched
 from freemcg.tasks.runner_up import runner_up, with_runner_up_paid
 from freemcg.tasks.shared_search import shared_search
 from freemcg.tasks.trimming import trimmed
@@ -93,21 +93,28 @@ def _find(
     ask_restored: bool,
 ) -> list[Counterfactual]:
     search, objective = settings.search, named(settings.objective)
-    run = SEARCHES[type(search)]
     whole = black_box.remaining is None or black_box.remaining >= search.queries  # else all goes to the search
 
-    def begun_with(seed: int) -> Callable[[int], Candidates]:
-        return lambda wanted: run(black_box, denoiser, image, wanted, objective, search, seed=seed)
+    def run(search: SharedSearch | PaperSearch, seed: int) -> Callable[[int, Tensor | None], Candidates]:
+        def searched(wanted: int, begun: Tensor | None) -> Candidates:
+            going_on = {} if begun is None else {"begun": begun}
+            return SEARCHES[type(search)](black_box, denoiser, image, wanted, objective, search, seed=seed, **going_on)
 
+        return searched
+
+    later = search.later if n == 1 else []
+    a_try = [(search, checks, False), *((each, each.checks, True) for each in later)]
+    rounds = [
+        Round(run(each, settings.seed + number), most, goes_on)
+        for number, (each, most, goes_on) in enumerate(a_try * search.tries)
+    ]
     return search_counterfactuals(
-        begun_with(settings.seed),
+        rounds,
         black_box,
         denoiser,
         image,
         target,
         n=n,
-        checks=checks,
-        again=[begun_with(settings.seed + number) for number in range(1, search.tries)],
         confidence=search.confidence,
         copies=search.copies,
         trim=search.trim if whole else 0,
@@ -119,15 +126,13 @@ def _find(
 
 
 def search_counterfactuals(
-    search: Callable[[int], Candidates],
+    rounds: Sequence[Round],
     black_box: BlackBox,
     denoiser: Denoiser,
     image: Tensor,
     target: int | str | None,
     *,
     n: int = 1,
-    checks: int,
-    again: Sequence[Callable[[int], Candidates]] = (),
     confidence: float,
     copies: int = 0,
     trim: int = 0,
@@ -153,13 +158,11 @@ def search_counterfactuals(
     are decided alike, the status is `no_signal`, and the target of the result means nothing.
 
     Args:
-        search: finds candidates for a wanted class.
+        rounds: the rounds of the search. Each later one begins only if no image found before is decided as the target
+            with `confidence`, although the answers differed. The best attempt of all is returned. If the black box has
+            a budget, the checks of a round are kept back from it.
         image: `(C, H, W)` in [0, 1], on the denoiser's device.
         target: a class index or name. `None` means the runner-up.
-        checks: the most queries for candidates of one search. If the black box has a budget, this many are kept back
-            from the search.
-        again: further searches. Each begins only if no image found before is decided as the target with `confidence`,
-            although the answers differed. The best attempt of all is returned.
         confidence: the probability of the target that is enough.
         copies: the copies of each candidate that is decided as the target.
         trim: the most queries for `freemcg.tasks.trimming.trimmed`, which makes the answer's change smaller. They are
@@ -198,7 +201,7 @@ def search_counterfactuals(
         answers = checked = [Checked(image, None, original, status)]
     else:
         checker = Checker(black_box, denoiser, wanted, confidence=confidence, copies=copies, seed=seed)
-        found, checked = _tried([search, *again], checker, image, n=n, checks=checks, kept_back=checks + trim)
+        found, checked = searched(rounds, checker, image, n=n, kept_back=trim)
         answers = [trimmed(checker, answer, image, trim) for answer in checked]
         if not checked:
             answers = checked = [Checked(image, None, original, Status.BUDGET_EXHAUSTED)]
@@ -231,35 +234,6 @@ def search_counterfactuals(
         )
         for answer, path, each, error in zip(answers, paths, along, errors[1:], strict=True)
     ]
-
-
-def _tried(
-    searches: Sequence[Callable[[int], Candidates]],
-    checker: Checker,
-    image: Tensor,
-    *,
-    n: int,
-    checks: int,
-    kept_back: int,
-) -> tuple[Candidates | None, list[Checked]]:
-    """The best answers of the searches, and the candidates that they are of. There are none without any answer."""
-    best: list[Checked] = []
-    found = None
-    for number, search in enumerate(searches, start=1):
-        with checker.black_box.reserving(kept_back):
-            candidates = search(checker.target)
-        answers = checker.check(candidates, image, n=n, most=checks)
-        if answers and (not best or checker.rank(answers[0]) > checker.rank(best[0])):
-            best, found = answers, candidates
-        if best and checker.suffices(best[0]):
-            break
-        if candidates.exhausted or not answers or (checker.black_box.remaining == 0 and number < len(searches)):
-            if best and best[0].decision != checker.target:
-                best = [replace(answer, status=Status.BUDGET_EXHAUSTED) for answer in best]
-            break
-        if answers[0].status == Status.NO_SIGNAL:
-            break
-    return found, best
 
 
 def _path(found: Candidates | None, answer: Checked, image: Tensor) -> Tensor:

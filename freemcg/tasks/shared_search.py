@@ -11,7 +11,7 @@ from torch import Tensor
 from freemcg.blackbox import BlackBox, QueryBudgetExceeded
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.diffusion.noise import particle_noise
-from freemcg.diffusion.reverse import Particles, guided_reverse, pull_to, scaled_like
+from freemcg.diffusion.reverse import Particles, guided_reverse, pull_to, scaled_like, unit
 from freemcg.gradient.estimator import Ensemble, ManifoldGradient
 from freemcg.gradient.objective import Objective
 from freemcg.settings import SharedSearch
@@ -29,8 +29,12 @@ def shared_search(
     search: SharedSearch,
     *,
     seed: int,
+    begun: Tensor | None = None,
 ) -> Candidates:
     """Guide particles from noisy copies of `image` `(C, H, W)` to realistic images of class `target`.
+
+    With the trail `begun` `(S, C, H, W)` of an earlier candidate, noisy copies of its last point are guided instead, so
+    the search goes on from there. They are still pulled to `image`.
 
     `SharedGradient` guides them. At the end, `polish` puts each particle back on the manifold. The mean of the
     particles is polished too, and is one more candidate.
@@ -47,7 +51,7 @@ def shared_search(
     """
     origin = denoiser.encode(image[None])[0]
     guide = SharedGradient(black_box, denoiser, origin, target, objective, search, seed)
-    steps = guided_reverse(denoiser, origin, search, guide, seed=seed)
+    steps = guided_reverse(denoiser, origin if begun is None else begun[-1], search, guide, seed=seed)
     paths = [torch.cat([points, points.mean(dim=0, keepdim=True)]) for points in steps]
     found = paths[-1] = polish(denoiser, paths[-1], origin, search, seed=seed)
     return Candidates(
@@ -57,6 +61,7 @@ def shared_search(
         exhausted=guide.exhausted,
         no_signal=not (guide.signal or guide.exhausted),
         decode=denoiser.decode,
+        begun=begun,
     )
 
 
@@ -65,7 +70,9 @@ class SharedGradient:
     """One estimated gradient guides all particles.
 
     Every `refresh` steps the manifold gradient is estimated around the mean of the denoised particles, at the noise
-    level of that step. All particles follow it until the next estimate.
+    level of that step. Its direction, and `momentum` times the one followed before, both of length 1, are added. All
+    particles follow the sum until the next estimate. So what earlier answers told is not lost, and the errors of
+    several estimates average out (Polyak 1964, "heavy ball").
 
     Answers at sigma points also predict each particle's objective, so a particle predicted to be past `stop` is not
     guided. The cross-covariance predicts nothing. For bare labels it is the difference between the particles called the
@@ -80,7 +87,8 @@ class SharedGradient:
     Attributes:
         exhausted: whether the budget ended before the search did.
         signal: whether the black box ever answered differently for different points.
-        local: the gradient that the particles follow.
+        local: the newest gradient.
+        direction: what the particles follow, `(1, C, H, W)` of length 1.
     """
 
     black_box: BlackBox
@@ -93,6 +101,7 @@ class SharedGradient:
     exhausted: bool = field(default=False, init=False)
     signal: bool = field(default=False, init=False)
     local: ManifoldGradient | None = field(default=None, init=False)
+    direction: Tensor | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Set how hard each particle is guided."""
@@ -104,12 +113,12 @@ class SharedGradient:
         push = pull_to(self.origin, now, self.search.proximity)
         if now.step % self.search.refresh == 0 and not self.exhausted:
             self._estimate(now)
-        if self.local is None or not self.local.has_signal:
+        if self.local is None or self.direction is None or not self.local.has_signal:
             return push
         sizes = self.guidance
         if self.local.model is not None:
             sizes = sizes * (self.local.model(now.points.flatten(1)) < self.search.stop)
-        return push + sizes.reshape(-1, 1, 1, 1) * scaled_like(self.local.gradient[None], now.noise, 1.0)
+        return push + sizes.reshape(-1, 1, 1, 1) * scaled_like(self.direction, now.noise, 1.0)
 
     def likely(self, points: Tensor) -> Tensor:
         """Whether each of `points` is predicted to be decided as the target, `(N,)`; true if nothing predicts it."""
@@ -129,7 +138,11 @@ class SharedGradient:
             self.exhausted = True
         if not self.exhausted or (self.local is None and ensemble.queries > 1):
             self.local = ensemble.gradient(self.objective, self.target, search.estimate)
-            self.signal = self.signal or self.local.has_signal
+            if self.local.has_signal:
+                self.signal, followed = True, unit(self.local.gradient[None])
+                if self.direction is not None:
+                    followed = unit(followed + search.momentum * self.direction)
+                self.direction = followed
 
 
 def guidance_factors(count: int, factor: float) -> Tensor:

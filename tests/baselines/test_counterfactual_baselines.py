@@ -19,6 +19,7 @@ from freemcg.evaluation import summarise
 from freemcg.gradient.objective import log_odds
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.counterfactual import search_counterfactuals
+from freemcg.tasks.rounds import Round
 
 SHAPE = (1, 4, 4)
 SEARCH = SharedSearch(particles=3, steps=8, strength=0.4, guidance=0.3, spread=1, proximity=0.0, stop=1e9)
@@ -278,9 +279,9 @@ def test_the_answer_is_the_nearest_sure_candidate_as_an_8_bit_file(classifier, d
     along = classifier.slope.detach().reshape(SHAPE) / classifier.slope.detach().square().sum()
     candidates = image + along * torch.tensor([8.0, 3.0, 6.0]).reshape(-1, 1, 1, 1)  # log-odds 6, 1, 4
     box = BlackBox(classifier)
-    search = lambda wanted: Candidates(candidates, candidates[None])  # noqa: E731
+    rounds = [Round(lambda wanted, trail: Candidates(candidates, candidates[None]), checks=3)]
     for confidence, best, checked in ((0.95, 2, 2), (0.6, 1, 1), (0.9999, 0, 3)):
-        (result,) = search_counterfactuals(search, box, denoiser, image, 1, checks=3, confidence=confidence, seed=0)
+        (result,) = search_counterfactuals(rounds, box, denoiser, image, 1, confidence=confidence, seed=0)
         torch.testing.assert_close(result.image, (candidates[best] * 255).round() / 255)
         assert result.queries == 1 + checked
 

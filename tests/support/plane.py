@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from freemcg import BlackBox, FreeMCG, SharedSearch
 
 SHAPE = (1, 4, 4)
-SEARCH = SharedSearch(queries=12, particles=3, steps=8, refresh=4, unpaid=16, strength=0.4, guidance=0.3)
+FIXED = {"particles": 3, "steps": 8, "refresh": 4, "unpaid": 16, "strength": 0.4, "spread": 1.8, "momentum": 0.0}
+SEARCH = SharedSearch(queries=12, guidance=0.3, **FIXED)
 SEARCH_COST = 4 * 2  # ceil((8 - 1) / 4) gradients of 4 queries; beside them come 1 for the image and 3 for checks
 
 

@@ -198,7 +198,7 @@ def test_a_result_with_its_path_is_replayed_to_the_last_bit_and_kept_in_its_file
 @pytest.mark.parametrize("may_change", [False, True])
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_plan_grows_by_the_steps_and_is_never_passed(denoiser, image, name, may_change):
-    steps = SEARCHES[name].steps
+    steps = SEARCHES[name].steps + sum(later.steps for later in SEARCHES[name].later)
     for target in (0, 1, 2, None):
         box = BlackBox(Linear().eval(), may_change=may_change)
         explainer = FreeMCG(box, denoiser, search=SEARCHES[name], ask_path=True)

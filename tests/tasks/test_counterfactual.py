@@ -10,6 +10,7 @@ from torch import Tensor
 from freemcg import BlackBox
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.counterfactual import search_counterfactuals
+from freemcg.tasks.rounds import Round
 
 GREY = torch.full(SHAPE, 102 / 255)
 PATHS = 3
@@ -48,13 +49,14 @@ def check(target, levels, *, n=1, checks=99, likely=None, budget=None, search=No
         **settings,
     )
 
-    def searched(wanted):
+    def searched(wanted, trail):
         assert wanted == 1
+        assert trail is None
         if search is not None:
             search(box)
         return found
 
-    answers = search_counterfactuals(searched, box, denoiser, GREY, 1, n=n, checks=checks, confidence=0.9, seed=0)
+    answers = search_counterfactuals([Round(searched, checks)], box, denoiser, GREY, 1, n=n, confidence=0.9, seed=0)
     assert scale.asked[0] == 102
     assert {answer.queries for answer in answers} == {len(scale.asked)}
     return answers, scale.asked[1:]

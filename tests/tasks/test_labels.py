@@ -18,6 +18,7 @@ from freemcg.settings import SEARCHES_BY_SCORES
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.checks import COPIES_NOISE
 from freemcg.tasks.counterfactual import search_counterfactuals
+from freemcg.tasks.rounds import Round
 from freemcg.tasks.runner_up import RUNNER_UP_QUERIES
 
 GREY = torch.full(SHAPE, 102 / 255)
@@ -113,12 +114,11 @@ def check(denoiser, levels, *, threshold=0.55, checks=9999, copies=8, confidence
     images = torch.tensor(levels).reshape(-1, 1, 1, 1).expand(-1, *SHAPE)
     found = Candidates(images, images[None])
     (answer,) = search_counterfactuals(
-        lambda target: found,
+        [Round(lambda target, trail: found, checks)],
         BlackBox(label, "label", num_classes=2, batch_size=10_000, budget=budget),
         denoiser,
         GREY,
         1,
-        checks=checks,
         copies=copies,
         confidence=confidence,
         seed=0,

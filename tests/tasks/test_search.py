@@ -9,9 +9,11 @@ import torch
 from diffusers import DDPMScheduler
 
 from freemcg import BlackBox, Denoiser, SharedSearch
+from freemcg.diffusion.noise import particle_noise
+from freemcg.diffusion.reverse import Particles
 from freemcg.gradient.estimator import Ensemble
 from freemcg.gradient.objective import log_odds
-from freemcg.tasks.shared_search import POLISH_DRAWS, polish, shared_search
+from freemcg.tasks.shared_search import POLISH_DRAWS, SharedGradient, polish, shared_search
 
 SHAPE = (1, 4, 4)
 VARIANCES = torch.cat([torch.full((5,), 0.04), torch.full((11,), 1e-6)]).double()  # pixels 0..4 are the manifold
@@ -81,7 +83,7 @@ def test_candidates_are_likely_where_the_model_has_them_decided_as_the_target(de
 @pytest.mark.parametrize("left", [0, 5, 13])
 def test_a_search_whose_budget_ends_goes_on_without_guidance_and_says_so(denoiser, black_box, left):
     black_box.budget = left
-    search = SharedSearch(queries=30, particles=3, steps=7, refresh=2, unpaid=40)
+    search = SharedSearch(queries=30, rounds=1, particles=3, steps=7, refresh=2, unpaid=40)
     found = shared_search(black_box, denoiser, torch.full(SHAPE, 0.5), 0, log_odds, search, seed=0)
     assert search.queries_per_gradient == 8
     assert black_box.queries == 8 * (left // 8)
@@ -93,13 +95,15 @@ def test_a_search_whose_budget_ends_goes_on_without_guidance_and_says_so(denoise
 def test_a_particle_predicted_to_have_arrived_is_not_guided(denoiser, black_box):
     image = torch.full(SHAPE, 0.5)
 
+    fixed = {"particles": 3, "steps": 6, "queries": 8, "unpaid": 16, "spread": 1, "strength": 0.5, "momentum": 0.5}
+
     def found(**settings) -> torch.Tensor:
-        search = SharedSearch(particles=3, steps=6, queries=8, unpaid=16, spread=1, strength=0.5, **settings)
+        search = SharedSearch(**fixed, **settings)
         return shared_search(black_box, denoiser, image, 0, log_odds, search, seed=0).images
 
     unguided = found(guidance=0.0)
     torch.testing.assert_close(found(stop=-1e9), unguided)
-    guided = found(stop=1e9)
+    guided = found(stop=1e9, guidance=0.12)
     assert (log_odds(black_box(guided), 0) > log_odds(black_box(unguided), 0) + 0.1).all()
 
 
@@ -117,3 +121,42 @@ def test_particles_are_guided_harder_one_after_the_other(denoiser, black_box):
         return log_odds(black_box(found[0]), 0) - log_odds(black_box(found[1]), 0)
 
     torch.testing.assert_close(rises(2.0) / rises(1.0), torch.tensor([0.5, 1.0, 2.0]), rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.7, 2.0])
+def test_the_direction_is_the_newest_and_the_one_before_weighed(denoiser, momentum):
+    """The score bends, so the gradients around different points have different directions."""
+
+    def bent(images):
+        score = torch.sin(9 * images.flatten(1)) @ torch.linspace(-3, 4, 16)
+        return torch.stack([score, torch.zeros(len(images))], dim=1)
+
+    origin, t = torch.full(SHAPE, 0.5), denoiser.timestep(0.3)
+    search = SharedSearch(steps=4, refresh=1, unpaid=40, queries=80, momentum=momentum)
+    guide = SharedGradient(BlackBox(bent), denoiser, origin, 0, log_odds, search, seed=0)
+    before = None
+    for step in range(3):
+        noisy = denoiser.add_noise(origin + 0.1 * step * torch.eye(4), t, torch.randn(8, *SHAPE))
+        guide(Particles(step, t, noisy, *denoiser.separate(noisy, t), denoiser.space))
+        newest = guide.local.gradient / guide.local.gradient.norm()
+        wanted = newest if before is None else newest + momentum * before
+        before = wanted / wanted.norm()
+        torch.testing.assert_close(guide.direction[0], before, rtol=1e-4, atol=1e-6)
+        assert step == 0 or ((newest - before).norm() > 0.05) == (momentum > 0)
+
+
+def test_with_momentum_the_errors_of_rough_gradients_average_out(denoiser, black_box):
+    """The score is linear, so each gradient is an estimate of the covariance times the same slope."""
+    truth = (VARIANCES * torch.linspace(-3, 4, 16)).float()
+    origin, t = torch.full(SHAPE, 0.5), denoiser.timestep(0.3)
+
+    def cosine(momentum: float, seed: int) -> float:
+        search = SharedSearch(steps=9, refresh=1, unpaid=2, estimate="cross_covariance", queries=60, momentum=momentum)
+        guide = SharedGradient(black_box, denoiser, origin, 0, log_odds, search, seed=seed)
+        for step in range(8):
+            noisy = denoiser.add_noise(origin, t, particle_noise(seed, "start", step, 8, SHAPE))
+            guide(Particles(step, t, noisy, *denoiser.separate(noisy, t), denoiser.space))
+        return torch.cosine_similarity(guide.direction.flatten(), truth, dim=0).item()
+
+    without, gained = (sum(cosine(momentum, seed) for seed in range(10)) / 10 for momentum in (0.0, 2.0))
+    assert gained > without + 0.05

@@ -11,6 +11,7 @@ from freemcg import BlackBox, FreeMCG, SharedSearch
 from freemcg.results import Status
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.counterfactual import search_counterfactuals
+from freemcg.tasks.rounds import Round
 
 CHANCE = {102: 0.05, 110: 0.2, 120: 0.4, 130: 0.6, 140: 0.95}
 
@@ -20,7 +21,8 @@ def try_each(denoiser, tries, *, budget=None, asked_by_each=0, **found):
     box, begun = BlackBox(Scale(lambda level: CHANCE.get(level, 0.05)), "log_probabilities", budget=budget), []
 
     def searching(levels):
-        def search(wanted):
+        def search(wanted, trail):
+            assert trail is None
             begun.append(levels)
             if asked_by_each:
                 box(torch.rand(asked_by_each, *SHAPE, generator=torch.Generator().manual_seed(len(begun))))
@@ -29,8 +31,8 @@ def try_each(denoiser, tries, *, budget=None, asked_by_each=0, **found):
 
         return search
 
-    first, *again = map(searching, tries)
-    (answer,) = search_counterfactuals(first, box, denoiser, GREY, 1, checks=9, again=again, confidence=0.9, seed=0)
+    rounds = [Round(searching(levels), checks=9) for levels in tries]
+    (answer,) = search_counterfactuals(rounds, box, denoiser, GREY, 1, confidence=0.9, seed=0)
     assert answer.queries == box.queries
     return round(answer.image.mean().item() * 255), answer.status, len(begun)
 
@@ -64,7 +66,7 @@ def test_a_budget_that_ends_before_the_last_try_is_said(denoiser):
 
 def test_tries_share_the_queries_and_no_try_can_pass_its_share(denoiser):
     for queries, tries in ((800, 2), (801, 2), (90, 3), (50, 1)):
-        search = SharedSearch(queries=queries, tries=tries, refresh=2 if queries > 99 else 6)
+        search = SharedSearch(queries=queries, tries=tries, refresh=2 if queries > 99 else 6, rounds=1)
         one = search.gradients * search.queries_per_gradient + search.checks
         assert one <= search.queries_of_a_try == (queries - 1) // tries
         assert sum(search.calls) == 1 + tries * one <= queries
@@ -76,7 +78,7 @@ def test_a_second_try_is_what_the_next_seed_finds(denoiser):
     def far(images):
         return torch.stack([torch.zeros(len(images)), images.flatten(1).mean(dim=1) - 9], dim=1)
 
-    fixed = {"particles": 2, "steps": 6, "refresh": 3, "unpaid": 16, "guidance": 0.01}
+    fixed = {"rounds": 1, "particles": 2, "steps": 6, "refresh": 3, "unpaid": 16, "guidance": 0.01}
     alone = [
         FreeMCG(BlackBox(far), denoiser, seed=seed, search={"queries": 21, "tries": 1, **fixed}).counterfactual(GREY)
         for seed in (4, 5)

@@ -13,6 +13,7 @@ from freemcg.settings.search import CHECKS_OF_TRIM
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.checks import Checked, Checker
 from freemcg.tasks.counterfactual import search_counterfactuals
+from freemcg.tasks.rounds import Round
 from freemcg.tasks.trimming import KEPT, most_for_their_cost, soft_regions, trimmed, what_regions_add
 
 SIDE = 32
@@ -157,13 +158,14 @@ def test_the_queries_of_trimming_are_kept_back_from_the_search(denoiser):
 
     box = BlackBox(predict, budget=60)
 
-    def search(wanted):
+    def search(wanted, trail):
         while box.remaining:
             box(torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(box.queries)))
         found = torch.full((1, *SHAPE), 0.6)
         return Candidates(found, found[None])
 
-    (result,) = search_counterfactuals(search, box, denoiser, image, 1, checks=4, trim=21, confidence=0.9, seed=0)
+    rounds = [Round(search, checks=4)]
+    (result,) = search_counterfactuals(rounds, box, denoiser, image, 1, trim=21, confidence=0.9, seed=0)
     assert 1 + (60 - 1 - 25) + 1 + 18 <= box.queries <= 60
     assert result.record["trimmed"]["regions"] == 9
     assert torch.equal(result.path[-1], result.image)
