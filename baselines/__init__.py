@@ -2,7 +2,8 @@
 
 White-box methods take a `torch.nn.Module` and read its gradients: `Gradient(model).attribute(images, target)`.
 Black-box methods take the same `BlackBox` as `FreeMCG`, so queries are counted alike: `RISE(black_box, queries=1000)`.
-`counterfactual(image, target)` of `DiffusionGuided`, `Adversarial`, `PixelSearch` and `NearestImage` finds another one.
+`counterfactual(image, target)` of `DiffusionGuided`, `DVCE`, `Adversarial`, `PixelSearch` and `NearestImage` finds
+another one.
 `available()` lists the attribution methods by name, and `create("guided_ig", model, steps=50)` makes one.
 """
 
@@ -10,6 +11,7 @@ from baselines.adversarial import Adversarial
 from baselines.adversarial_gradient_integration import AdversarialGradientIntegration
 from baselines.blur_ig import BlurIG
 from baselines.diffusion_guided import DiffusionGuided
+from baselines.dvce import DVCE
 from baselines.expected_gradients import ExpectedGradients
 from baselines.geex import GEEX
 from baselines.ggig import GeometricallyGuidedIG
@@ -39,6 +41,7 @@ from baselines.xrai import XRAI
 from baselines.zeroth_order import ZerothOrder
 
 __all__ = [
+    "DVCE",
     "GEEX",
     "HSIC",
     "IDGI",

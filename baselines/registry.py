@@ -10,6 +10,7 @@ from baselines.adversarial_gradient_integration import AdversarialGradientIntegr
 from baselines.blur_ig import BlurIG
 from baselines.counterfactual_method import CounterfactualMethod
 from baselines.diffusion_guided import DiffusionGuided
+from baselines.dvce import DVCE
 from baselines.expected_gradients import ExpectedGradients
 from baselines.geex import GEEX
 from baselines.ggig import GeometricallyGuidedIG
@@ -71,6 +72,7 @@ SEARCHES: dict[str, type[CounterfactualMethod]] = {
     "nearest_image": NearestImage,
     "adversarial": Adversarial,
     "diffusion_guided": DiffusionGuided,
+    "dvce": DVCE,
 }
 """The searches for counterfactuals."""
 

@@ -15,14 +15,15 @@ from freemcg.messages.errors import InvalidValue
 
 FREEMCG, NEAREST = "freemcg", "nearest_image"
 WITH_STEPS = (FREEMCG, "diffusion_guided")
-"""The methods whose path is the steps of a diffusion, so that their number is known before."""
+"""The methods whose steps can be asked about, since their number is known before."""
 
 Method = Annotated[
     str,
     typer.Option(
         help="Who searches: freemcg, or to compare with, pixel_search (queries alone, 105), nearest_image (the "
-        "nearest known picture that is decided so, of --references), adversarial (gradients of the pixels) or "
-        "diffusion_guided (FreeMCG's search with true gradients). The last two need a torch module."
+        "nearest known picture that is decided so, of --references), adversarial (gradients of the pixels), "
+        "diffusion_guided (FreeMCG's search with true gradients) or dvce (Augustin et al. 2022). The last three "
+        "need a torch module."
     ),
 ]
 References = Annotated[
@@ -80,6 +81,6 @@ class Searcher:
         options |= {"ask_path": self.ask_path or None}
         if self.is_ours:
             return search_settings(config, queries, **options)
-        if config is not None and self.method != "diffusion_guided":
+        if config is not None and self.method not in ("diffusion_guided", "dvce"):
             raise InvalidValue(f"--config {config} holds settings of FreeMCG; leave it out with --method {self.method}")
         return settings(config, **options)

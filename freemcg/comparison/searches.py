@@ -63,14 +63,14 @@ class WithOtherSearch(FreeMCG):
         denoiser: the diffusion model.
         method: one of `baselines.registry.SEARCHES`. It wants the confidence of FreeMCG's search.
         settings: those of FreeMCG. The seed counts, `ask_path`, and the search, which `diffusion_guided` does with true
-            gradients.
+            gradients. Of it, `dvce` takes the steps that somebody named.
         queries: the most that a counterfactual may cost; `None` is the method's own default.
         references: images `(M, C, H, W)` that `nearest_image` chooses from.
         labels: the class index of each reference. Then only those of the target are asked.
 
     Raises:
         ValueError: the classifier answers no classes, can only be queried and the method needs weights, or the method
-            does not take an argument or lacks one. Only `diffusion_guided` has steps that `ask_path` could ask about.
+            does not take an argument or lacks one. Of these, `ask_path` is for `diffusion_guided` alone.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class WithOtherSearch(FreeMCG):
         seed, search = self.settings.seed, _shared(method, self.settings)
         taken = _sizes(method, search, queries)
         if self.settings.ask_path and "search" not in taken:
-            raise InvalidValue(f"ask_path asks about the steps of a diffusion, and {method} has none; leave it out")
+            raise InvalidValue(f"ask_path is for freemcg or diffusion_guided, got {method}; leave it out")
         taken |= {} if references is None else {"images": references, "labels": labels}
         taken |= {} if "search" in taken else {"confidence": search.settled(0, black_box.scores).confidence}
         model: Any = black_box.predict if kind.needs_weights else black_box
@@ -186,6 +186,8 @@ def _sizes(method: str, search: SharedSearch, queries: int | None) -> dict[str, 
     """The arguments of a method that decide what it costs."""
     if method == "diffusion_guided":
         return {"search": search.named}
+    if method == "dvce":
+        return {name: value for name, value in search.named.items() if name == "steps"}
     return {} if queries is None else {"queries": queries}
 
 

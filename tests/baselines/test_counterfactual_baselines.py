@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from baselines.adversarial import Adversarial
 from baselines.counted_gradient import counted_gradient
 from baselines.diffusion_guided import DiffusionGuided
+from baselines.dvce import DVCE
 from baselines.pixel_search import PixelSearch
 from freemcg import BlackBox, Denoiser, QueryBudgetExceeded, SharedSearch, load_bundle
 from freemcg.evaluation import summarise
@@ -69,6 +70,7 @@ def methods(classifier, denoiser):
         DiffusionGuided(classifier, denoiser, search=SEARCH),
         Adversarial(classifier, denoiser),
         PixelSearch(classifier, denoiser),
+        DVCE(classifier, denoiser, steps=8, strength=0.4, guidance=0.3, distance=0.1),
     ]
 
 
@@ -191,7 +193,7 @@ def test_a_guided_particle_past_stop_is_let_go(classifier, denoiser, image):
     torch.testing.assert_close(found[0], found[1])
 
 
-@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize("index", range(4))
 class TestLaws:
     def test_constant_classifier_is_told_apart(self, index, classifier, denoiser, image):
         nn.init.zeros_(classifier.slope)
@@ -242,7 +244,7 @@ class TestLaws:
         assert not classifier.asked
 
 
-@pytest.mark.parametrize("method", [DiffusionGuided, Adversarial])
+@pytest.mark.parametrize("method", [DiffusionGuided, DVCE, Adversarial])
 def test_a_black_box_cannot_be_differentiated(method, classifier, denoiser):
     with pytest.raises(TypeError) as caught:
         method(BlackBox(classifier), denoiser)

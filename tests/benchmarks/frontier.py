@@ -95,6 +95,12 @@ def whiteboxfew(models: Models, queries: int, seed: int) -> Any:
     return DiffusionGuided(models.classifier, models.denoiser, search=search, seed=seed)
 
 
+def dvce(models: Models, queries: int, seed: int) -> Any:
+    from baselines.dvce import DVCE
+
+    return DVCE(models.classifier, models.denoiser, seed=seed)
+
+
 def pixel(models: Models, queries: int, seed: int) -> Any:
     from baselines.pixel_search import PixelSearch
 
@@ -119,10 +125,11 @@ METHODS: dict[str, Callable[[Models, int, int], Any]] = {
     "paper": paper,
     "whitebox": whitebox,
     "whiteboxfew": whiteboxfew,
+    "dvce": dvce,
     "pixel": pixel,
     "nearest": nearest,
 }
-UNBOUNDED = ("default", "untrimmed", "faithful", "whitebox", "whiteboxfew")
+UNBOUNDED = ("default", "untrimmed", "faithful", "whitebox", "whiteboxfew", "dvce")
 
 Data = Annotated[str, typer.Option(help="digits, mnist, cifar10 or chest-xrays.")]
 Split = Annotated[str, typer.Option(help="test; or train, to choose settings.")]

@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from baselines import Adversarial, DiffusionGuided, NearestImage, PixelSearch
+from baselines import DVCE, Adversarial, DiffusionGuided, NearestImage, PixelSearch
 from freemcg.blackbox import BlackBox
 from freemcg.blackbox.receipt import Receipt
 from freemcg.commands.app import main
@@ -32,6 +32,7 @@ METHODS = {
     "pixel_search": (PixelSearch, ["--queries", "14"], {"queries": 14}),
     "nearest_image": (NearestImage, ["--queries", "4", "--references", "known"], {"queries": 4}),
     "adversarial": (Adversarial, [], {}),
+    "dvce": (DVCE, ["--config", "tiny.yaml"], {"steps": 4}),
     "diffusion_guided": (
         DiffusionGuided,
         ["--config", "tiny.yaml"],
@@ -205,6 +206,6 @@ def test_a_plan_of_another_task_takes_no_method(place, capsys, task):
 @pytest.mark.parametrize("method", ["adversarial", "pixel_search"])
 def test_a_method_without_steps_asks_about_none(pipeline, method):
     box = BlackBox(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3)).eval())
-    with pytest.raises(ValueError, match=f"ask_path asks about the steps of a diffusion, and {method} has none"):
+    with pytest.raises(ValueError, match=f"ask_path is for freemcg or diffusion_guided, got {method}"):
         WithOtherSearch(box, load_denoiser(str(pipeline)), method, {"ask_path": True})
     assert box.queries == 0
