@@ -91,6 +91,8 @@ def compare(
     deletion, and by further --measures. All maps are drawn side by side. If a map is missing at the end, the exit
     status is 1, and the next start tries it again.
 
+    If the recipe names searches, counterfactuals are then compared too, in a folder of their own below --out.
+
     A map costs at most --queries, and 2 * --steps + 1 queries to measure it. Each image costs one for its decision.
     Further measures cost more; the most of all is said before the first query.
     """
@@ -101,6 +103,7 @@ def compare(
     from freemcg.comparison.pictures import bundled_digits, read_pictures, read_references
     from freemcg.comparison.recipe import read_recipe
     from freemcg.comparison.run import compare as run_comparison
+    from freemcg.comparison.side_by_side import announce_searches, compare_searches, searchers_of
     from freemcg.explainer import FreeMCG
     from freemcg.files.fitting import cut_share
     from freemcg.jobs.announce import say_cut
@@ -132,21 +135,27 @@ def compare(
         say_unreadable(unreadable.values())
         say_cut([share for each in own.values() if (share := cut_share(each.size, diffusion.image_size)) > 0])
     others = load_bundle("digits").images if images is None else None
+    explainer = FreeMCG(black_box, diffusion, **wanted)
+    searchers = searchers_of(recipe, black_box, diffusion, out, seed=explainer.settings.seed)
+    class_index = class_of(target, black_box.class_names)
+    searched = dict(list(pictures.items())[: recipe.searched])
+    announce_searches(searchers, len(searched))
     rows = run_comparison(
-        FreeMCG(black_box, diffusion, **wanted),
+        explainer,
         pictures,
         out,
         methods=recipe.methods,
         vae=None if vae is None else load_vae(vae, device=place),
         references=others if references is None else read_references(references, out, diffusion)[1],
         masks=None if masks is None else read_masks(masks, own, diffusion),
-        target=class_of(target, black_box.class_names),
+        target=class_index,
         steps=recipe.steps,
         measures=recipe.measures if masks is None else (*recipe.measures, MASK),
         against=against or recipe.against,
         published=recipe.published if images is None else None,
         price_per_1000=payment.price_per_1000,
     )
+    compare_searches(searchers, searched, out, target=class_index, price_per_1000=payment.price_per_1000)
     if state.is_main_process:
         say_left_out(len(unreadable), len(pictures) + len(unreadable))
     if unreadable or any(row["error"] for row in rows):

@@ -27,6 +27,15 @@ Measures = Annotated[
         "effective_noise."
     ),
 ]
+Searched = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="How many of the pictures the recipe's searches for counterfactuals get; 0 leaves them out.  "
+        "[default: the recipe's]",
+        show_default=False,
+    ),
+]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps of insertion and deletion.  [default: 32]")]
 
 
@@ -37,6 +46,7 @@ class Contest:
     methods: Methods = None
     measures: Measures = None
     steps: Steps = None
+    searched: Searched = None
 
     @property
     def given(self) -> list[str]:
@@ -45,7 +55,7 @@ class Contest:
 
     def over(self, recipe: Recipe, queries: int | None = None) -> Recipe:
         """The recipe with these options, and with other queries if they are given."""
-        given: dict[str, Any] = {"steps": self.steps, "queries": queries}
+        given: dict[str, Any] = {"steps": self.steps, "searched": self.searched, "queries": queries}
         changes = {name: value for name, value in given.items() if value is not None}
         if self.methods is not None:
             changes |= {"methods": tuple(recipe.named(_names(self.methods))), "against": None}

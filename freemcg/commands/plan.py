@@ -134,10 +134,11 @@ def _plan_comparison(
     from freemcg.commands.prepare import for_comparison
     from freemcg.comparison.cells import load_cell
     from freemcg.comparison.contestants import entries_of
-    from freemcg.comparison.cost import cost_of, describe_remaining, forecast_comparison, remaining
+    from freemcg.comparison.cost import Work, cost_of, describe_remaining, forecast_comparison, remaining
     from freemcg.comparison.measures import measure_names
     from freemcg.comparison.pictures import digit_names
     from freemcg.comparison.recipe import read_recipe
+    from freemcg.comparison.side_by_side import calls_of_search
     from freemcg.jobs.plan import describe_forecast
     from freemcg.settings import Settings, make
 
@@ -149,6 +150,8 @@ def _plan_comparison(
     costs = {entry.name: cost_of(entry, own, may_change=black_box.may_change) for entry in entries}
     kept = {(image, name): None if out is None else load_cell(out, image, name) for image in names for name in costs}
     left = remaining(kept, costs, measures, recipe.steps, black_box=black_box, decide=True)
+    for search in recipe.searches:
+        left.searches += Work(tuple(calls_of_search(search, black_box))) * min(recipe.searched, len(names))
     found = forecast_comparison(left, len(names), black_box, latency=latency, price_per_1000=price_per_1000)
     for line in (*describe_forecast(found), *describe_remaining(left)):
         say(line)

@@ -53,6 +53,7 @@ class Remaining:
         undecided: the images whose class is not known yet.
         maps, measures, decisions: what these cost.
         asked_again: what it costs to ask about an image of an earlier start again.
+        searches: what the counterfactuals of a recipe cost, those that are done as well.
     """
 
     done: int = 0
@@ -62,11 +63,12 @@ class Remaining:
     measures: Work = Work()
     decisions: Work = Work()
     asked_again: Work = Work()
+    searches: Work = Work()
 
     @property
     def all(self) -> Work:
         """All of it."""
-        return self.asked_again + self.decisions + self.maps + self.measures
+        return self.asked_again + self.decisions + self.maps + self.measures + self.searches
 
 
 def settings_of(entry: Entry, settings: Settings) -> Settings:
@@ -176,5 +178,6 @@ def describe_remaining(left: Remaining) -> Iterable[str]:
         "for the decisions": left.decisions,
         "for the maps": left.maps,
         "to measure them": left.measures,
+        "for counterfactuals": left.searches,
     }
     yield "of these, at most " + ", ".join(f"{work} {what}" for what, work in parts.items() if work != Work())

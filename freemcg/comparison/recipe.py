@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from freemcg.files.config import config_folder, read_config
 from freemcg.messages.errors import InvalidValue
@@ -18,7 +18,18 @@ from freemcg.settings import Settings, make
 
 LABEL = re.compile(r"[\w(][\w .()+=-]*")
 FREEMCG, CONTRIBUTION, SMOOTHED = "freemcg", "freemcg_contribution", "freemcg_contribution_smoothed"
+PICTURES = "pictures"
+"""The folder of the pictures, beside those of the searches."""
 OURS = (FREEMCG, CONTRIBUTION, SMOOTHED)
+
+
+def _file_name(value: str) -> str:
+    if value and not LABEL.fullmatch(value):
+        raise InvalidValue(f"the label {value!r} names files; use letters, digits, spaces and any of . ( ) + = -")
+    return value
+
+
+Label = Annotated[str, AfterValidator(_file_name)]
 
 
 class Entry(BaseModel):
@@ -36,7 +47,7 @@ class Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: str
-    label: str = ""
+    label: Label = ""
     cost: int | None = Field(None, ge=1)
     settings: dict[str, Any] = {}
 
@@ -63,12 +74,26 @@ class Entry(BaseModel):
             return ""
         return f"{self.name}: subtracts the mean answer; the published method does not, and is rise with centred: false"
 
-    @field_validator("label")
-    @classmethod
-    def _file_name(cls, value: str) -> str:
-        if value and not LABEL.fullmatch(value):
-            raise InvalidValue(f"the label {value!r} names files; use letters, digits, spaces and any of . ( ) + = -")
-        return value
+
+class Search(BaseModel):
+    """A search for counterfactuals that takes part.
+
+    Attributes:
+        label: its name in tables, and that of its folder. The default is that of the method.
+        method: `freemcg`, or another search of `freemcg counterfactual --method` that needs no references.
+        settings: those of FreeMCG, as a config of `freemcg counterfactual` holds them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    label: Label = ""
+    method: str = FREEMCG
+    settings: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """The label, or the method's name without one."""
+        return self.label or self.method
 
 
 class Published(BaseModel):
@@ -97,6 +122,8 @@ class Recipe(BaseModel):
         against: the label of the method that the others are tested against; `None` takes the first.
         settings: those of FreeMCG.
         published: what the paper found.
+        searches: searches for counterfactuals, which are compared after the maps.
+        searched: the pictures that they are given, from the first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -109,11 +136,22 @@ class Recipe(BaseModel):
     against: str | None = None
     settings: dict[str, Any] = {}
     published: Published | None = None
+    searches: tuple[Search, ...] = ()
+    searched: int = Field(8, ge=0)
 
     @field_validator("methods", mode="before")
     @classmethod
     def _names_too(cls, value: Any) -> Any:
         return [as_entry(each) for each in value] if isinstance(value, list) else value
+
+    @field_validator("searches")
+    @classmethod
+    def _each_once(cls, value: tuple[Search, ...]) -> tuple[Search, ...]:
+        names = [search.name for search in value]
+        for name in names:
+            if names.count(name) > 1 or name == PICTURES:
+                raise InvalidValue(f"each search has a folder of its own, and {name!r} is taken; give it another label")
+        return value
 
     def named(self, names: Sequence[str]) -> list[Entry]:
         """Its entries of these labels; another name is that of a method."""

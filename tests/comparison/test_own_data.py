@@ -16,7 +16,7 @@ from freemcg.files.images import write_image
 from freemcg.models.architectures import ConvVAE, save_network
 from freemcg.models.bundle import load_bundle
 
-TINY = ("--steps", "4", "--queries", "41", "--device", "cpu")
+TINY = ("--steps", "4", "--queries", "41", "--searched", "0", "--device", "cpu")
 MODEL = """\
 import torch
 

@@ -19,7 +19,7 @@ from freemcg.comparison.recipe import Entry, Published, Recipe, read_recipe, rec
 from freemcg.comparison.run import compare
 
 QUERIES, STEPS = 9, 4
-TINY = ("--images", "1", "--steps", "4", "--queries", "41")
+TINY = ("--images", "1", "--steps", "4", "--queries", "41", "--searched", "0")
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def test_every_recipe_runs_and_prints_its_table(name, tmp_path, capsys):
 
 
 def test_a_killed_recipe_goes_on_and_makes_no_map_again(tmp_path):
-    words = ["compare", "--config", "freemcg", "--images", "12", "--steps", "4", "--queries", "9"]
+    words = ["compare", "--config", "freemcg", "--images", "12", "--steps", "4", "--queries", "9", "--searched", "0"]
     words += ["--methods", "FreeMCG map,RISE,GEEX", "--out", str(tmp_path)]
     started = subprocess.Popen(
         [sys.executable, "-m", "freemcg", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
