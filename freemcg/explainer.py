@@ -232,7 +232,7 @@ class FreeMCG:
     def counterfactuals(self, image: Tensor, target: int | str | None = None, *, n: int = 4) -> list[Counterfactual]:
         """Find up to `n` counterfactuals of one image, each decided as `target`, and far from one another.
 
-        They are chosen among `8 n` particles that share one search, so `n` of them cost hardly more queries than one.
+        They are chosen among `8 n` particles that share a search of one round, so `n` cost few queries more than one.
         The most is `search.queries + 2 n (1 + search.copies)`, and `ask_path` adds at most `n` times `search.steps`.
         Each result's `queries` is the cost of all together. If fewer than `n` reach `search.confidence`, fewer are
         returned. If none does, the best attempt is returned alone, and its status says what it is.
@@ -245,7 +245,7 @@ class FreeMCG:
             raise InvalidValue(f"several counterfactuals need classes, not {self.black_box.scores}; ask for one")
         if not isinstance(self.settings.search, SharedSearch):
             raise InvalidValue("the paper's search finds one counterfactual; several need search.method 'shared'")
-        prepared, settings, record = self._prepared_search(image, target)
+        prepared, settings, record = self._prepared_search(image, target, rounds=1)
         results = find_diverse_counterfactuals(self.black_box, self.denoiser, prepared, target, settings, n)
         return [_finished(result, image, record, target_named=target is not None) for result in results]
 
@@ -272,10 +272,12 @@ class FreeMCG:
         prepared = self._checked(image, target)
         return prepared, made_by(self.black_box, self.denoiser, (settings or self.settings).record())
 
-    def _prepared_search(self, image: Tensor, target: int | str | None) -> tuple[Tensor, Settings, dict[str, Any]]:
-        """As `_prepared`, and the settings with all that the image decides."""
+    def _prepared_search(self, image: Tensor, target: Any, **meant: int) -> tuple[Tensor, Settings, dict[str, Any]]:
+        """As `_prepared`, and the settings with what is `meant` for the search, and all that the image decides."""
         prepared, given = self._checked(image, target), self.settings
-        search = settled_search(given.search, self.denoiser, prepared, self.black_box.scores, seed=given.seed)
+        search = settled_search(
+            given.search.model_copy(update=meant), self.denoiser, prepared, self.black_box.scores, seed=given.seed
+        )
         settings = given.model_copy(update={"search": search})
         return prepared, settings, made_by(self.black_box, self.denoiser, settings.record())
 

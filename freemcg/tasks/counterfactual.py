@@ -60,7 +60,8 @@ def find_diverse_counterfactuals(
     settings = with_runner_up_paid(settings, black_box, target)
     settings, ask_restored = _with_restored_paid(settings, denoiser)
     assert isinstance(settings.search, SharedSearch)
-    search = SharedSearch(**{**dict(settings.search), "particles": PARTICLES_EACH * n, "tries": 1, "trim": 0})
+    once = {"particles": PARTICLES_EACH * n, "tries": 1, "rounds": 1, "trim": 0}
+    search = SharedSearch(**{**dict(settings.search), **once})
     settings = settings.model_copy(update={"search": search})
     checks = search.queries - 1 - search.gradients * search.queries_per_gradient
     checks += CHECKS_EACH * n * (1 + search.copies)
@@ -102,8 +103,7 @@ def _find(
 
         return searched
 
-    later = search.later if n == 1 else []
-    a_try = [(search, checks, False), *((each, each.checks, True) for each in later)]
+    a_try = [(search, checks, False), *((each, each.checks, True) for each in search.later)]
     rounds = [
         Round(run(each, settings.seed + number), most, goes_on)
         for number, (each, most, goes_on) in enumerate(a_try * search.tries)

@@ -149,3 +149,13 @@ def test_bad_input_costs_nothing(classifier, denoiser, image):
     with pytest.raises(ValueError, match=r"^images are 3x4 but the denoiser"):
         explainer.counterfactuals(image[:, :3])
     assert not classifier.asked
+
+
+def test_several_share_one_round_which_is_guided_as_hard_as_one_that_is_alone(explain, image):
+    """A second round would go on from one answer. What nobody named is what a search of one round has."""
+    for named in ({}, {"guidance": 0.01}):
+        search = {"queries": 50, "particles": 3, "steps": 8, "refresh": 4, "unpaid": 16, "strength": 0.4, **named}
+        settled = explain(search=search).counterfactuals(image, n=2)[0].record["settings"]["search"]
+        assert settled["rounds"] == 1
+        assert settled["guidance"] == named.get("guidance", 0.12)
+        assert explain(search=search).counterfactual(image).record["settings"]["search"]["rounds"] == 2
