@@ -191,7 +191,7 @@ class SharedSearch(BaseModel):
         estimate = named.get("estimate", "cross_covariance" if directions >= MANY else "sigma_points")
         fitting = MANY_DIRECTIONS if estimate == "cross_covariance" else SEARCHES_BY_SCORES.get(scores, {})
         search = self.model_construct(**{**dict(self), **fitting, **named, "estimate": estimate})
-        if not fitting and "guidance" not in named and not search.later:
+        if "guidance" not in {**fitting, **named} and not search.later:
             search = search.model_copy(update={"guidance": HARD})
         if fitting is MANY_DIRECTIONS and "trim" not in named and scores != "label" and not search.copies:
             search = search._with_share_of_trim()

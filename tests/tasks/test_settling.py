@@ -79,6 +79,8 @@ def test_a_search_that_cannot_go_on_is_guided_harder(denoiser_of):
     assert searched(denoiser_of(FEW), queries=25).guidance == HARD
     assert searched(denoiser_of(FEW), queries=25, guidance=0.05).guidance == 0.05
     assert searched(denoiser_of(FEW), queries=40).later != []
+    top = make(Settings, {"search": {"queries": 25}}).search.settled(FEW, "top_k")
+    assert (top.later, top.guidance) == ([], HARD)
 
 
 def test_a_named_estimate_decides_for_the_others(denoiser_of):
