@@ -19,7 +19,7 @@ from freemcg.diffusion.reverse import Particles, guided_reverse, pull_to, scaled
 from freemcg.gradient.directions import directions_around
 from freemcg.gradient.objective import Objective
 from freemcg.messages.errors import InvalidValue
-from freemcg.settings import HARD, Settings, SharedSearch, make
+from freemcg.settings import NARROW, Settings, SharedSearch, make
 from freemcg.tasks.candidates import Candidates
 from freemcg.tasks.shared_search import guidance_factors, polish
 
@@ -36,8 +36,8 @@ class DiffusionGuided(CounterfactualMethod):
         model: maps images `(N, C, H, W)` in [0, 1] to logits, in eval mode; it is left as it was found.
         search: the settings of the search, as `freemcg.FreeMCG` takes them: the image decides what a mapping does not
             name, and `SharedSearch(...)` leaves nothing open. `queries`, `refresh`, `unpaid`, `estimate`,
-            `momentum`, `rounds` and `trim` have no effect: the gradient is exact and new at every step. So `guidance`,
-            if nobody names it, is that of a search without momentum.
+            `momentum`, `rounds` and `trim` have no effect: the gradient is exact and new at every step. So `spread`,
+            if nobody names it, is that of a search of one round.
         denoiser, objective, seed: as `CounterfactualMethod`; the wanted confidence is that of `search`.
 
     `Counterfactual.queries` counts the images that the classifier evaluated, with or without a gradient. There are at
@@ -75,7 +75,7 @@ class DiffusionGuided(CounterfactualMethod):
         directions, _ = directions_around(self.denoiser, self.denoiser.encode(image[None])[0], seed=self.seed)
         settled = copy.copy(self)
         search, named = self.search.settled(directions), self.search.named
-        settled.search = search if "guidance" in named else search.model_copy(update={"guidance": HARD})
+        settled.search = search if "spread" in named else search.model_copy(update={"spread": NARROW})
         return settled
 
     def _search(self, image: Tensor, target: int) -> Candidates:

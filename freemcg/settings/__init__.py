@@ -3,11 +3,11 @@
 from freemcg.settings.explanation import ESTIMATES, OBJECTIVES, Settings, for_scores
 from freemcg.settings.making import make
 from freemcg.settings.paper import PaperSearch
-from freemcg.settings.search import HARD, SEARCHES_BY_SCORES, SharedSearch
+from freemcg.settings.search import NARROW, SEARCHES_BY_SCORES, SharedSearch
 
 __all__ = [
     "ESTIMATES",
-    "HARD",
+    "NARROW",
     "OBJECTIVES",
     "SEARCHES_BY_SCORES",
     "PaperSearch",

@@ -10,17 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from freemcg.messages.errors import InvalidValue
 
-OPEN = ("queries", "strength", "fidelity", "refresh", "unpaid", "estimate", "trim", "rounds", "momentum", "guidance")
+OPEN = ("queries", "strength", "fidelity", "refresh", "unpaid", "estimate", "trim", "rounds", "momentum", "spread")
 """The values of a shared search that the image decides, unless they are named."""
 
 MANY = 28.0
 """The directions from which on an image has many. Digits and X-rays have 13 to 23, photographs 39 to 47."""
 
-HARD = 0.12
-"""The guidance of a search without a second chance, or without momentum."""
+NARROW = 1.8
+"""The spread of a search without a second round, which cannot go on from a candidate that was guided too little."""
 
 MANY_DIRECTIONS: dict[str, Any] = {"queries": 800, "strength": 0.5, "fidelity": 0.5, "unpaid": 2}
-MANY_DIRECTIONS |= {"guidance": HARD, "momentum": 0.0, "rounds": 1}
+MANY_DIRECTIONS |= {"spread": NARROW, "momentum": 0.0, "rounds": 1}
 SHARE_OF_LATER = 4
 PART_FOR_FEW_CHECKS = 9
 LEAST_OF_LATER = 8  # fewer bring less than they bring the first round
@@ -39,7 +39,7 @@ class SharedSearch(BaseModel):
 
     A try goes in `rounds`. If no candidate of a round is as sure of the target as wanted, the next round goes on from
     the best one, with less noise and one new gradient: see `later`. There is none if the queries do not suffice, and
-    none with `copies`. A search that has one is guided less hard, since it can go on.
+    none with `copies`. A search that has one guides its particles more differently.
 
     The defaults below are those for an image with few directions, such as a digit or an X-ray. If values are given as a
     mapping, those in `OPEN` that it does not name are left open until the image is seen; see `settled`. If a black box
@@ -66,13 +66,13 @@ class SharedSearch(BaseModel):
     fidelity: float = Field(
         0.0, ge=0, le=1, description="share of what denoising loses of the input that is given back at every step"
     )
-    guidance: float = Field(0.07, ge=0, description="size of a guiding step, relative to the predicted noise")
+    guidance: float = Field(0.12, ge=0, description="size of a guiding step, relative to the predicted noise")
     spread: float = Field(
-        1.8, ge=1, description="ratio of the largest guidance to the mean, and of the mean to the smallest"
+        2.5, ge=1, description="ratio of the largest guidance to the mean, and of the mean to the smallest"
     )
     proximity: float = Field(0.03, ge=0, description="size of the pull to the input, relative to the predicted noise")
     momentum: float = Field(
-        1.0, ge=0, description="weight of the direction followed before beside a new gradient; 0 forgets it"
+        0.5, ge=0, description="weight of the direction followed before beside a new gradient; 0 forgets it"
     )
     refresh: int = Field(6, ge=1, description="steps that use the same estimated gradient")
     unpaid: int = Field(
@@ -191,8 +191,8 @@ class SharedSearch(BaseModel):
         estimate = named.get("estimate", "cross_covariance" if directions >= MANY else "sigma_points")
         fitting = MANY_DIRECTIONS if estimate == "cross_covariance" else SEARCHES_BY_SCORES.get(scores, {})
         search = self.model_construct(**{**dict(self), **fitting, **named, "estimate": estimate})
-        if "guidance" not in {**fitting, **named} and not search.later:
-            search = search.model_copy(update={"guidance": HARD})
+        if "spread" not in {**fitting, **named} and not search.later:
+            search = search.model_copy(update={"spread": NARROW})
         if fitting is MANY_DIRECTIONS and "trim" not in named and scores != "label" and not search.copies:
             search = search._with_share_of_trim()
         if estimate == "cross_covariance" and "refresh" not in named:
@@ -262,7 +262,7 @@ SEARCHES_BY_SCORES: dict[str, dict[str, Any]] = {
         "refresh": 6,
         "unpaid": 2,
         "estimate": "cross_covariance",
-        "guidance": HARD,
+        "spread": NARROW,
         "momentum": 0.0,
         "rounds": 1,
         "confidence": 0.75,

@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from freemcg import BlackBox, FreeMCG, SharedSearch
 from freemcg.files.images import write_image
-from freemcg.settings import HARD
+from freemcg.settings import NARROW
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None)
 OUT = Path("runs/frontier")
@@ -91,7 +91,7 @@ def whiteboxfew(models: Models, queries: int, seed: int) -> Any:
     """White-box guidance with the settings for few directions, whatever the image."""
     from baselines.diffusion_guided import DiffusionGuided
 
-    search = SharedSearch(confidence=0.99, guidance=HARD)
+    search = SharedSearch(confidence=0.99, spread=NARROW)
     return DiffusionGuided(models.classifier, models.denoiser, search=search, seed=seed)
 
 

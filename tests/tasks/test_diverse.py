@@ -14,7 +14,7 @@ from freemcg.gradient.objective import log_odds
 from freemcg.tasks.shared_search import shared_search
 
 SEARCH = SharedSearch(
-    queries=30, particles=3, steps=8, refresh=4, unpaid=32, strength=0.4, guidance=0.3, confidence=0.99
+    queries=30, particles=3, steps=8, refresh=4, unpaid=32, strength=0.4, guidance=0.3, spread=1.8, confidence=0.99
 )
 
 
@@ -151,11 +151,11 @@ def test_bad_input_costs_nothing(classifier, denoiser, image):
     assert not classifier.asked
 
 
-def test_several_share_one_round_which_is_guided_as_hard_as_one_that_is_alone(explain, image):
+def test_several_share_one_round_which_has_what_one_that_is_alone_has(explain, image):
     """A second round would go on from one answer. What nobody named is what a search of one round has."""
-    for named in ({}, {"guidance": 0.01}):
+    for named in ({}, {"spread": 1.1}):
         search = {"queries": 50, "particles": 3, "steps": 8, "refresh": 4, "unpaid": 16, "strength": 0.4, **named}
         settled = explain(search=search).counterfactuals(image, n=2)[0].record["settings"]["search"]
         assert settled["rounds"] == 1
-        assert settled["guidance"] == named.get("guidance", 0.12)
+        assert settled["spread"] == named.get("spread", 1.8)
         assert explain(search=search).counterfactual(image).record["settings"]["search"]["rounds"] == 2

@@ -12,7 +12,7 @@ from freemcg.comparison.contestants import make_contestants
 from freemcg.comparison.recipe import Entry
 from freemcg.gradient.directions import PARTICLES
 from freemcg.jobs.replay import differences, replay
-from freemcg.settings import HARD, Settings, make
+from freemcg.settings import NARROW, Settings, make
 from freemcg.settings.search import MANY, OPEN
 from freemcg.tasks.settling import settled_search
 
@@ -51,7 +51,7 @@ def test_few_directions_get_the_defaults_as_they_are_written(denoiser_of):
 def test_many_directions_get_rough_gradients_at_every_step(denoiser_of):
     found = searched(denoiser_of(LOTS))
     rough = {"strength": 0.5, "refresh": 1, "unpaid": 2, "estimate": "cross_covariance"}
-    rough |= {"guidance": HARD, "momentum": 0.0, "rounds": 1}
+    rough |= {"spread": NARROW, "momentum": 0.0, "rounds": 1}
     assert found == SharedSearch(queries=800, fidelity=0.5, trim=133, **rough)
 
 
@@ -67,20 +67,20 @@ def test_what_is_named_stays_and_the_rest_is_settled(denoiser_of, name):
         "trim": 40,
         "rounds": 2,
         "momentum": 0.5,
-        "guidance": 0.2,
+        "spread": 1.2,
     }
     found = searched(denoiser_of(LOTS), **{name: values[name]})
     follows = {"trim": 333 // 6} if name == "queries" else {}
     assert found == SharedSearch(**{**dict(searched(denoiser_of(LOTS))), name: values[name], **follows})
 
 
-def test_a_search_that_cannot_go_on_is_guided_harder(denoiser_of):
-    assert searched(denoiser_of(FEW)).guidance < searched(denoiser_of(FEW), rounds=1).guidance == HARD
-    assert searched(denoiser_of(FEW), queries=25).guidance == HARD
-    assert searched(denoiser_of(FEW), queries=25, guidance=0.05).guidance == 0.05
+def test_a_search_that_cannot_go_on_guides_its_particles_more_alike(denoiser_of):
+    assert searched(denoiser_of(FEW)).spread > searched(denoiser_of(FEW), rounds=1).spread == NARROW
+    assert searched(denoiser_of(FEW), queries=25).spread == NARROW
+    assert searched(denoiser_of(FEW), queries=25, spread=1.5).spread == 1.5
     assert searched(denoiser_of(FEW), queries=40).later != []
     top = make(Settings, {"search": {"queries": 25}}).search.settled(FEW, "top_k")
-    assert (top.later, top.guidance) == ([], HARD)
+    assert (top.later, top.spread) == ([], NARROW)
 
 
 def test_a_named_estimate_decides_for_the_others(denoiser_of):
@@ -145,7 +145,7 @@ def test_guidance_by_true_gradients_is_settled_alike(denoiser_of, directions):
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 2)).eval()
     denoiser, image = denoiser_of(directions), torch.full(SHAPE, 0.5)
     found = DiffusionGuided(network, denoiser).counterfactual(image)
-    settled = searched(denoiser).model_copy(update={"guidance": HARD})
+    settled = searched(denoiser).model_copy(update={"spread": NARROW})
     assert found.record["settings"]["search"] == settled.model_dump(mode="json")
     named = DiffusionGuided(network, denoiser, search=settled).counterfactual(image)
     torch.testing.assert_close(found.image, named.image)
