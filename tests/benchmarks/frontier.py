@@ -47,6 +47,12 @@ def default(models: Models, queries: int, seed: int) -> Any:
     return FreeMCG(BlackBox(models.classifier), models.denoiser, seed=seed)
 
 
+def oneround(models: Models, queries: int, seed: int) -> Any:
+    """Our search with a single round, whose steps follow the newest gradient alone."""
+    search = {"queries": queries, "rounds": 1, "momentum": 0.0}
+    return FreeMCG(BlackBox(models.classifier), models.denoiser, search=search, seed=seed)
+
+
 def lossy(models: Models, queries: int, seed: int) -> Any:
     """Our search with nothing given back, neither what denoising takes from the image nor what the answer needs not."""
     search = {"queries": queries, "fidelity": 0.0, "trim": 0, "confidence": 0.99}
@@ -118,6 +124,7 @@ def nearest(models: Models, queries: int, seed: int) -> Any:
 METHODS: dict[str, Callable[[Models, int, int], Any]] = {
     "ours": ours,
     "default": default,
+    "oneround": oneround,
     "lossy": lossy,
     "untrimmed": untrimmed,
     "faithful": faithful,
