@@ -20,7 +20,8 @@ class Round:
         search: finds candidates for a target, from the trail of the answer that it goes on from; see
             `Candidates.trail`. Without one it begins at the input.
         checks: the most queries for its candidates.
-        goes_on: whether it goes on from the best answer so far.
+        goes_on: whether it goes on from the best answer of the rounds before it, back to the last that does not. Those
+            are one try.
     """
 
     search: Callable[[int, Tensor | None], Candidates]
@@ -34,7 +35,7 @@ def searched(
     """The best answers of the rounds, and the candidates that they are of. There are none without any answer.
 
     A further round begins only if no answer is decided as the target with the wanted confidence, although the answers
-    differed.
+    differed in some round. So a round that saw no difference itself says nothing of the others.
 
     Args:
         image: the input, `(C, H, W)`.
@@ -42,12 +43,17 @@ def searched(
         kept_back: queries that are kept for what follows the search, beside those for the candidates of a round.
     """
     best: list[Checked] = []
-    found = None
+    found: Candidates | None = None
+    here: tuple[Candidates, Checked] | None = None  # the best of this try
+    signal = False
     for number, each in enumerate(rounds, start=1):
-        begun = found.trail(best[0].index) if each.goes_on and found and best[0].index is not None else None
+        here = here if each.goes_on else None
         with checker.black_box.reserving(each.checks + kept_back):
-            candidates = each.search(checker.target, begun)
+            candidates = each.search(checker.target, None if here is None else _trail(*here))
         answers = checker.check(candidates, image, n=n, most=each.checks)
+        signal = signal or not candidates.no_signal
+        if answers and (here is None or checker.rank(answers[0]) > checker.rank(here[1])):
+            here = candidates, answers[0]
         if answers and (not best or checker.rank(answers[0]) > checker.rank(best[0])):
             best, found = answers, candidates
         if best and checker.suffices(best[0]):
@@ -56,6 +62,12 @@ def searched(
             if best and best[0].decision != checker.target:
                 best = [replace(answer, status=Status.BUDGET_EXHAUSTED) for answer in best]
             break
-        if answers[0].status == Status.NO_SIGNAL:
+        if answers[0].status == Status.NO_SIGNAL and not signal:
             break
+    if signal:
+        best = [replace(each, status=Status.NOT_FLIPPED) if each.status == Status.NO_SIGNAL else each for each in best]
     return found, best
+
+
+def _trail(found: Candidates, answer: Checked) -> Tensor | None:
+    return None if answer.index is None else found.trail(answer.index)

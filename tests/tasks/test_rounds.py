@@ -19,7 +19,7 @@ from freemcg.tasks.shared_search import shared_search
 CHANCE = {102: 0.05, 110: 0.2, 120: 0.4, 130: 0.6, 135: 0.8, 140: 0.95}
 
 
-def by_levels(denoiser, rounds, *, budget=None):
+def by_levels(denoiser, rounds, *, budget=None, anew=(), without_signal=()):
     """The answer, and the grey levels of the trail that each round began with. Every candidate comes from level 100."""
     box, trails = BlackBox(Scale(lambda level: CHANCE.get(level, 0.05)), "log_probabilities", budget=budget), []
 
@@ -27,11 +27,15 @@ def by_levels(denoiser, rounds, *, budget=None):
         def search(wanted, trail):
             trails.append(None if trail is None else [round(255 * each.mean().item()) for each in trail])
             images = image_of(*levels)
-            return Candidates(images, [torch.full_like(images, 100 / 255), images], begun=trail)
+            path = [torch.full_like(images, 100 / 255), images]
+            return Candidates(images, path, no_signal=len(trails) - 1 in without_signal, begun=trail)
 
         return search
 
-    given = [Round(searching(levels), checks=9, goes_on=number > 0) for number, levels in enumerate(rounds)]
+    given = [
+        Round(searching(levels), checks=9, goes_on=number > 0 and number not in anew)
+        for number, levels in enumerate(rounds)
+    ]
     (answer,) = search_counterfactuals(given, box, denoiser, GREY, 1, confidence=0.9, seed=0)
     return answer, trails
 
@@ -54,6 +58,21 @@ def test_a_round_whose_answer_is_sure_is_the_last(denoiser):
     answer, trails = by_levels(denoiser, [[140], [130]])
     assert trails == [None]
     assert answer.queries == 2
+
+
+def test_a_new_try_begins_at_the_input_and_its_rounds_go_on_from_its_own_answers(denoiser):
+    answer, trails = by_levels(denoiser, [[130], [135], [110], [120]], anew=[2])
+    assert trails == [None, [100, 130], None, [100, 110]]
+    assert [round(255 * each.mean().item()) for each in answer.path] == [100, 130, 100, 135]
+
+
+def test_a_later_round_without_signal_says_nothing_of_the_whole(denoiser):
+    answer, trails = by_levels(denoiser, [[110], [120], [130]], without_signal=[1])
+    assert (len(trails), answer.status) == (3, Status.COMPLETE)
+    answer, trails = by_levels(denoiser, [[110], [120], [110]], without_signal=[1])
+    assert (len(trails), answer.status) == (3, Status.NOT_FLIPPED)
+    answer, trails = by_levels(denoiser, [[110], [120]], without_signal=[0, 1])
+    assert (len(trails), answer.status) == (1, Status.NO_SIGNAL)
 
 
 def test_no_round_begins_without_a_query_left(denoiser):
