@@ -57,8 +57,8 @@ class FreeMCG:
             `(N, num_classes)` and the target to values `(N,)`.
         search: the search for counterfactuals: `SharedSearch(...)`, `PaperSearch(...)`, or a mapping of their fields.
             The image decides some of what a mapping does not name: `freemcg.settings.SharedSearch`.
-        ask_path: whether a counterfactual also queries the steps of its path, for at most `search.steps` queries more.
-            They are not asked if a budget has too few left; see `freemcg.tasks.along_path`.
+        ask_path: whether a counterfactual also queries the steps of its path, each at most once. They
+            are not asked if a budget has too few left; see `freemcg.tasks.along_path`.
         seed: the seed of all noise. It fixes the result, whatever the batch size or the number of processes.
         progress: whether to show a bar over the images.
 
@@ -213,7 +213,7 @@ class FreeMCG:
 
         It costs at most `search.queries` queries, and 8 more if the search went past a number to reach. The default is
         50, or 800 if images near this one differ in many directions: `freemcg.tasks.settling`. `ask_path` adds at most
-        `search.steps`.
+        one for each step of all rounds, `search.frames`.
         """
         goal = goal_of(self.black_box, target)
         if goal is None:
@@ -233,7 +233,7 @@ class FreeMCG:
         """Find up to `n` counterfactuals of one image, each decided as `target`, and far from one another.
 
         They are chosen among `8 n` particles that share a search of one round, so `n` cost few queries more than one.
-        The most is `search.queries + 2 n (1 + search.copies)`, and `ask_path` adds at most `n` times `search.steps`.
+        The most is `search.queries + 2 n (1 + search.copies)`, and `ask_path` adds at most `n` times `search.frames`.
         Each result's `queries` is the cost of all together. If fewer than `n` reach `search.confidence`, fewer are
         returned. If none does, the best attempt is returned alone, and its status says what it is.
 

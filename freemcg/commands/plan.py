@@ -65,8 +65,8 @@ def plan(
 ) -> None:
     """Forecast the queries, time and price of a job.
 
-    It costs nothing, since the classifier is not queried. --methods, --measures and --steps are those of 'compare',
-    --method, --references and --ask-path those of 'counterfactual'.
+    It costs nothing, since the classifier is not queried. --methods, --measures, --steps and --searched are those of
+    'compare', --method, --references and --ask-path those of 'counterfactual'.
     """
     from freemcg.commands.prepare import settings
     from freemcg.jobs.plan import Task, describe_forecast, forecast

@@ -90,17 +90,23 @@ def calls(settings: Settings, task: Task, *, scores: str = "logits", may_change:
     again = [1, MOST_REPEATS - 1] if may_change else []
     if task == "attribution":
         return [*calls_of_a_map(settings), *again]
-    path = [settings.search.frames] if settings.ask_path else []
+    path = [_frames(settings, scores)] if settings.ask_path else []
     return [*settings.search.dearest(scores).calls, *path, *[1] * _taken_back(scores), *again]
 
 
 def most_queries(settings: Settings, task: Task, *, scores: str = "logits", may_change: bool = False) -> int:
     """The most queries that an image costs: the sum of `calls`, or the bound of a search with any target."""
     if task == "counterfactual":
-        path = settings.search.frames if settings.ask_path else 0
+        path = _frames(settings, scores) if settings.ask_path else 0
         again = MOST_REPEATS if may_change else 0
         return settings.search.dearest(scores).queries + path + _taken_back(scores) + again
     return sum(calls(settings, task, may_change=may_change))
+
+
+def _frames(settings: Settings, scores: str) -> int:
+    """The most steps of a path, whatever kind of image it is of."""
+    search = settings.search
+    return max(each.frames for each in (search.kinds(scores) if isinstance(search, SharedSearch) else [search]))
 
 
 def _taken_back(scores: str) -> int:

@@ -52,9 +52,7 @@ class Settings(BaseModel):
         "log_odds", description=f"one of {', '.join(OBJECTIVES)}, or a callable"
     )
     search: Search = SharedSearch()
-    ask_path: bool = Field(
-        False, description="also query the steps of a counterfactual's path, at most `search.steps` queries more"
-    )
+    ask_path: bool = Field(False, description="also query the steps of a counterfactual's path, each at most once")
     seed: int = 0
 
     @field_validator("search", mode="before")

@@ -207,10 +207,13 @@ class SharedSearch(BaseModel):
         trimming = self.model_copy(update={"trim": share})
         return trimming if share >= LEAST_TO_TRIM and trimming.queries_per_gradient >= 2 else self
 
+    def kinds(self, scores: str = "logits") -> list[SharedSearch]:
+        """The search with nothing left open, for each kind of image: with few directions, and with many."""
+        return [self.settled(directions, scores) for directions in (0, MANY)]
+
     def dearest(self, scores: str = "logits") -> SharedSearch:
         """The search with nothing left open, for the kind of image that costs most queries, or else most calls."""
-        each = [self.settled(directions, scores) for directions in (0, MANY)]
-        return max(each, key=lambda search: (search.queries, len(search.calls)))
+        return max(self.kinds(scores), key=lambda search: (search.queries, len(search.calls)))
 
     def without(self, queries: int) -> SharedSearch:
         """The same search with `queries` fewer queries, which are spent elsewhere.

@@ -14,8 +14,9 @@ from folders import run_job
 from freemcg import BlackBox, Counterfactual, Denoiser, FreeMCG
 from freemcg.commands.app import main
 from freemcg.jobs.made_with import job_settings
+from freemcg.jobs.plan import calls, most_queries
 from freemcg.messages.errors import InvalidValue
-from freemcg.settings import Settings, make
+from freemcg.settings import Settings, for_scores, make
 
 SEARCH = {"queries": 12, "particles": 2, "steps": 4, "refresh": 2, "unpaid": 8, "strength": 0.5}
 NETWORK = """
@@ -147,3 +148,15 @@ def test_the_help_says_what_it_costs(capsys):
     for verb in ("counterfactual", "plan"):
         assert main([verb, "--help"]) == 0
         assert "at most one query a step" in re.sub(r"[\s│]+", " ", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("search", [{}, {"tries": 2}, {"rounds": 2, "tries": 4}, {"rounds": 3}, {"queries": 30}])
+@pytest.mark.parametrize("scores", ["logits", "top_k", "label"])
+def test_a_plan_reckons_with_the_longest_path_of_any_image(search, scores):
+    settings = make(Settings, for_scores({"search": search, "ask_path": True}, scores))
+    longest = max(settings.search.settled(directions, scores).frames for directions in (10, 50))
+    without = settings.model_copy(update={"ask_path": False})
+    for forecast in (most_queries, lambda *given, **named: sum(calls(*given, **named))):
+        grown = forecast(settings, "counterfactual", scores=scores) - forecast(without, "counterfactual", scores=scores)
+        assert grown == longest
+    assert longest == 24 or search != {"queries": 30}
