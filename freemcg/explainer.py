@@ -24,6 +24,7 @@ from freemcg.tasks.between import taken_back
 from freemcg.tasks.counterfactual import find_counterfactual, find_diverse_counterfactuals
 from freemcg.tasks.goal import ValueGoal, goal_of
 from freemcg.tasks.record import made_by
+from freemcg.tasks.runner_up import with_runner_up_paid
 from freemcg.tasks.settling import settled_search
 
 AnyExplanation = TypeVar("AnyExplanation", Attribution, Counterfactual)
@@ -211,9 +212,8 @@ class FreeMCG:
         tenth of the way there, or `"up:1.5"` or `"down:2"`. If there are several values, `"NAME="` comes before it. The
         result then has two classes, no and yes: see `freemcg.tasks.goal`.
 
-        It costs at most `search.queries` queries, and 8 more if the search went past a number to reach. The default is
-        50, or 800 if images near this one differ in many directions: `freemcg.tasks.settling`. `ask_path` adds at most
-        one for each step of all rounds, `search.frames`.
+        It costs at most `search.queries` queries, 8 more if it went past a number to reach, and `search.frames` more
+        with `ask_path`. The default is 50, or 800 if images near it differ in many ways: `freemcg.tasks.settling`.
         """
         goal = goal_of(self.black_box, target)
         if goal is None:
@@ -253,13 +253,13 @@ class FreeMCG:
         """The target in a form that JSON can hold: the index of a class or label, or the goal for a value.
 
         Raises:
-            ValueError: there is no such class, or the goal is malformed.
+            ValueError: there is no such class, the goal is malformed, or the search cannot pay for a runner-up.
         """
-        if task == "counterfactual" and self.black_box.scores == VALUE:
-            goal_of(self.black_box, target)
-            return str(target)
         if task == "counterfactual":
             goal_of(self.black_box, target)
+            if self.black_box.scores == VALUE:
+                return str(target)
+            with_runner_up_paid(self.settings, self.black_box, target)
         return None if target is None else self.black_box.class_index(target)
 
     def _prepared(

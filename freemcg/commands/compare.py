@@ -139,7 +139,7 @@ def compare(
     searchers = searchers_of(recipe, black_box, diffusion, out, seed=explainer.settings.seed)
     class_index = class_of(target, black_box.class_names)
     searched = dict(list(pictures.items())[: recipe.searched])
-    announce_searches(searchers, len(searched))
+    announce_searches(searchers, len(searched), out, class_index)
     rows = run_comparison(
         explainer,
         pictures,
@@ -155,8 +155,8 @@ def compare(
         published=recipe.published if images is None else None,
         price_per_1000=payment.price_per_1000,
     )
-    compare_searches(searchers, searched, out, target=class_index, price_per_1000=payment.price_per_1000)
+    whole = compare_searches(searchers, searched, out, target=class_index, price_per_1000=payment.price_per_1000)
     if state.is_main_process:
         say_left_out(len(unreadable), len(pictures) + len(unreadable))
-    if unreadable or any(row["error"] for row in rows):
+    if unreadable or any(row["error"] for row in rows) or not whole:
         raise typer.Exit(UNFINISHED)

@@ -150,7 +150,7 @@ def _plan_comparison(
     costs = {entry.name: cost_of(entry, own, may_change=black_box.may_change) for entry in entries}
     kept = {(image, name): None if out is None else load_cell(out, image, name) for image in names for name in costs}
     left = remaining(kept, costs, measures, recipe.steps, black_box=black_box, decide=True)
-    for search in recipe.searches:
+    for search in recipe.searches if recipe.searched else ():
         left.searches += Work(tuple(calls_of_search(search, black_box))) * min(recipe.searched, len(names))
     found = forecast_comparison(left, len(names), black_box, latency=latency, price_per_1000=price_per_1000)
     for line in (*describe_forecast(found), *describe_remaining(left)):

@@ -19,7 +19,8 @@ from freemcg.settings import Settings, make
 LABEL = re.compile(r"[\w(][\w .()+=-]*")
 FREEMCG, CONTRIBUTION, SMOOTHED = "freemcg", "freemcg_contribution", "freemcg_contribution_smoothed"
 PICTURES = "pictures"
-"""The folder of the pictures, beside those of the searches."""
+"""The folder of the pictures, beside those of the searches and the tables."""
+NEAREST = "nearest_image"
 OURS = (FREEMCG, CONTRIBUTION, SMOOTHED)
 
 
@@ -81,7 +82,8 @@ class Search(BaseModel):
     Attributes:
         label: its name in tables, and that of its folder. The default is that of the method.
         method: `freemcg`, or another search of `freemcg counterfactual --method` that needs no references.
-        settings: those of FreeMCG, as a config of `freemcg counterfactual` holds them.
+        settings: those of FreeMCG, as a config of `freemcg counterfactual` holds them. A seed that is not among them is
+            that of the comparison.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -89,6 +91,19 @@ class Search(BaseModel):
     label: Label = ""
     method: str = FREEMCG
     settings: dict[str, Any] = {}
+
+    @field_validator("method")
+    @classmethod
+    def _needs_no_references(cls, value: str) -> str:
+        if value == NEAREST:
+            raise InvalidValue(f"{NEAREST} needs references, which a recipe's searches do not get; leave it out")
+        return value
+
+    @field_validator("settings")
+    @classmethod
+    def _are_settings(cls, value: dict[str, Any]) -> dict[str, Any]:
+        make(Settings, value)
+        return value
 
     @property
     def name(self) -> str:
@@ -149,7 +164,7 @@ class Recipe(BaseModel):
     def _each_once(cls, value: tuple[Search, ...]) -> tuple[Search, ...]:
         names = [search.name for search in value]
         for name in names:
-            if names.count(name) > 1 or name == PICTURES:
+            if names.count(name) > 1 or name == PICTURES or name.endswith(".csv"):
                 raise InvalidValue(f"each search has a folder of its own, and {name!r} is taken; give it another label")
         return value
 
@@ -174,7 +189,7 @@ def as_entry(method: Any) -> Entry:
 
 
 def read_recipe(config: str | None) -> Recipe:
-    """A recipe by its name or from a file. A file without `methods` holds settings of FreeMCG.
+    """A recipe by its name or from a file. A file without `methods` and `searches` holds settings of FreeMCG.
 
     Raises:
         FileNotFoundError: there is no such recipe, and no config of that name.
@@ -188,7 +203,7 @@ def read_recipe(config: str | None) -> Recipe:
         values, source = read_config(config)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; bundled recipes of comparisons are {', '.join(recipes())}") from None
-    if "methods" not in values:
+    if "methods" not in values and "searches" not in values:
         make(Settings, values, source=source)
         return Recipe(settings=values)
     recipe = make(Recipe, values, source=source)

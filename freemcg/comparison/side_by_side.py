@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from torch import Tensor
 
 from freemcg.blackbox import BlackBox
-from freemcg.comparison.counterfactuals import Sides, measure_sides, read_sides
+from freemcg.comparison.counterfactuals import measure_sides, read_sides
 from freemcg.comparison.recipe import FREEMCG, PICTURES, Recipe, Search
 from freemcg.comparison.searches import other_search, planned_search
 from freemcg.comparison.sides_report import print_sides, write_sides
@@ -19,12 +20,15 @@ from freemcg.diffusion.denoiser import Denoiser
 from freemcg.explainer import FreeMCG
 from freemcg.files.images import write_image
 from freemcg.jobs.listing import Listing
-from freemcg.jobs.plan import calls, most_queries
+from freemcg.jobs.made_with import check_made_with, job_settings
+from freemcg.jobs.plan import Task, calls, most_queries
+from freemcg.jobs.processes import together
 from freemcg.jobs.run import run_job
 from freemcg.messages.terminal import say
 from freemcg.settings import Settings, for_scores, make
 
 FOLDER = "counterfactuals"
+TASK: Task = "counterfactual"
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def searchers_of(recipe: Recipe, black_box: BlackBox, denoiser: Denoiser, out: P
     """
     made: list[Searcher] = []
     for each in recipe.searches if recipe.searched else ():
-        settings = {**each.settings, "seed": seed}
+        settings = {"seed": seed, **each.settings}
         make_one: Callable[[BlackBox, Denoiser], FreeMCG] = partial(FreeMCG, **settings)
         if each.method != FREEMCG:
             make_one = other_search(each.method, settings, queries=None, references=None, out=out)
@@ -52,21 +56,37 @@ def searchers_of(recipe: Recipe, black_box: BlackBox, denoiser: Denoiser, out: P
 
 
 def calls_of_search(search: Search, black_box: BlackBox) -> list[int]:
-    """The most queries in each call for a counterfactual by a search of a recipe, as `freemcg.jobs.plan.calls`."""
+    """The most queries in each call for a counterfactual by a search of a recipe, in all as many as `most_queries`."""
     if search.method == FREEMCG:
         settings = make(Settings, for_scores(search.settings, black_box.scores))
     else:
         black_box, settings = planned_search(
             search.method, black_box, search.settings, queries=None, references=None, out=Path()
         )
-    return calls(settings, "counterfactual", scores=black_box.scores, may_change=black_box.may_change)
+    kind: dict[str, Any] = {"scores": black_box.scores, "may_change": black_box.may_change}
+    found = calls(settings, TASK, **kind)
+    return found + [1] * (most_queries(settings, TASK, **kind) - sum(found))
 
 
-def announce_searches(searchers: Sequence[Searcher], images: int) -> None:
-    """Say the most that the searches cost, on the error stream."""
-    for each in searchers if PartialState().is_main_process else ():
+def announce_searches(searchers: Sequence[Searcher], images: int, out: Path, target: int | str | None) -> None:
+    """Refuse, before anything is asked, what a search would refuse after the maps. Then say the most that each costs.
+
+    Raises:
+        ValueError: a search needs a target, has too few queries to look for a runner-up, or its folder holds results
+            made with other settings.
+    """
+    state = PartialState()
+
+    def check() -> None:
+        for each in searchers:
+            wanted = each.explainer.known_target(target, TASK)
+            if state.is_main_process:
+                check_made_with(out / FOLDER / each.name, job_settings(each.explainer, TASK, wanted), [])
+
+    together(state, check)
+    for each in searchers if state.is_main_process else ():
         box = each.explainer.black_box
-        most = most_queries(each.explainer.settings, "counterfactual", scores=box.scores, may_change=box.may_change)
+        most = most_queries(each.explainer.settings, TASK, scores=box.scores, may_change=box.may_change)
         say(f"then counterfactuals of {images} by {each.name}: at most {most} queries each", err=True)
 
 
@@ -77,7 +97,7 @@ def compare_searches(
     *,
     target: int | str | None = None,
     price_per_1000: float | None = None,
-) -> Sides | None:
+) -> bool:
     """Find the counterfactuals that are missing, and measure all. Print a table, and write the figures as CSV.
 
     The pictures, the results of each search, and the tables lie in `out/counterfactuals`. A search is a job as
@@ -89,38 +109,37 @@ def compare_searches(
         price_per_1000: the price of a thousand queries, in any currency.
 
     Returns:
-        What was measured, on the main process; else `None`, as without searches. It is tested against the first one.
+        Whether every search explained every picture, without being cut short by the budget; on every process.
 
     Raises:
         QueryBudgetExceeded: the budget was too small for the first counterfactual of a search.
         ValueError: the folder holds results made with other settings.
     """
     if not searchers:
-        return None
-    folder, state = out / FOLDER, PartialState()
+        return True
+    folder, state, whole = out / FOLDER, PartialState(), True
     files = {f"{name}.png": folder / PICTURES / f"{name}.png" for name in images}
-    if state.is_main_process:
+
+    def write_pictures() -> None:
         for image, path in zip(images.values(), files.values(), strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_image(image, path)
-    state.wait_for_everyone()
+
+    together(state, write_pictures if state.is_main_process else lambda: None)
     listing = Listing(folder / PICTURES, files, alone=False)
     for each in searchers:
         if state.is_main_process:
             say("", f"counterfactuals by {each.name}")
-        run_job(
-            each.explainer,
-            listing,
-            folder / each.name,
-            task="counterfactual",
-            target=target,
-            price_per_1000=price_per_1000,
-        )
-    if not state.is_main_process:
-        return None
-    found, left_out = read_sides([folder / each.name for each in searchers])
-    sides = measure_sides({Path(name).name: side for name, side in found.items()}, left_out)
-    say("", "counterfactuals")
-    print_sides(sides)
-    write_sides(sides, folder)
-    return sides
+        place = folder / each.name
+        rows = run_job(each.explainer, listing, place, task=TASK, target=target, price_per_1000=price_per_1000)
+        whole = whole and len(rows) == len(images) and not any(row["unfinished"] for row in rows)
+    if state.is_main_process:
+        found, _ = read_sides([folder / each.name for each in searchers])
+        sides = {Path(name).name: {i: side[i] for i in images if i in side} for name, side in found.items()}
+        common = len(sides[searchers[0].name])
+        if common:
+            say("", "counterfactuals")
+            measured = measure_sides(sides, len(images) - common)
+            print_sides(measured)
+            write_sides(measured, folder)
+    return whole

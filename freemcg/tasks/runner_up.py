@@ -15,7 +15,7 @@ from freemcg.settings import Settings
 RUNNER_UP_QUERIES = 32
 
 
-def with_runner_up_paid(settings: Settings, black_box: BlackBox, target: int | str | None) -> Settings:
+def with_runner_up_paid(settings: Settings, black_box: BlackBox, target: float | str | None) -> Settings:
     """The settings, with a search that leaves enough queries for `runner_up`."""
     if target is not None or not _hides_runner_up(black_box):
         return settings

@@ -72,6 +72,8 @@ def test_a_second_start_searches_nothing_again_and_takes_more_pictures(small, tm
     assert before.items() < after.items()
     assert len(after) == 4
     said = capsys.readouterr().out
+    assert main(["compare", "--images", "3", "--searched", "1", *small]) == 0
+    assert "one picture: no means" in capsys.readouterr().out  # that of the other picture is not in this table
     assert main(["compare", "--images", "3", *small]) == 0
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("result.safetensors")} == after
     table = [line for line in said.splitlines() if "published procedure" in line]
@@ -101,6 +103,10 @@ def test_a_wrong_setting_of_a_search_is_refused_before_the_first_query(small, tm
     path = tmp_path / "small.yaml"
     recipe = yaml.safe_load(path.read_text())
     for change, message in (
+        ({"settings": {"stepps": 3}}, "unknown setting 'stepps'; did you mean"),
+        ({"settings": {"denoiser": 1}}, "unknown setting 'denoiser'; did you mean"),
+        ({"method": "nearest_image"}, "nearest_image needs references, which a recipe's searches do not get"),
+        ({"label": "counterfactuals.csv"}, "each search has a folder of its own, and 'counterfactuals.csv' is taken"),
         ({"settings": {"search": {"stepps": 3}}}, "unknown setting 'search.stepps'; did you mean 'steps'?"),
         ({"method": "pixel_serch"}, "there is no method 'pixel_serch'; did you mean 'pixel_search'?"),
         ({"label": "a/b"}, "the label 'a/b' names files; use letters, digits"),
@@ -130,3 +136,72 @@ def test_the_recipe_compares_with_the_paper_s_procedure_whole():
     assert ours == Search(label="FreeMCG")
     assert published.settings["search"] == {"method": "paper"}
     assert Recipe().searches == ()
+
+
+def changed(tmp_path, *searches, **more):
+    """The recipe with other searches."""
+    path = tmp_path / "small.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(recipe | {"searches": list(searches), "searched": 1} | more))
+
+
+def test_a_search_may_have_a_seed_of_its_own_and_else_has_that_of_the_comparison(small, tmp_path):
+    ours = SMALL["FreeMCG"]
+    changed(tmp_path, {"label": "same", "settings": ours}, {"label": "other", "settings": ours | {"seed": 5}})
+    assert main(["compare", "--images", "1", "--seed", "3", *small]) == 0
+    same, other = (
+        Counterfactual.load(tmp_path / "out" / "counterfactuals" / name / "digit-000" / "result.safetensors")
+        for name in ("same", "other")
+    )
+    assert (same.record["settings"]["seed"], other.record["settings"]["seed"]) == (3, 5)
+    assert same.l1 != other.l1
+
+
+def test_a_budget_that_cuts_counterfactuals_short_ends_with_status_1(small, tmp_path, capsys):
+    changed(tmp_path, {"label": "ours", "settings": SMALL["FreeMCG"]}, searched=3)
+    for_maps = 3 * (1 + 9 + 9)
+    assert main(["compare", "--images", "3", "--budget", str(for_maps + 18), *small]) == 1
+    assert "the budget ended" in capsys.readouterr().err
+    assert main(["compare", "--images", "3", *small]) == 0
+
+
+def test_what_a_search_would_refuse_is_refused_before_the_maps(small, tmp_path, capsys):
+    changed(tmp_path, {"label": "ours", "settings": {"search": {"queries": 40}}})
+    (tmp_path / "mine.py").write_text(
+        "from freemcg import BlackBox\n"
+        "box = BlackBox(lambda images: images.flatten(1)[:, :10].argmax(1), 'label', num_classes=10)\n"
+    )
+    words = ["compare", "--images", "1", "--model", f"{tmp_path / 'mine.py'}:box", *small]
+    assert main(words) == 2
+    assert "to find a runner-up from labels takes 32" in capsys.readouterr().err
+    changed(tmp_path, {"method": "pixel_search"})
+    assert main(words) == 2
+    assert "name the class with --target" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_search_with_other_settings_than_its_folder_is_refused_before_the_maps(small, tmp_path, capsys):
+    changed(tmp_path, {"label": "ours", "settings": SMALL["FreeMCG"]})
+    assert main(["compare", "--images", "1", *small]) == 0
+    more = {"search": SMALL["FreeMCG"]["search"] | {"queries": 13}}
+    changed(tmp_path, {"label": "ours", "settings": more})
+    assert main(["compare", "--images", "2", *small]) == 2
+    assert "holds results made with another search" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "cells" / "digit-001").exists()
+
+
+def test_searches_without_methods_are_a_recipe_too(tmp_path):
+    path = tmp_path / "searches.yaml"
+    path.write_text(yaml.safe_dump({"searches": [{"label": "ours"}]}))
+    assert read_recipe(str(path)) == Recipe(searches=[{"label": "ours"}])
+
+
+def test_a_plan_is_a_bound_for_any_image_and_leaves_out_what_is_not_searched(small, tmp_path, capsys):
+    changed(tmp_path, {"label": "ours"}, {"method": "adversarial"}, searched=0)
+    (tmp_path / "mine.py").write_text("def predict(images):\n    return images.flatten(1)[:, :10]\n")
+    words = ["plan", "--task", "comparison", "--model", f"{tmp_path / 'mine.py'}:predict", *small]
+    assert main(words) == 0
+    changed(tmp_path, {"label": "ours"})
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "800 queries for counterfactuals" in capsys.readouterr().out
