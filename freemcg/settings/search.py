@@ -39,7 +39,8 @@ class SharedSearch(BaseModel):
 
     A try goes in `rounds`. If no candidate of a round is as sure of the target as wanted, the next round goes on from
     the best one, with less noise and one new gradient: see `later`. There is none if the queries do not suffice, and
-    none with `copies`. A search that has one guides its particles more differently.
+    none with `copies`. A search that has one guides its particles more differently. These numbers, and `momentum`, were
+    chosen on training images of MNIST, digits and X-rays.
 
     The defaults below are those for an image with few directions, such as a digit or an X-ray. If values are given as a
     mapping, those in `OPEN` that it does not name are left open until the image is seen; see `settled`. If a black box
@@ -180,10 +181,11 @@ class SharedSearch(BaseModel):
 
         Few directions: sigma points find a gradient from few queries, and several steps can follow it. Many directions,
         as of a photograph: sigma points reach only a few of them. A rough gradient from fresh particles at every step
-        is better then, since the errors of many rough gradients average out along the way. It needs more queries and
-        less noise at the start. Denoising would lose much of such an image, so half of that is given back. The
-        noise of the gradients changes more of it than is needed, so a sixth of the queries trims the answer, unless
-        only labels tell how sure it is. A named `estimate` decides instead of `directions`.
+        is better then, since the errors of many rough gradients average out along the way; momentum keeps them.
+        It needs more queries, in one round, and less noise at the start. Denoising would lose much of such an image, so
+        half of that is given back. The noise of the gradients changes more of it than is needed, so a sixth of the
+        queries trims the answer, unless only labels tell how sure it is. A named `estimate` decides instead of
+        `directions`.
         """
         if not self.left_open:
             return self
