@@ -90,7 +90,12 @@ class CounterfactualMethod(ABC):
             ask_path=method.ask_path,
             seed=self.seed,
         )
-        record = {"method": type(self).__name__, **made_by(self.black_box, self.denoiser, method.settings)}
+        record = {
+            "method": type(self).__name__,
+            "reads_weights": self.needs_weights,
+            "drawn_by_image_model": self.needs_manifold,
+            **made_by(self.black_box, self.denoiser, method.settings),
+        }
         return replace(result.to(image.device), record={**record, **result.record})
 
     def _settled(self, image: Tensor) -> CounterfactualMethod:

@@ -88,14 +88,18 @@ def _kind(path: Path) -> str | None:
 
 
 def _name(folder: Path, place: Path, path: Path, *, alone: bool) -> str:
-    """The name of the image: as a job noted it, else that of the folder, else that of the file."""
+    """The name of the image: as a job noted it, else that of the folder, else that of the file.
+
+    If several jobs wrote below `folder`, the folder of the job stands before it.
+    """
     try:
         noted = json.loads((place / RECORD).read_text())["image"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         noted = None
-    if isinstance(noted, str) and alone:
-        return noted
     found = str(place.relative_to(folder))
+    if isinstance(noted, str) and alone:
+        job = Path(found).parents[len(Path(noted).parts) - 1 :][:1]
+        return "/".join([*(str(each) for each in job if each != Path()), noted])
     if found == ".":
         return path.stem
     return found if alone else f"{found}/{path.stem}"

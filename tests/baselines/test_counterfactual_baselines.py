@@ -224,6 +224,8 @@ class TestLaws:
         assert classifier.slope.requires_grad
         assert not classifier.training
         assert result.record["method"] == type(method).__name__
+        assert result.record["reads_weights"] is method.needs_weights
+        assert result.record["drawn_by_image_model"] is method.needs_manifold
         assert result.record["settings"].keys() >= {"objective", "confidence", "seed"}
         assert result.record["denoiser"] == "GaussianNetwork"
 

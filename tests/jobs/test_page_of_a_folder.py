@@ -42,6 +42,14 @@ def test_results_in_one_folder_belong_to_one_image_if_they_are_of_different_kind
     assert found[2][1].contribution is not None
 
 
+def test_results_of_several_jobs_are_told_apart_by_the_folder_of_each(tmp_path):
+    for job in ("ours", "pixels"):
+        make_attributed(tmp_path / job / "digit-0", "digit-0.png")
+        make_attributed(tmp_path / job / "deep" / "a", "deep/a.png")
+    names = [source.name for source in list_sources(tmp_path)]
+    assert names == ["ours/deep/a.png", "ours/digit-0.png", "pixels/deep/a.png", "pixels/digit-0.png"]
+
+
 def test_links_to_images_are_plain_and_not_taken_twice(tmp_path):
     for folder, name in (("a", "<b> c.png"), ("b", "b c.jpg"), ("c", "日本.png"), ("d", "x" * 300 + ".png")):
         make_attributed(tmp_path / folder, name)

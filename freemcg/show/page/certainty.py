@@ -8,6 +8,7 @@ from typing import Any
 
 from freemcg.messages.errors import InvalidValue
 from freemcg.show.names import short_name
+from freemcg.show.page.maker import REALISTIC
 from freemcg.show.page.words import counted, duration, number, percent
 
 Attribution = Any
@@ -15,7 +16,7 @@ Counterfactual = Any
 GOALS = (0.8, 0.9, 0.95)
 STATUS = {
     "complete": ("complete", "everything was asked that was to be asked"),
-    "no_signal": ("no signal", "every question got the same answer; raise the noise, then the queries"),
+    "no_signal": ("no signal", "every question got the same answer; raise the {level}, then the queries"),
     "budget_exhausted": ("budget ended", "what was learnt by then is shown"),
     "not_flipped": ("not flipped", "no candidate was decided as wanted; the best one is shown"),
     "already_target": ("already so", "the picture was decided as wanted before"),
@@ -36,7 +37,7 @@ def tiles(attribution: Attribution | None, counterfactual: Counterfactual | None
     """What was asked, what it took, and how far to trust it.
 
     Args:
-        marked: the significant pixels of the map.
+        marked: the significant pixels of the map; `None` if it has no signal.
     """
     both = [(name, each) for name, each in (("map", attribution), ("counterfactual", counterfactual)) if each]
     found = [_sum(both)]
@@ -47,7 +48,7 @@ def tiles(attribution: Attribution | None, counterfactual: Counterfactual | None
             ", ".join(f"{name} {duration(each.seconds)}" for name, each in both),
         )
     )
-    if attribution is not None:
+    if attribution is not None and marked is not None:
         pixels = attribution.values[0].numel()
         finite = bool(attribution.standard_error.isfinite().all())
         reliability = f"{attribution.reliability:.2f}" if finite else "unknown"
@@ -56,7 +57,7 @@ def tiles(attribution: Attribution | None, counterfactual: Counterfactual | None
         found.append(Tile("Significant pixels", f"{marked:,} of {pixels:,}", note))
     if counterfactual is not None:
         found.append(Tile("Size of the change", percent(counterfactual.l1), "of full brightness, mean over pixels"))
-        found.append(Tile("Realism", number(counterfactual.realism), "at most 1: as realistic as the input"))
+        found.append(Tile("Realism", _shown(counterfactual.realism), _likeness(counterfactual.realism)))
         if (judge := counterfactual.record.get("judge")) is not None:
             agrees = judge == counterfactual.target
             name = short_name(counterfactual.record, judge)
@@ -66,8 +67,24 @@ def tiles(attribution: Attribution | None, counterfactual: Counterfactual | None
         found.append(Tile("Lost by the autoencoder", percent(lost["l1"]), _loss(lost.get("changes_decision"))))
     alike = len({each.status for _, each in both}) == 1
     for name, each in both[:1] if alike else both:
-        found.append(Tile("Status" if alike else f"Status of the {name}", *STATUS[str(each.status)]))
+        title, note = STATUS[str(each.status)]
+        level = "noise" if each is attribution else "noise level of the search (search.strength)"
+        found.append(Tile("Status" if alike else f"Status of the {name}", title, note.format(level=level)))
     return found
+
+
+def _shown(realism: float) -> str:
+    """The figure with two digits after the point, so that it is not rounded to 1 or over it."""
+    return f"{realism:.2f}" if math.isfinite(realism) and realism < 10 else number(realism)
+
+
+def _likeness(realism: float) -> str:
+    if not math.isfinite(realism):
+        return "the denoising error, divided by the input's"
+    if realism <= 1:
+        return "the denoising error, divided by the input's; up to 1 is as realistic"
+    much = "a little harder" if realism <= REALISTIC else "harder"
+    return f"the denoising error, divided by the input's; {much} to draw than the input"
 
 
 def _loss(changes_decision: bool | None) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from freemcg.show.names import short_name
 from freemcg.show.page.along import Along, along, has_odds, unasked
+from freemcg.show.page.maker import found_by, is_drawn, is_realistic
 from freemcg.show.page.palette import signed_colours
 from freemcg.show.page.pictures import LOSSLESS, data_address
 from freemcg.show.page.planes import small_plane
@@ -35,6 +36,9 @@ class Change:
 
     Attributes:
         said: one sentence that says the finding.
+        told: whether the rest is told; not without a signal, as it would be chance.
+        maker: a sentence that names the method, if it is not the search of this package.
+        drawn: whether the image model drew the answer and the way to it.
         before, after: how input and answer were decided.
         changed: where light was added and removed, in words.
         amount: the mean change of a pixel, in words.
@@ -50,6 +54,9 @@ class Change:
     """
 
     said: str
+    told: bool
+    maker: str
+    drawn: bool
     before: str
     after: str
     changed: str
@@ -79,6 +86,9 @@ def change(result: Counterfactual) -> Change:
     answers = along(result, shown_steps(result)) if frames else None
     return Change(
         said=_sentence(result),
+        told=result.status != "no_signal",
+        maker=found_by(result),
+        drawn=is_drawn(result),
         before=_decided(result, before=True),
         after=_decided(result, before=False),
         changed=changed_words(_reduced(difference)),
@@ -167,18 +177,22 @@ def _sentence(result: Counterfactual) -> str:
     if result.status == "already_target":
         return f"The picture is decided {target} already, so nothing had to be changed."
     if result.status == "no_signal":
-        return "Every question got the same answer, so no direction could be found in which the decision changes."
+        return (
+            "Every question got the same answer, so no direction could be found in which the decision changes. Raise "
+            "the noise level of the search (search.strength), then its queries."
+        )
     if result.flipped:
-        start = "The nearest realistic picture found"
+        start = "The nearest realistic picture found" if is_realistic(result) else "The nearest picture found"
         if "value" in record:
             before, after = number(record["value before"], 4), number(record["value"], 4)
             sentence = Markup("{} whose answer is as wanted ({}): <b>{}</b>, where it was {}.")
-            return sentence.format(start, target, after, before)
-        return Markup("{} that is decided <b>{}</b>.").format(start, target)
-    sentence = Markup(
-        "No realistic picture was found that is decided <b>{}</b>. The best one is shown; it is not decided so."
-    )
-    return sentence.format(target)
+            said = sentence.format(start, target, after, before)
+        else:
+            said = Markup("{} that is decided <b>{}</b>.").format(start, target)
+        return said if is_realistic(result) else said + " It is less realistic than the input."
+    what = "realistic picture" if is_drawn(result) else "picture"
+    sentence = Markup("No {} was found that is decided <b>{}</b>. The best one is shown; it is not decided so.")
+    return sentence.format(what, target)
 
 
 def _decided(result: Counterfactual, *, before: bool) -> str:

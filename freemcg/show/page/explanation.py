@@ -10,6 +10,7 @@ from freemcg.show.page.certainty import forecasts, tiles
 from freemcg.show.page.change import change
 from freemcg.show.page.explained import Explained
 from freemcg.show.page.look import Layer, layer
+from freemcg.show.page.maker import is_realistic, only_asks
 from freemcg.show.page.palette import signed_colours
 from freemcg.show.page.pictures import LOSSLESS, data_address, thumbnail
 from freemcg.show.page.provenance import provenance
@@ -33,6 +34,8 @@ class Card:
         tops: the largest magnitude of each of its maps and of its errors, for one scale over all pictures.
         thumbnails: addresses of one or two small pictures.
         problem: the status, if it is not complete.
+        asked_only: whether it is known that the classifier was asked only.
+        realistic: whether the counterfactual is; `None` without one.
     """
 
     anchor: str
@@ -47,16 +50,19 @@ class Card:
     tops: dict[str, float]
     thumbnails: list[str]
     problem: str
+    asked_only: bool
+    realistic: bool | None
 
 
 def drawn(explained: Explained) -> tuple[Card, str]:
     """The card of an image, and its sections as HTML, which hold all its pictures and numbers."""
     map_, changed, image = explained.attribution, explained.counterfactual, explained.image
-    layers = [layer(each) for each in (map_, explained.contribution) if each is not None]
+    silent = map_ is not None and map_.status == "no_signal"
+    layers = [] if silent else [layer(each) for each in (map_, explained.contribution) if each is not None]
     shown = None if changed is None else change(changed)
     numbers: dict[str, Any] = {"size": [image.shape[2], image.shape[1]]}
     numbers["layers"] = {each.kind: each.numbers for each in layers}
-    numbers["change"] = None if shown is None else shown.numbers
+    numbers["change"] = None if shown is None or not shown.told else shown.numbers
     html = render(
         "explanation.html",
         name=explained.name,
@@ -67,10 +73,11 @@ def drawn(explained: Explained) -> tuple[Card, str]:
         verdict=explained.verdict,
         answers=explained.answers,
         layers=layers,
+        silent=silent,
         change=shown,
         tiles=tiles(map_, changed, layers[0].significant if layers else None),
-        shares=None if map_ is None else map_.error_shares,
-        forecasts=[] if map_ is None else forecasts(map_),
+        shares=None if map_ is None or silent else map_.error_shares,
+        forecasts=[] if map_ is None or silent else forecasts(map_),
         made=provenance(map_, changed),
         numbers=numbers,
     )
@@ -79,7 +86,11 @@ def drawn(explained: Explained) -> tuple[Card, str]:
 
 def _card(explained: Explained, layers: list[Layer]) -> Card:
     map_, changed = explained.attribution, explained.counterfactual
-    second = changed.image if changed is not None else signed_colours(map_.values.cpu().sum(dim=0), layers[0].top)
+    pictures = [explained.image]
+    if changed is not None:
+        pictures.append(changed.image)
+    elif layers:
+        pictures.append(signed_colours(map_.values.cpu().sum(dim=0), layers[0].top))
     known = map_ is not None and bool(map_.standard_error.isfinite().all())
     judge = None if changed is None else changed.record.get("judge")
     results = explained.results.values()
@@ -94,6 +105,8 @@ def _card(explained: Explained, layers: list[Layer]) -> Card:
         change=None if changed is None or not math.isfinite(changed.l1) else float(f"{changed.l1:.4g}"),
         queries=sum(each.queries for each in results),
         tops={name: top for each in layers for name, top in each.tops.items()},
-        thumbnails=[thumbnail(explained.image), thumbnail(second)],
+        thumbnails=[thumbnail(each) for each in pictures],
         problem=next((str(each.status).replace("_", " ") for each in results if each.status != "complete"), ""),
+        asked_only=changed is None or only_asks(changed),
+        realistic=None if changed is None else is_realistic(changed),
     )

@@ -152,6 +152,7 @@ def _page(found: _Drawn, thumbnails: dict[int, str]) -> str:
         "results.html",
         RESULTS,
         title=title(cards),
+        noun=noun(cards),
         lede=lede(cards),
         beside="file: 'self'" if found.files or thumbnails else "",
         cards=cards,
@@ -161,7 +162,7 @@ def _page(found: _Drawn, thumbnails: dict[int, str]) -> str:
         limit=LIMIT,
         first=found.inside[0][1],
         others=found.inside[1:],
-        gallery={"cards": shown, "files": found.files, "thumbnails": thumbnails, "limit": LIMIT},
+        gallery={"cards": shown, "files": found.files, "thumbnails": thumbnails, "limit": LIMIT, "noun": noun(cards)},
     )
 
 
@@ -175,29 +176,39 @@ def title(cards: Sequence[Card]) -> str:
     """The title of the page."""
     if len(cards) == 1:
         return f"Why {cards[0].name} was decided as it was"
+    if noun(cards) == "explanation":
+        return f"{counted(len(cards), 'explanation')}, some of the same picture"
     return f"Why {counted(len(cards), 'picture')} were decided as they were"
+
+
+def noun(cards: Sequence[Card]) -> str:
+    """What is counted: a picture, or an explanation if files of one name are in several folders."""
+    names = {Path(card.name).name for card in cards}
+    return "picture" if len(names) == len(cards) else "explanation"
 
 
 def lede(cards: Sequence[Card]) -> str:
     """The finding, in one or two sentences."""
     total = len(cards)
     asked = counted(sum(card.queries for card in cards), "time")
-    told = [Markup("A classifier was asked <b>{}</b>, never opened.").format(asked)]
+    never = ", never opened" if all(card.asked_only for card in cards) else ""
+    told = [Markup("A classifier was asked <b>{}</b>{}.").format(asked, never)]
     changed = [card for card in cards if card.flipped is not None]
     if changed:
         flipped = [card for card in changed if card.flipped]
-        share = Markup("For <b>{:,} of {}</b>").format(len(flipped), counted(len(changed), "picture"))
+        share = Markup("For <b>{:,} of {}</b>").format(len(flipped), counted(len(changed), noun(cards)))
+        kind = "realistic change" if all(card.realistic for card in flipped) else "change"
         if flipped:
             most = percent(max(card.change or 0 for card in flipped))
-            finding = Markup("{} a realistic change of at most <b>{}</b> of full brightness made it decide otherwise")
-            finding = finding.format(share, most)
+            finding = Markup("{} a {} of at most <b>{}</b> of full brightness made it decide otherwise")
+            finding = finding.format(share, kind, most)
             judged = [card.agreed for card in flipped if card.agreed is not None]
             if judged:
                 times = "each time" if all(judged) else f"{sum(judged):,} of {counted(len(judged), 'time')}"
                 finding += Markup(", and an independent judge agreed <b>{}</b>").format(times)
             told.append(finding + ".")
         else:
-            told.append(share + " a realistic change that makes it decide otherwise was found.")
+            told.append(share + " a change that makes it decide otherwise was found.")
     reliable = sorted(card.reliability for card in cards if card.reliability is not None)
     if not changed and reliable:
         maps = "The map's reliability is" if total == 1 else "Half of the maps have a reliability of at least"

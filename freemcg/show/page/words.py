@@ -69,10 +69,12 @@ def with_error(value: float, half_width: float) -> str:
 
 
 def counted(amount: int, noun: str) -> str:
-    """An amount with its noun: `1 picture`, `1,024 pictures`."""
+    """An amount with its noun: `1 picture`, `1,024 pictures`, `2 queries`, `988 classes`."""
     if amount == 1:
         return f"1 {noun}"
-    return f"{amount:,} {noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
+    if noun.endswith("y"):
+        return f"{amount:,} {noun[:-1]}ies"
+    return f"{amount:,} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -23,7 +23,7 @@ const drawGallery = () => {
   picks.forEach((pick) => { pick.parentNode.hidden = !on.has(pick); });
   list.append(...shown.map((pick) => pick.parentNode));
   const total = gallery.cards.length;
-  one(".count").textContent = `${shown.length.toLocaleString("en")} of ${total.toLocaleString("en")} pictures`;
+  one(".count").textContent = `${shown.length.toLocaleString("en")} of ${total.toLocaleString("en")} ${gallery.noun}s`;
   one(".none").hidden = shown.length > 0;
   if (shown.length && !shown.some((pick) => +pick.dataset.index === current)) show(+shown[0].dataset.index);
 };
