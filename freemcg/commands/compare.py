@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from freemcg.commands.contest import Contest
-from freemcg.commands.options import Classifier, Device, Payment, Prior, Seed, Target
+from freemcg.commands.options import DIGITS, Classifier, Device, Payment, Prior, Seed, Target
 from freemcg.messages.errors import UNFINISHED, InvalidValue
 
 EXAMPLES = (
@@ -113,10 +113,7 @@ def compare(
     from freemcg.models.load import load_vae
     from freemcg.settings import Settings, make
 
-    if images is not None and count is not None:
-        raise InvalidValue("give pictures, or --images for the bundled digits, and not both")
-    if masks is not None and images is None:
-        raise InvalidValue(f"--masks {masks} are masks of your own pictures; name these too")
+    _check_fit(images, count, masks, prior, classifier.model)
     hush_diffusers()
     refuse_in_the_way(out, model=classifier.model, denoiser=prior.denoiser, config=config, vae=vae)
     recipe = contest.over(read_recipe(config), queries)
@@ -126,7 +123,7 @@ def compare(
     black_box = for_comparison(classifier.load(place))
     payment.give(black_box, out)
     diffusion = prior.load(place)
-    vae = "digits" if vae is None and prior.denoiser == "digits" else vae
+    vae = DIGITS if vae is None and prior.denoiser in (None, DIGITS) else vae
     own, unreadable = ({}, {}) if images is None else read_pictures(images, out, diffusion)
     pictures = {name: each.image for name, each in own.items()}
     if images is None:
@@ -160,3 +157,13 @@ def compare(
         say_left_out(len(unreadable), len(pictures) + len(unreadable))
     if unreadable or any(row["error"] for row in rows) or not whole:
         raise typer.Exit(UNFINISHED)
+
+
+def _check_fit(images: Path | None, count: int | None, masks: Path | None, prior: Prior, model: str) -> None:
+    """Refuse options of the pictures that do not go together."""
+    if images is not None and count is not None:
+        raise InvalidValue("give pictures, or --images for the bundled digits, and not both")
+    if masks is not None and images is None:
+        raise InvalidValue(f"--masks {masks} are masks of your own pictures; name these too")
+    if images is not None:
+        prior.check_named_for(model)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from freemcg.diffusion.denoiser import Denoiser
 
 
+DIGITS = "digits"
+"""The bundled model and denoiser that are taken if none is named."""
+
+
 def _price(price_per_1000: float | None) -> float | None:
     from freemcg.jobs.plan import check_price
 
@@ -28,10 +32,11 @@ def _price(price_per_1000: float | None) -> float | None:
 Images = Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.", show_default=False)]
 Out = Annotated[Path, typer.Option(help="Folder of the results. Finished ones are not made again.", show_default=False)]
 DenoiserName = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="The diffusion model: a folder, a repository on the hub, a Denoiser file.py:name, or the bundled digits, "
-        "chest-xrays or cifar10."
+        "chest-xrays or cifar10.  [default: digits]",
+        show_default=False,
     ),
 ]
 ConditionNumber = Annotated[
@@ -164,7 +169,7 @@ def _numbers(option: str, text: str | None) -> float | list[float] | None:
 class Classifier:
     """The options that name the classifier and say what it answers."""
 
-    model: Model = "digits"
+    model: Model = DIGITS
     scores: Scores = None
     num_classes: Classes = None
     image_size: Size = None
@@ -191,7 +196,7 @@ class Classifier:
 class Prior:
     """The options that name the diffusion model and what it is told."""
 
-    denoiser: DenoiserName = "digits"
+    denoiser: DenoiserName = None
     condition: ConditionNumber = None
     null_class: NullClass = None
     prompt: PromptText = None
@@ -205,7 +210,19 @@ class Prior:
 
         dtype = None if self.dtype == "float32" else self.dtype
         told = {name: value for name, value in vars(self).items() if name not in ("denoiser", "dtype")}
-        return load_denoiser(self.denoiser, **told, dtype=dtype, device=device)
+        return load_denoiser(self.denoiser or DIGITS, **told, dtype=dtype, device=device)
+
+    def check_named_for(self, model: str) -> None:
+        """Refuse to take the denoiser of digits for pictures that another model than theirs explains.
+
+        Raises:
+            ValueError: no denoiser is named, and `model` is none of the bundled digits.
+        """
+        if self.denoiser is None and model not in (DIGITS, f"{DIGITS}-judge"):
+            raise InvalidValue(
+                f"--model {model} is none of the bundled digits, so it needs --denoiser: a diffusion model of such "
+                "pictures, as a folder, a repository on the hub, or the bundled digits, chest-xrays or cifar10"
+            )
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ def test_what_a_model_is_told_is_that_of_python_and_is_replayed(kind, told, plac
 @pytest.mark.parametrize("verb", ["attribute", "counterfactual", "compare", "probe"])
 def test_what_the_bundled_digits_cannot_be_told_is_refused_by_their_name(verb, told, message, place, capsys):
     out = [] if verb == "probe" else ["--out", "out"]
-    assert main([verb, "pics", "--model", "mine.py:brighter_right", *out, *told]) == 2
+    assert main([verb, "pics", "--model", "mine.py:brighter_right", "--denoiser", "digits", *out, *told]) == 2
     assert capsys.readouterr().err == f"freemcg: {message}\n"
     assert tiny.asked(place) == []
 

@@ -75,6 +75,21 @@ def test_every_recipe_takes_photographs_and_says_what_else_it_needs(name, place,
     assert [row["error"] for row in rows(tmp_path / "out")] == [""] * len(read_recipe(name).methods)
 
 
+@pytest.mark.parametrize("model", ["mine.py:net", "chest-xrays"])
+def test_own_pictures_and_another_model_than_the_digits_need_a_named_denoiser(
+    model, place, monkeypatch, tmp_path, capsys
+):
+    """The denoiser of digits would make them small and grey, and the model would refuse the first query or mislead."""
+    monkeypatch.chdir(place)
+    words = ["--model", model, "--methods", "gradient", "--out", str(tmp_path / "o")]
+    assert main(["compare", "pics", *words, *TINY]) == 2
+    assert capsys.readouterr().err == (
+        f"freemcg: --model {model} is none of the bundled digits, so it needs --denoiser: a diffusion model of such "
+        "pictures, as a folder, a repository on the hub, or the bundled digits, chest-xrays or cifar10\n"
+    )
+    assert not (tmp_path / "o").exists()
+
+
 def test_x_rays_take_a_recipe_of_maps(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pics").mkdir()
