@@ -49,13 +49,10 @@ def print_report(
     cells: list[Cell], columns: Sequence[Column], entries: Sequence[Entry], tangents: Tangents, grid: Path, table: Path
 ) -> None:
     """Print one row per method, best first, and what the columns mean."""
-    ordered, failures, names = [], [], [entry.name for entry in entries]
+    ordered, names = [], [entry.name for entry in entries]
     for name in names:
         own = [cell for cell in cells if cell.method == name]
         done = [cell for cell in own if cell.error is None]
-        failed = [cell for cell in own if cell.error is not None]
-        if failed:
-            failures.append(f"failed: {name} on {len(failed)} of {len(own)} images: {failed[0].error}")
         insertion = sum(cell.insertion or 0 for cell in done) / len(done) if done else -1.0
         ordered.append(
             (
@@ -91,8 +88,15 @@ def print_report(
         f"maps side by side in {grid}, every figure in {table}",
         *(entry.remark for entry in entries if entry.remark),
     )
-    for each in failures:
-        say(each, err=True)
+
+
+def say_failures(cells: Sequence[Cell], names: Sequence[str]) -> None:
+    """Say on the error stream which methods failed, on how many images, and why on the first."""
+    for name in names:
+        own = [cell for cell in cells if cell.method == name]
+        failed = [cell.error for cell in own if cell.error is not None]
+        if failed:
+            say(f"failed: {name} on {len(failed)} of {len(own)} images: {failed[0]}", err=True)
 
 
 def _across(cells: Sequence[Cell], column: Column, names: Sequence[str]) -> dict[str, Any]:

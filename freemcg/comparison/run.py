@@ -22,12 +22,12 @@ from freemcg.comparison.cost import Remaining, Work, remaining
 from freemcg.comparison.masks import check_masks, mask_digest, without_mask
 from freemcg.comparison.measures import MASK, measure_names
 from freemcg.comparison.measuring import Measuring
-from freemcg.comparison.page import TABLE, keep_pictures, try_to_write_comparison_page
-from freemcg.comparison.published import write_published
+from freemcg.comparison.model import check_model
+from freemcg.comparison.outcome import write_outcome
 from freemcg.comparison.recipe import Entry, Published
-from freemcg.comparison.report import csv_row, print_report, write_grid
+from freemcg.comparison.report import csv_row
 from freemcg.comparison.tangents import EnsembleTangents, Tangents, VaeTangents
-from freemcg.comparison.verdict import columns_of, write_verdict
+from freemcg.comparison.verdict import columns_of
 from freemcg.explainer import FreeMCG
 from freemcg.jobs.made_with import check_made_with, digest_of_settings, job_settings, write_made_with
 from freemcg.jobs.spending import price_text
@@ -36,9 +36,6 @@ from freemcg.jobs.unchanged import Answered, check_unchanged
 from freemcg.messages.errors import InvalidValue
 from freemcg.messages.terminal import say
 from freemcg.models.architectures import ConvVAE
-from freemcg.show.tables import write_csv
-
-GRID = "grid.png"
 
 
 def compare(
@@ -63,7 +60,8 @@ def compare(
     "attribution")`. This counts gradients if the method differentiates the model. All methods explain the same class
     and are measured alike: alignment with the tangent space, insertion and deletion with their defaults, and further
     `measures`. If a method fails on an image, its error is recorded and the others go on. The next start tries it
-    again. It may name more measures: only those are then taken of the maps that are there.
+    again. It may name more measures: only those are then taken of the maps that are there. If no map was made at all,
+    no table is written.
 
     If the black box has a budget, a map is begun only if the budget covers all of it. The rest is recorded as failed.
 
@@ -89,8 +87,9 @@ def compare(
         The rows of `comparison.csv`, on every process.
 
     Raises:
-        ValueError, TypeError: before the first query: images, methods and models do not fit together, or `out` holds
-            results made with other settings. After it: the model does not answer as declared.
+        ValueError, TypeError: before the first query: images, methods and models do not fit together, the model is in
+            training mode, or `out` holds results made with other settings. After it: the model does not answer as
+            declared, or has no such class.
 
         QueryBudgetExceeded: the budget does not cover the decisions.
 
@@ -119,6 +118,7 @@ def compare(
         "batch_size": black_box.batch_size,
     }
     contestants = {each.name: each for each in make_contestants(entries, explainer, given)}
+    check_model(black_box, contestants.values(), target=wanted, image=next(iter(images.values())))
 
     masks = check_masks(masks, images) if MASK in further else {}
     kept = {
@@ -154,6 +154,8 @@ def compare(
     def measure(pair: tuple[str, str]) -> None:
         image, name = pair
         cell = measuring.finished(kept[pair], contestants[name], image, images[image], targets[image])
+        if wanted is not None and cell.error is not None:
+            black_box.class_index(wanted)  # if only an answer told how many classes there are
         replace(cell, made_with=digests[name]).save(cell_path(out, image, name))
 
     with start.saying_what_was_spent():
@@ -166,14 +168,18 @@ def compare(
     columns = columns_of(list(cells.values()))
     rows = [csv_row(cell, columns, black_box) for cell in cells.values()]
     if start.speaks:
-        write_csv(rows, out / TABLE)
-        write_grid(images, names, cells, black_box, out / GRID)
-        keep_pictures(images, out)
-        print_report(list(cells.values()), columns, entries, tangents, out / GRID, out / TABLE)
-        write_verdict(cells, names, against, out)
-        write_published(published, list(cells.values()), out)
+        write_outcome(
+            rows,
+            cells,
+            images,
+            entries,
+            out,
+            black_box=black_box,
+            tangents=tangents,
+            against=against,
+            published=published,
+        )
         start.spending.say(spent)
-        try_to_write_comparison_page(out)
     return rows
 
 

@@ -425,6 +425,45 @@ def test_what_does_not_go_together_is_refused_before_the_first_query(run, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_class_that_a_network_does_not_have_is_refused_before_the_first_query(run, tmp_path):
+    box = BlackBox(Linear().eval())
+    with pytest.raises(ValueError, match=r"^there is no class 5; classes are 0\.\.1$"):
+        run(box, target=5)
+    assert box.queries == 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_class_that_the_first_answer_rules_out_stops_the_comparison(run, tmp_path):
+    """Only the answer of a model that can be queried alone tells how many classes there are."""
+    box = BlackBox(lambda images: Linear()(images).detach())
+    with pytest.raises(ValueError, match=r"^there is no class 5; classes are 0\.\.1$"):
+        run(box, target=5, methods=("freemcg", "rise"))
+    assert box.queries <= QUERIES
+    assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["settings.json"]
+    assert {row["target"] for row in run(box, target=1, methods=("freemcg", "rise"))} == {"1"}
+
+
+@pytest.mark.parametrize("target", [None, 1])
+def test_a_network_in_training_mode_is_refused_before_the_first_query(run, tmp_path, target):
+    model = nn.Sequential(Linear(), nn.Dropout(0.5)).train()
+    with pytest.raises(ValueError, match=r"is in training mode, .* call model.eval\(\) first$"):
+        run(BlackBox(model), target=target, methods=("gradient", "rise"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_single_map_no_table_and_no_page_is_written(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(baselines.Gradient, "_attribute", lambda self, images, targets: images / 0)
+    rows = run(methods=("gradient",))
+    assert [row["error"] for row in rows] == ["the map holds NaN or infinity"] * 2
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".json", ""}
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-2:] == [
+        "failed: gradient on 2 of 2 images: the map holds NaN or infinity",
+        "no map was made, so no table and no page is written",
+    ]
+    assert "queries of this start: 2 sent" in said.out
+
+
 @pytest.mark.parametrize("budget", [131, 156])  # spent before the last map: 2 + 4 * 26 + 25
 def test_a_budget_is_never_passed_and_what_it_did_not_reach_for_is_made_by_the_next_start(run, tmp_path, budget):
     methods, model = ("freemcg", "rise", "geex"), Counted().eval()
