@@ -5,6 +5,7 @@ A job that explains each picture once has items instead: see `freemcg.jobs.items
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from torch import Tensor
 
 from freemcg.messages.errors import InvalidValue
 from freemcg.results import Stored
+
+SHOWN_IMAGES = 8
+"""So many pictures are drawn, from the first."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class Cell(Stored):
     mask: str = ""
     figures: dict[str, float | None] = field(default_factory=dict)
 
+    @property
+    def blank(self) -> bool:
+        """Whether the map is zero everywhere. It ranks no pixel before another, so its measures say nothing."""
+        return self.values is not None and not self.values.any()
+
 
 def cell_path(out: Path, image: str, method: str) -> Path:
     """The file of a cell. Image `a/b.png` has the folder `out/cells/a/b.png`."""
@@ -70,3 +79,9 @@ def load_cell(out: Path, image: str, method: str) -> Cell | None:
         return Cell.load(cell_path(out, image, method))
     except (FileNotFoundError, InvalidValue):
         return None
+
+
+def other_methods(out: Path, images: Iterable[str], names: Sequence[str]) -> list[str]:
+    """The methods, other than `names`, that have a cell for one of these images, in the order of the alphabet."""
+    found = {path.stem for image in images for path in cell_path(out, image, "").parent.glob("*.safetensors")}
+    return sorted(found - {"", *names})

@@ -9,10 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from freemcg.blackbox import BlackBox
-from freemcg.comparison.cells import Cell
+from freemcg.comparison.cells import Cell, other_methods
 from freemcg.comparison.page import TABLE, keep_pictures, try_to_write_comparison_page
 from freemcg.comparison.published import write_published
 from freemcg.comparison.recipe import Entry, Published
+from freemcg.comparison.remarks import blank_maps, write_remarks
 from freemcg.comparison.report import print_report, say_failures, write_grid
 from freemcg.comparison.tangents import Tangents
 from freemcg.comparison.verdict import columns_of, write_verdict
@@ -52,6 +53,9 @@ def write_outcome(
     keep_pictures(images, out)
     print_report(every, columns_of(every), entries, tangents, out / GRID, out / TABLE)
     say_failures(every, names)
-    write_verdict(cells, names, against, out)
+    if others := other_methods(out, images, names):
+        say(f"left out of the tables and the page this time, though {out} has maps of them: {', '.join(others)}")
+    remarks = write_verdict(cells, names, against, out)
     write_published(published, every, out)
+    write_remarks([*blank_maps(cells, names), *remarks], out)
     try_to_write_comparison_page(out)

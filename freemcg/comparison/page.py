@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from freemcg.comparison.cells import load_cell, picture_path
+from freemcg.comparison.beside import Beside, remarks_in, tables_in
+from freemcg.comparison.cells import SHOWN_IMAGES, load_cell, picture_path
+from freemcg.comparison.leads import figures_of, measured, who_leads
 from freemcg.comparison.measure import Column
 from freemcg.comparison.measures import COLUMNS
-from freemcg.comparison.verdict import RANKS, TESTS
-from freemcg.evaluation.intervals import mean_interval
+from freemcg.comparison.published import SOURCE
+from freemcg.comparison.verdict import NOTE, RANKS, TESTS
 from freemcg.files.images import read_image, write_image
 from freemcg.messages.errors import InvalidValue, sentence_of
 from freemcg.messages.terminal import say
-from freemcg.show.page.methods import Measure, Measured, Method, Pictured, method_title, write_methods
+from freemcg.show.page.methods import Measure, Method, Pictured, method_title, write_methods
 from freemcg.show.page.palette import signed_colours
 from freemcg.show.page.pictures import LOSSLESS, data_address
 from freemcg.show.page.planes import top_of
-from freemcg.show.page.standing import PairedTest, Ranked, Standing
+from freemcg.show.page.standing import PairedTest, Ranked
 from freemcg.show.tables import read_csv
 
-SHOWN_IMAGES = 8
 TABLE = "comparison.csv"
-TEXTS = {"method", "image", "target", "unit", "error", "against", "measure"}
+TEXTS = {"method", "image", "target", "unit", "blank", "error", "against", "measure", NOTE}
+TEXTS |= {"remark", "here", SOURCE, "folder"}
 COMPARED = {"method", "image", "target", "unit", "error", "cost"}
 TESTED = {"method", "against", "measure", "difference", "low", "high", "p, corrected"}
 
@@ -56,7 +56,7 @@ def write_comparison_page(out: Path) -> Path:
     ]
     pictures = [Pictured(image, targets[image], _picture(picture_path(out, image))) for image in shown]
     measures = [Measure(_title(each.name), each.higher, each.meaning) for each in columns]
-    return write_methods(methods, measures, pictures, len(images), out, _standing(columns, out))
+    return write_methods(methods, measures, pictures, len(images), out, _beside(methods, measures, columns, rows, out))
 
 
 def try_to_write_comparison_page(out: Path) -> None:
@@ -68,11 +68,23 @@ def try_to_write_comparison_page(out: Path) -> None:
         say(f"the page could not be written ({why}); the results are kept, and {again} tries again", err=True)
 
 
-def _standing(columns: Sequence[Column], out: Path) -> Standing | None:
-    """The ranks and tests that a comparison wrote; `None` if there are no ranks for these columns."""
+def _beside(
+    methods: Sequence[Method],
+    measures: Sequence[Measure],
+    columns: Sequence[Column],
+    rows: Sequence[Mapping[str, str]],
+    out: Path,
+) -> Beside:
+    """The ranks and tests that a comparison wrote, and what else it keeps. There may be no ranks for these columns."""
+    leading = who_leads(methods, measures, [figures_of(column.name, rows) for column in columns])
+    return Beside(*_standing(columns, out), leading, remarks_in(out, _table), tables_in(out, _table))
+
+
+def _standing(columns: Sequence[Column], out: Path) -> tuple[list[Ranked], str, int]:
+    """The rows of the ranks, the method that the others are tested against, and the number of tests."""
     ranks = _table(out / RANKS, {"method", "mean rank"}) if (out / RANKS).is_file() else []
     if not ranks or any(column.name not in ranks[0] for column in columns):
-        return None
+        return [], "", 0
     tests = _table(out / TESTS, TESTED) if (out / TESTS).is_file() and len(ranks) > 1 else []
     found = {(row["method"], row["measure"]): row for row in tests}
     rows = [
@@ -84,10 +96,10 @@ def _standing(columns: Sequence[Column], out: Path) -> Standing | None:
         )
         for row in ranks
     ]
-    return Standing(rows, method_title(tests[0]["against"]) if tests else "", len(tests))
+    return rows, method_title(tests[0]["against"]) if tests else "", len(tests)
 
 
-def _table(path: Path, names: AbstractSet[str]) -> list[dict[str, str]]:
+def _table(path: Path, names: AbstractSet[str] = frozenset()) -> list[dict[str, str]]:
     """The rows of a table. Each has `names` and no text but in `TEXTS`."""
     try:
         rows = read_csv(path)
@@ -131,18 +143,10 @@ def _method(
         cost=f"{cost:,.0f} {unit.removesuffix('s') if round(cost) == 1 and unit != 'queries' else unit}",
         weights=unit == "gradients",
         maps=[_map(out, image, name) for image in shown],
-        measured=[_measured([row[column.name] for row in done]) for column in columns],
+        measured=[measured([float(row[column.name] or "nan") for row in done]) for column in columns],
         failed=len(failed),
         why=failed[0]["error"] if failed else "",
     )
-
-
-def _measured(figures: Sequence[str]) -> Measured:
-    values = [float(each) for each in figures if each and math.isfinite(float(each))]
-    if len(values) < 2:
-        return Measured(values[0] if values else None, None, None, values)
-    interval = mean_interval(torch.tensor(values, dtype=torch.double))
-    return Measured(interval.value, interval.low, interval.high, values)
 
 
 def _map(out: Path, image: str, method: str) -> str | None:

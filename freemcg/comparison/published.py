@@ -14,11 +14,15 @@ from freemcg.comparison.verdict import figure
 from freemcg.messages.terminal import say
 from freemcg.show.tables import print_table, write_csv
 
-TABLE = "published.csv"
+TABLE, SOURCE = "published.csv", "source"
 
 
 def write_published(published: Published | None, cells: Sequence[Cell], out: Path) -> None:
-    """Print the published figures of the methods and measures that the cells have, and write `published.csv`."""
+    """Print the published figures of the methods and measures that the cells have, and write `published.csv`.
+
+    Without any, that of an earlier start is removed.
+    """
+    (out / TABLE).unlink(missing_ok=True)
     rows: list[dict[str, Any]] = []
     for name, figures in published.figures.items() if published else ():
         own = [cell for cell in cells if cell.method == name]
@@ -28,7 +32,7 @@ def write_published(published: Published | None, cells: Sequence[Cell], out: Pat
                 rows.append({"method": name, "measure": column, "here": here, "published": value})
     if published is None or not rows:
         return
-    write_csv(rows, out / TABLE)
+    write_csv([{**row, SOURCE: published.source} for row in rows], out / TABLE)
     say("")
     print_table(rows)
     say(f"published: {published.source}")

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from freemcg.blackbox import BlackBox
-from freemcg.comparison.cells import Cell
+from freemcg.comparison.cells import SHOWN_IMAGES, Cell
 from freemcg.comparison.measure import ALIGNMENT, ALWAYS, Column
-from freemcg.comparison.page import SHOWN_IMAGES
 from freemcg.comparison.recipe import Entry
 from freemcg.comparison.tangents import Tangents
 from freemcg.comparison.verdict import figure
@@ -33,6 +32,7 @@ def csv_row(cell: Cell, columns: Sequence[Column], black_box: BlackBox) -> dict[
         "cost": cell.cost,
         "unit": cell.unit,
         "seconds": round(cell.seconds, 3),
+        "blank": "yes" if cell.blank else "",
         "error": cell.error or "",
     }
 
@@ -53,13 +53,14 @@ def print_report(
     for name in names:
         own = [cell for cell in cells if cell.method == name]
         done = [cell for cell in own if cell.error is None]
-        insertion = sum(cell.insertion or 0 for cell in done) / len(done) if done else -1.0
+        drawn = [cell.insertion or 0 for cell in done if not cell.blank]
+        insertion = sum(drawn) / len(drawn) if drawn else -1.0
         ordered.append(
             (
                 -insertion,
                 {
                     "method": name,
-                    "images": len(done),
+                    "images": len(drawn),
                     **{
                         f"alignment ({tangents.name})" if column == ALIGNMENT else column.name: mean_of(
                             [figure(cell, column) for cell in done]

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from freemcg.blackbox import BlackBox
 from freemcg.comparison.counterfactuals import measure_sides, read_sides
+from freemcg.comparison.page import TABLE, try_to_write_comparison_page
 from freemcg.comparison.recipe import FREEMCG, PICTURES, Recipe, Search
 from freemcg.comparison.searches import other_search, planned_search
-from freemcg.comparison.sides_report import print_sides, write_sides
+from freemcg.comparison.sides_report import SEARCHED, print_sides, write_sides
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.explainer import FreeMCG
 from freemcg.files.images import write_image
@@ -27,7 +28,6 @@ from freemcg.jobs.run import run_job
 from freemcg.messages.terminal import say
 from freemcg.settings import Settings, for_scores, make
 
-FOLDER = "counterfactuals"
 TASK: Task = "counterfactual"
 
 
@@ -81,7 +81,7 @@ def announce_searches(searchers: Sequence[Searcher], images: int, out: Path, tar
         for each in searchers:
             wanted = each.explainer.known_target(target, TASK)
             if state.is_main_process:
-                check_made_with(out / FOLDER / each.name, job_settings(each.explainer, TASK, wanted), [])
+                check_made_with(out / SEARCHED / each.name, job_settings(each.explainer, TASK, wanted), [])
 
     together(state, check)
     for each in searchers if state.is_main_process else ():
@@ -117,7 +117,7 @@ def compare_searches(
     """
     if not searchers:
         return True
-    folder, state, whole = out / FOLDER, PartialState(), True
+    folder, state, whole = out / SEARCHED, PartialState(), True
     files = {f"{name}.png": folder / PICTURES / f"{name}.png" for name in images}
 
     def write_pictures() -> None:
@@ -142,4 +142,6 @@ def compare_searches(
             measured = measure_sides(sides, len(images) - common)
             print_sides(measured)
             write_sides(measured, folder)
+            if (out / TABLE).is_file():
+                try_to_write_comparison_page(out)
     return whole

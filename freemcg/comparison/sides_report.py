@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from freemcg.comparison.counterfactuals import Sides
 from freemcg.comparison.report import mean_of
 from freemcg.comparison.verdict import LEVEL, TESTS
 from freemcg.evaluation.intervals import share_interval
+from freemcg.messages.errors import InvalidValue
 from freemcg.messages.terminal import say
 from freemcg.show.tables import print_table, write_csv
 
 TABLE, FOLDERS = "counterfactuals.csv", "folders.csv"
+SEARCHED = "counterfactuals"
+"""The folder of the searches of a recipe, below that of the comparison."""
+WORDS = (
+    "Means over the same pictures for all, with 95 % intervals. A star marks what differs from the first on the same "
+    "pictures (p < 0.05 after Holm's correction)."
+)
 SHARES = ("flipped", "judged")
 
 
 def print_sides(sides: Sides) -> None:
     """Print a row for each folder, and what differs from the first on the same pictures."""
-    print_table(_rows(sides))
+    print_table(table_of(sides))
     rest = f"; left out: {sides.left_out}, which not all folders have" if sides.left_out else ""
     count = len(sides.images)
     say((f"means over {count} pictures, with 95 % intervals" if count > 1 else "one picture: no means") + rest)
@@ -33,6 +42,22 @@ def print_sides(sides: Sides) -> None:
     if count := len(sides.tests):
         say(f"* differs from {sides.names[0]} on the same pictures (after Holm's correction for {count} tests)")
         say(f"diversity: the answers to one picture are {mean_of(sides.diversity.tolist())} apart (root mean square)")
+
+
+def sides_of(rows: Sequence[Mapping[str, str]]) -> Sides:
+    """The figures in the rows of the table that `write_sides` wrote, without diversity and distances in features.
+
+    Raises:
+        ValueError: rows are missing.
+    """
+    names, images = (list(dict.fromkeys(row[key] for row in rows)) for key in ("folder", "image"))
+    if len(rows) != len(names) * len(images):
+        raise InvalidValue(f"{TABLE} lacks rows; run the comparison again, which writes it anew")
+    figures = {
+        column: torch.tensor([float(row[column]) for row in rows], dtype=torch.double).reshape(len(names), len(images))
+        for column in list(rows[0])[2:]
+    }
+    return Sides(names, images, 0, figures, torch.empty(0))
 
 
 def write_sides(sides: Sides, out: Path) -> None:
@@ -51,7 +76,7 @@ def write_sides(sides: Sides, out: Path) -> None:
         write_csv(sides.tests, out / TESTS)
 
 
-def _rows(sides: Sides) -> list[dict[str, Any]]:
+def table_of(sides: Sides) -> list[dict[str, Any]]:
     """A row for each folder, with means and 95 % intervals. A star marks what differs from the first folder."""
     marked = {(row["method"], row["measure"]) for row in sides.tests if row["p, corrected"] < LEVEL}
     rows = []

@@ -16,13 +16,15 @@ from torch import Tensor
 from freemcg.comparison.cells import Cell
 from freemcg.comparison.measure import ALWAYS, Column
 from freemcg.comparison.measures import COLUMNS
-from freemcg.evaluation.agreement import concordance, map_agreement, ranks
+from freemcg.comparison.ranking import Ranking, ranked
+from freemcg.evaluation.agreement import map_agreement
 from freemcg.evaluation.intervals import mean_interval
 from freemcg.evaluation.significance import holm, paired_p_value
 from freemcg.messages.terminal import say
 from freemcg.show.tables import print_table, write_csv
 
 RANKS, TESTS, AGREEMENT = "ranks.csv", "significance.csv", "agreement.csv"
+NOTE = "note"
 LEVEL = 0.05
 
 
@@ -33,38 +35,36 @@ def columns_of(cells: Sequence[Cell]) -> list[Column]:
 
 
 def figure(cell: Cell, column: Column) -> float | None:
-    """A figure of a cell; `None` if the method failed, or the map has none."""
-    if cell.error is not None:
+    """A figure of a cell; `None` if the method failed, or the map has none or is zero everywhere."""
+    if cell.error is not None or cell.blank:
         return None
     value: float | None = getattr(cell, column.name) if column in ALWAYS else cell.figures.get(column.name)
     return value
 
 
-def write_verdict(cells: Mapping[tuple[str, str], Cell], names: Sequence[str], against: str, out: Path) -> None:
+def write_verdict(cells: Mapping[tuple[str, str], Cell], names: Sequence[str], against: str, out: Path) -> list[str]:
     """Print the ranks, and write `ranks.csv`, `significance.csv` and `agreement.csv` into `out`.
 
     Args:
         cells: by image and method.
         names: the methods.
         against: the method that the others are tested against.
+
+    Returns:
+        What a reader of the ranks must know, in sentences.
     """
     columns = columns_of(list(cells.values()))
     images = list(dict.fromkeys(image for image, _ in cells))
     figures = {column.name: _figures(cells, names, images, column) for column in columns}
-    places = {
-        column.name: ranks(figures[column.name].nanmean(dim=1), higher_is_better=column.higher) for column in columns
-    }
+    ranking = ranked(figures, columns, names)
     tests = paired_tests(figures, names, against)
     marked = {(row["method"], row["measure"]) for row in tests if row["p, corrected"] < LEVEL}
-    rows = [_row(name, index, places) for index, name in enumerate(names)]
-    order = sorted(range(len(names)), key=lambda index: rows[index]["mean rank"] or math.inf)
-    write_csv([rows[index] for index in order], out / RANKS)
+    rows = [_row(index, ranking, columns) for index in range(len(names))]
+    rows.sort(key=lambda row: row["mean rank"] or math.inf)
+    write_csv([{**row, NOTE: _note(ranking, row["method"])} for row in rows], out / RANKS)
     say("")
-    print_table([_marked(rows[index], marked) for index in order])
-    whole = [places[column.name] for column in columns if not places[column.name].isnan().any()]
-    agree = concordance(torch.stack(whole)) if whole else math.nan
-    words = "" if math.isnan(agree) else f"; the measures agree by {agree:.2f} (Kendall's W: 1 alike, 0 not at all)"
-    say(f"ranks under each measure, 1 is best{words}")
+    print_table([_marked(row, marked) for row in rows])
+    say("ranks under each measure, 1 is best")
     (out / TESTS).unlink(missing_ok=True)  # those of more pictures
     if tests:
         write_csv(tests, out / TESTS)
@@ -73,6 +73,7 @@ def write_verdict(cells: Mapping[tuple[str, str], Cell], names: Sequence[str], a
             f"tests); all tests in {out / TESTS}"
         )
     _write_agreement(cells, names, images, out / AGREEMENT)
+    return ranking.remarks
 
 
 def paired_tests(figures: Mapping[str, Tensor], names: Sequence[str], against: str) -> list[dict[str, Any]]:
@@ -114,10 +115,20 @@ def _figures(
     return torch.tensor([[math.nan if each is None else each for each in row] for row in found], dtype=torch.double)
 
 
-def _row(name: str, index: int, places: Mapping[str, Tensor]) -> dict[str, Any]:
-    own = {column: None if place[index].isnan() else place[index].item() for column, place in places.items()}
-    known = [each for each in own.values() if each is not None]
-    return {"method": name, **own, "mean rank": sum(known) / len(known) if known else None}
+def _row(index: int, ranking: Ranking, columns: Sequence[Column]) -> dict[str, Any]:
+    places = {column.name: ranking.places.get(column.name) for column in columns}
+    own = {
+        name: None if place is None or place[index].isnan() else place[index].item() for name, place in places.items()
+    }
+    return {"method": ranking.names[index], **own, "mean rank": ranking.means[index]}
+
+
+def _note(ranking: Ranking, name: str) -> str:
+    """What the row of a method rests on, in words."""
+    if lacking := ranking.lacking(name):
+        return f"no mean rank, since figures are lacking under {', '.join(lacking)}"
+    fewer = [f"{column} on {count}" for column, count in ranking.images.items() if count < ranking.of]
+    return f"of {ranking.of} images, ranked under {', '.join(fewer)}" if fewer else ""
 
 
 def _marked(row: dict[str, Any], marked: set[tuple[str, str]]) -> dict[str, Any]:
@@ -127,7 +138,11 @@ def _marked(row: dict[str, Any], marked: set[tuple[str, str]]) -> dict[str, Any]
 def _write_agreement(
     cells: Mapping[tuple[str, str], Cell], names: Sequence[str], images: Sequence[str], path: Path
 ) -> None:
-    """Write the rank correlations of maps between methods, mean over the images for which all methods have one."""
+    """Write the rank correlations of maps between methods, mean over the images for which all methods have one.
+
+    If there is no such image, the table of an earlier start is removed.
+    """
+    path.unlink(missing_ok=True)
     maps = [[cells[image, name].values for name in names] for image in images]
     whole = [torch.stack(row) for row in maps if all(each is not None for each in row)]  # type: ignore[arg-type]
     if len({row.shape for row in whole}) != 1:

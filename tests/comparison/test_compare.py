@@ -284,6 +284,47 @@ def test_a_map_that_is_not_finite_or_zero(run, monkeypatch):
     assert [row["alignment"] for row in rows] == [None] * 4
 
 
+def test_a_blank_map_is_named_and_not_ranked(run, tmp_path, monkeypatch, capsys):
+    """The order of its pixels is chance, which may look better than a map that says something."""
+    monkeypatch.setattr(baselines.InputXGradient, "_attribute", lambda self, images, targets: 0 * images)
+    rows = run(methods=("gradient", "input_x_gradient", "integrated_gradients"))
+    blank = [row for row in rows if row["method"] == "input_x_gradient"]
+    assert [(row["blank"], row["insertion"], row["deletion"], row["error"]) for row in blank] == [
+        ("yes", None, None, "")
+    ] * 2
+    assert {row["blank"] for row in rows if row not in blank} == {""}
+    with (tmp_path / "out" / "ranks.csv").open(newline="") as stream:
+        ranks = {row["method"]: row for row in csv.DictReader(stream)}
+    assert (ranks["input_x_gradient"]["insertion"], ranks["input_x_gradient"]["mean rank"]) == ("", "")
+    assert ranks["input_x_gradient"]["note"] == (
+        "no mean rank, since figures are lacking under alignment, insertion, deletion"
+    )
+    assert {ranks[name]["insertion"] for name in ("gradient", "integrated_gradients")} in ({"1.0", "2.0"}, {"1.5"})
+    said = "a blank map, zero everywhere, has no figures and no rank: input_x_gradient on 2 of 2 images"
+    printed = capsys.readouterr().out
+    assert said in printed.splitlines()
+    assert printed.splitlines()[3].split()[:2] == ["input_x_gradient", "0"]  # the last in the order by insertion
+    assert f">A{said[1:]}.</p>" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_what_an_earlier_start_compared_is_named_if_it_is_left_out(run, tmp_path, capsys):
+    run(methods=("gradient", "rise", "geex"))
+    assert "left out" not in capsys.readouterr().out
+    assert (tmp_path / "out" / "agreement.csv").is_file()
+    run(methods=("rise",))
+    said = f"left out of the tables and the page this time, though {tmp_path / 'out'} has maps of them: geex, gradient"
+    assert said in capsys.readouterr().out.splitlines()
+
+
+def test_agreement_of_maps_that_are_no_longer_there_is_removed(run, tmp_path, monkeypatch):
+    run(methods=("gradient", "rise"))
+    assert "How alike the maps are" in (tmp_path / "out" / "report.html").read_text()
+    monkeypatch.setattr(baselines.GEEX, "attribute", lambda self, images, target: images / 0)
+    run(methods=("gradient", "geex"))
+    assert not (tmp_path / "out" / "agreement.csv").exists()
+    assert "How alike the maps are" not in (tmp_path / "out" / "report.html").read_text()
+
+
 @pytest.mark.parametrize("name", baselines.available())
 @pytest.mark.parametrize("most", [41, 70])
 def test_every_method_costs_at_most_so_much_and_uses_what_it_can(run, name, most, pictures):

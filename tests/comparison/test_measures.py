@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 
 import pytest
 import torch
@@ -199,7 +200,15 @@ def test_ranks_tests_and_agreement_are_written(run, tmp_path, capsys):
     assert [float(agreement[index][name]) for index, name in enumerate(("rise", "gradient", "geex"))] == [1, 1, 1]
     assert agreement[0]["geex"] == agreement[2]["rise"]
     printed = capsys.readouterr().out
-    assert "ranks under each measure, 1 is best; the measures agree by " in printed
+    assert "ranks under each measure, 1 is best\n" in printed
+    remarks = [row["remark"] for row in rows_of(tmp_path / "out" / "remarks.csv")]
+    assert re.fullmatch(
+        r"the measures agree by [01]\.\d\d \(Kendall's W: 1 alike, 0 not at all\), over alignment, insertion, "
+        r"deletion, completeness_residual and over all methods",
+        remarks[0],
+    )
+    assert remarks[1:] == ["too few images to tell which method is better: 5 or more are needed"]
+    assert all(remark in printed for remark in remarks)
     assert "* differs from geex on the same images (p < 0.05 after Holm's correction for 8 tests)" in printed
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import signal
 import subprocess
 import sys
@@ -170,8 +171,20 @@ def test_published_figures_stand_beside_ours(run, tmp_path, capsys):
         "measure": "insertion",
         "here": here,
         "published": "0.25",
+        "source": "Somebody 2000, other digits",
     }
     assert capsys.readouterr().out.splitlines()[-1] == "published: Somebody 2000, other digits"
+
+
+def test_published_figures_are_on_the_page_as_long_as_they_belong_to_it(run, tmp_path):
+    figures = {"gradient": {"insertion": 0.25}}
+    run("gradient", "rise", published=Published(source="Somebody <2000>, other digits", figures=figures))
+    page = (tmp_path / "out" / "report.html").read_text().split("<summary>Beside what a paper found<")[1]
+    assert "Somebody &lt;2000&gt;, other digits." in page
+    assert re.search(r">Gradient</th><td>insertion</td><td>0\.\d{3}</td><td>0\.25</td>", page)
+    run("gradient", "rise")
+    assert not (tmp_path / "out" / "published.csv").exists()
+    assert "Beside what a paper found" not in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("name", recipes())

@@ -59,6 +59,11 @@ def test_each_search_finds_counterfactuals_of_the_first_pictures_and_all_are_mea
     assert re.search(r"then counterfactuals of 2 by published procedure: at most 11 queries each", said.err)
     assert said.err.index("then counterfactuals of 2") < said.err.index("images: 3; methods: 1")
     assert "means over 2 pictures" in said.out
+    page = (tmp_path / "out" / "report.html").read_text().split("<summary>Counterfactuals</summary>")[1]
+    shown = [re.sub(r"<[^>]+>", " ", row).split() for row in page.split("<tr>")[1:4]]
+    assert shown[0][:3] == ["Search", "Flipped", "Gain"]
+    printed = [line.split() for line in said.out.splitlines() if line.startswith(tuple(NAMES))]
+    assert [row[: len(line)] for row, line in zip(shown[1:], printed[-2:], strict=True)] == printed[-2:]
 
 
 def test_a_second_start_searches_nothing_again_and_takes_more_pictures(small, tmp_path, capsys):
