@@ -29,6 +29,8 @@ from freemcg.evaluation.sensitivity_n import sensitivity_n
 from freemcg.messages.errors import InvalidValue
 
 SAMPLES, REPEATS, SETS = 32, 4, 16
+SURE = 0.8
+"""PIC leaves out images of which the model is less sure than that."""
 MASK = "mask"
 
 
@@ -59,7 +61,7 @@ def _road(of: Measured) -> Sequence[Tensor]:
 
 
 def _pic(of: Measured) -> Sequence[Tensor]:
-    found = pic(of.black_box, of.image, of.values, of.target, seed=of.seed)
+    found = pic(of.black_box, of.image, of.values, of.target, least=SURE, seed=of.seed)
     return found.sic, found.aic
 
 

@@ -13,7 +13,7 @@ from freemcg.comparison.cells import Cell, other_methods
 from freemcg.comparison.page import TABLE, keep_pictures, try_to_write_comparison_page
 from freemcg.comparison.published import write_published
 from freemcg.comparison.recipe import Entry, Published
-from freemcg.comparison.remarks import blank_maps, write_remarks
+from freemcg.comparison.remarks import blank_maps, left_out_by_pic, write_remarks
 from freemcg.comparison.report import print_report, say_failures, write_grid
 from freemcg.comparison.tangents import Tangents
 from freemcg.comparison.verdict import columns_of, write_verdict
@@ -57,5 +57,5 @@ def write_outcome(
         say(f"left out of the tables and the page this time, though {out} has maps of them: {', '.join(others)}")
     remarks = write_verdict(cells, names, against, out)
     write_published(published, every, out)
-    write_remarks([*blank_maps(cells, names), *remarks], out)
+    write_remarks([*blank_maps(cells, names), *left_out_by_pic(cells), *remarks], out)
     try_to_write_comparison_page(out)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from freemcg.comparison.cells import Cell
+from freemcg.comparison.measures import SURE
 from freemcg.messages.terminal import say
 from freemcg.show.tables import write_csv
 
-REMARKS = "remarks.csv"
+REMARKS, SIC = "remarks.csv", "sic"
 
 
 def write_remarks(remarks: Sequence[str], out: Path) -> None:
@@ -28,3 +29,18 @@ def blank_maps(cells: Mapping[tuple[str, str], Cell], names: Sequence[str]) -> l
         if count := sum(cell.blank for cell in own):
             found.append(f"{name} on {count} of {len(own)} images")
     return [f"a blank map, zero everywhere, has no figures and no rank: {', '.join(found)}"] if found else []
+
+
+def left_out_by_pic(cells: Mapping[tuple[str, str], Cell]) -> list[str]:
+    """On how many images no map has SIC and AIC, as Kapishnikov et al. (2019) leave them out; nothing without PIC."""
+    found = dict[str, list[float | None]]()
+    for (image, _), cell in cells.items():
+        if SIC in cell.figures and not cell.blank:
+            found.setdefault(image, []).append(cell.figures[SIC])
+    if not found:
+        return []
+    count = sum(all(each is None for each in figures) for figures in found.values())
+    return [
+        f"sic and aic leave out {count} of {len(found)} images, of which the model is less than {SURE:.0%} sure, or no "
+        "more sure than of a picture without its pixels"
+    ]

@@ -212,6 +212,27 @@ def test_ranks_tests_and_agreement_are_written(run, tmp_path, capsys):
     assert "* differs from geex on the same images (p < 0.05 after Holm's correction for 8 tests)" in printed
 
 
+class Unsure(Linear):
+    """Two classes, of which the brighter the picture the surer is the first."""
+
+    def forward(self, images):
+        sure = 20 * (images.mean(dim=(1, 2, 3)) - 0.5)
+        return torch.stack([sure, -sure], dim=1)
+
+
+def test_pictures_that_pic_leaves_out_are_counted(run, tmp_path, pictures, capsys):
+    pictures["a"].mul_(0.2)
+    pictures["b"].mul_(0.2).add_(0.7)
+    rows = run(Unsure().eval(), methods=("rise", "geex"), measures=("pic",))
+    assert {row["image"] for row in rows if row["sic"] is None} == {"a"}
+    said = (
+        "sic and aic leave out 1 of 2 images, of which the model is less than 80% sure, or no more sure than of a "
+        "picture without its pixels"
+    )
+    assert said in capsys.readouterr().out.splitlines()
+    assert f"S{said[1:]}." in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_paired_tests_find_a_planted_difference_and_correct_for_all(rng):
     base = torch.rand(10, generator=rng, dtype=torch.double)
     worse, alike = base - 0.2, base + 1e-3 * torch.tensor([1.0, -1.0] * 5)
