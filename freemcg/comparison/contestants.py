@@ -14,6 +14,7 @@ from freemcg.blackbox import BlackBox
 from freemcg.blackbox.cache import image_key
 from freemcg.blackbox.local.white_box import WhiteBox, has_gradients
 from freemcg.comparison.cost import Work, cost_of, settings_of
+from freemcg.comparison.own_score import Added, added_by
 from freemcg.comparison.recipe import FREEMCG, OURS, SMOOTHED, Entry, as_entry
 from freemcg.evaluation.blur import gaussian_blur
 from freemcg.explainer import FreeMCG
@@ -50,6 +51,7 @@ class Contestant:
         most: the most that an image costs, for a given target.
         attribute: maps images `(N, C, H, W)` and a target to maps; `None` if a package that it needs is missing.
         missing: says what is missing then, in one sentence.
+        added: see `freemcg.comparison.own_score`.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Contestant:
     most: Work
     attribute: Callable[[Tensor, int], Tensor] | None
     missing: str = ""
+    added: Added | None = None
 
     @property
     def unit(self) -> str:
@@ -143,16 +146,17 @@ def _baseline(entry: Entry, explainer: FreeMCG, white_box: WhiteBox | None, give
     more = {key: value for key, value in given.items() if key in known and value is not None}
     more |= _with_data_mean(entry, given)
     model = white_box if white_box and METHODS[name].needs_weights else black_box
-    attribute, missing = None, ""
+    attribute, missing, added = None, "", None
     try:
-        attribute = create(name, model, **settings, **more).attribute
+        method = create(name, model, **settings, **more)
+        attribute, added = method.attribute, added_by(method)
     except ModuleNotFoundError as error:
         missing = str(error)
     except TypeError as error:
         raise InvalidValue(f"{entry.name}: {name} does not take the settings {entry.settings}: {error}") from None
     except ValueError as error:
         raise InvalidValue(str(error) if entry.name in str(error) else f"{entry.name}: {error}") from None
-    return Contestant(entry.name, model, cost_of(entry, explainer.settings), attribute, missing)
+    return Contestant(entry.name, model, cost_of(entry, explainer.settings), attribute, missing, added)
 
 
 def _with_data_mean(entry: Entry, given: dict[str, Any]) -> dict[str, Any]:

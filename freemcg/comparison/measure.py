@@ -39,6 +39,7 @@ class Measured:
         image, values: the image and its map, `(1, C, H, W)`.
         target: the class explained, `(1,)`.
         again: the method itself, which maps images to maps for that class.
+        added: what the image adds to the score of the method beyond its base-point; `None` for a method without one.
         attacked: the image after the attack of `comparison/attack.py`, likewise.
         mask: where the object is, `(H, W)` bool; `None` if nobody has said so.
         steps: the steps of insertion and deletion.
@@ -51,6 +52,7 @@ class Measured:
     values: Tensor
     target: Tensor
     again: Callable[[Tensor], Tensor]
+    added: Callable[[Tensor, Tensor], Tensor] | None
     attacked: Callable[[], Tensor]
     mask: Tensor | None
     steps: int

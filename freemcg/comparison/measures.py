@@ -73,6 +73,13 @@ def _sensitivity_n(of: Measured) -> Sequence[Tensor]:
     return [sensitivity_n(of.black_box, of.image, of.values, of.target, sets=SETS, seed=of.seed).mean]
 
 
+def _completeness(of: Measured) -> Sequence[Tensor]:
+    if of.added is None:
+        return [completeness_residual(of.black_box, of.image, of.values, of.target)]
+    drop = of.added(of.image, of.target.to(of.image.device)).double()
+    return [(of.values.double().flatten(1).sum(dim=1) - drop).abs() / drop.abs()]
+
+
 def _max_sensitivity(of: Measured) -> Sequence[Tensor]:
     return [max_sensitivity(of.again, of.image, of.values, samples=REPEATS, seed=of.seed)]
 
@@ -165,9 +172,18 @@ MEASURES: dict[str, Measure] = {
         needs_weights=True,
     ),
     "completeness": Measure(
-        (Column("completeness_residual", False, 0, math.inf, "How far the map's sum is from what the picture adds."),),
+        (
+            Column(
+                "completeness_residual",
+                False,
+                0,
+                math.inf,
+                "How far the map's sum is from what the picture adds: to the method's own score beyond its own "
+                "base-point, or to the log-odds beyond the picture's mean colour if it has none.",
+            ),
+        ),
         lambda steps: 2,
-        lambda of: [completeness_residual(of.black_box, of.image, of.values, of.target)],
+        _completeness,
         "Sundararajan, Taly, Yan 2017, arXiv:1703.01365",
     ),
     "bright_object": Measure(

@@ -109,6 +109,7 @@ class Measuring:
             values=cell.values[None].to(image),
             target=torch.tensor([cell.target]),
             again=again,
+            added=contestant.added,
             attacked=lambda: self.attack(image[None], torch.tensor([cell.target], device=image.device)),
             mask=self.masks.get(cell.image),
             steps=self.steps,

@@ -13,7 +13,7 @@ from freemcg.comparison.cells import Cell, other_methods
 from freemcg.comparison.page import TABLE, keep_pictures, try_to_write_comparison_page
 from freemcg.comparison.published import write_published
 from freemcg.comparison.recipe import Entry, Published
-from freemcg.comparison.remarks import blank_maps, left_out_by_pic, write_remarks
+from freemcg.comparison.remarks import blank_maps, left_out_by_pic, references_of_completeness, write_remarks
 from freemcg.comparison.report import print_report, say_failures, write_grid
 from freemcg.comparison.tangents import Tangents
 from freemcg.comparison.verdict import columns_of, write_verdict
@@ -31,6 +31,7 @@ def write_outcome(
     out: Path,
     *,
     black_box: BlackBox,
+    own: Mapping[str, bool],
     tangents: Tangents,
     against: str,
     published: Published | None,
@@ -42,6 +43,7 @@ def write_outcome(
         cells: by image and method.
         images, entries: those of this start, in order.
         out: the folder of the results.
+        own: whether each method has a base-point and a score of its own.
     """
     every, names = list(cells.values()), [entry.name for entry in entries]
     if all(cell.values is None for cell in every):
@@ -57,5 +59,6 @@ def write_outcome(
         say(f"left out of the tables and the page this time, though {out} has maps of them: {', '.join(others)}")
     remarks = write_verdict(cells, names, against, out)
     write_published(published, every, out)
-    write_remarks([*blank_maps(cells, names), *left_out_by_pic(cells), *remarks], out)
+    rest = [*left_out_by_pic(cells), *references_of_completeness(cells, own)]
+    write_remarks([*blank_maps(cells, names), *remarks, *rest], out)
     try_to_write_comparison_page(out)

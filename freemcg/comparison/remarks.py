@@ -10,7 +10,8 @@ from freemcg.comparison.measures import SURE
 from freemcg.messages.terminal import say
 from freemcg.show.tables import write_csv
 
-REMARKS, SIC = "remarks.csv", "sic"
+REMARKS = "remarks.csv"
+SIC, COMPLETENESS = "sic", "completeness_residual"
 
 
 def write_remarks(remarks: Sequence[str], out: Path) -> None:
@@ -44,3 +45,19 @@ def left_out_by_pic(cells: Mapping[tuple[str, str], Cell]) -> list[str]:
         f"sic and aic leave out {count} of {len(found)} images, of which the model is less than {SURE:.0%} sure, or no "
         "more sure than of a picture without its pixels"
     ]
+
+
+def references_of_completeness(cells: Mapping[tuple[str, str], Cell], own: Mapping[str, bool]) -> list[str]:
+    """Against what the sum of each map was measured; nothing without that measure.
+
+    Args:
+        own: whether a method has a base-point and a score of its own.
+    """
+    if not any(COMPLETENESS in cell.figures for cell in cells.values()):
+        return []
+    kinds = {
+        "its own score and base-point": [name for name, has in own.items() if has],
+        "the log-odds and the picture's mean colour": [name for name, has in own.items() if not has],
+    }
+    told = [f"by {what} for {', '.join(names)}" for what, names in kinds.items() if names]
+    return [f"{COMPLETENESS} is taken {'; '.join(told)}"]

@@ -175,6 +175,7 @@ def compare(
             entries,
             out,
             black_box=black_box,
+            own={name: each.added is not None for name, each in contestants.items()},
             tangents=tangents,
             against=against,
             published=published,

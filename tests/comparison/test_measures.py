@@ -15,6 +15,7 @@ from freemcg import BlackBox, Denoiser, FreeMCG
 from freemcg.comparison.attack import Attack
 from freemcg.comparison.cells import load_cell
 from freemcg.comparison.measures import COLUMNS, MEASURES, REPEATS, SAMPLES, SETS
+from freemcg.comparison.recipe import Entry
 from freemcg.comparison.run import compare
 from freemcg.comparison.verdict import paired_tests
 from freemcg.evaluation import (
@@ -207,7 +208,7 @@ def test_ranks_tests_and_agreement_are_written(run, tmp_path, capsys):
         r"deletion, completeness_residual and over all methods",
         remarks[0],
     )
-    assert remarks[1:] == ["too few images to tell which method is better: 5 or more are needed"]
+    assert remarks[1] == "too few images to tell which method is better: 5 or more are needed"
     assert all(remark in printed for remark in remarks)
     assert "* differs from geex on the same images (p < 0.05 after Holm's correction for 8 tests)" in printed
 
@@ -218,6 +219,28 @@ class Unsure(Linear):
     def forward(self, images):
         sure = 20 * (images.mean(dim=(1, 2, 3)) - 0.5)
         return torch.stack([sure, -sure], dim=1)
+
+
+def test_completeness_is_by_the_base_point_and_the_score_of_each_method(run, tmp_path, capsys):
+    """Of a linear model, a map is complete from its own base-point, and not from another."""
+    entries = [
+        "integrated_gradients",
+        Entry(method="integrated_gradients", label="from white", settings={"base": "white"}),
+        Entry(method="integrated_gradients", label="from two", settings={"base": "uniform", "n_base": 2}),
+        Entry(method="idgi", label="idgi", settings={}),
+        "kernel_shap",
+        "gradient",
+    ]
+    rows = run(Linear().eval(), methods=entries, measures=("completeness",))
+    found = {(row["method"], row["image"]): row["completeness_residual"] for row in rows}
+    for name in ("integrated_gradients", "from white", "from two", "idgi", "kernel_shap"):
+        assert [found[name, image] for image in ("a", "b")] == pytest.approx([0, 0], abs=2e-3), name
+    assert found["gradient", "a"] > 0.01
+    said = (
+        "completeness_residual is taken by its own score and base-point for integrated_gradients, from white, from "
+        "two, idgi, kernel_shap; by the log-odds and the picture's mean colour for gradient"
+    )
+    assert said in capsys.readouterr().out.splitlines()
 
 
 def test_pictures_that_pic_leaves_out_are_counted(run, tmp_path, pictures, capsys):
