@@ -14,6 +14,7 @@ from freemcg.blackbox import BlackBox
 from freemcg.blackbox.cache import image_key
 from freemcg.blackbox.local.white_box import WhiteBox, has_gradients
 from freemcg.comparison.cost import Work, cost_of, settings_of
+from freemcg.comparison.other_names import unknown_method
 from freemcg.comparison.own_score import Added, added_by
 from freemcg.comparison.recipe import FREEMCG, OURS, SMOOTHED, Entry, as_entry
 from freemcg.evaluation.blur import gaussian_blur
@@ -79,8 +80,7 @@ def entries_of(methods: Sequence[str | Entry] | None, black_box: BlackBox) -> tu
         ValueError: a method does not exist, two have the same label, or one differentiates and the model can only be
             queried.
     """
-    from baselines.names import unknown  # noqa: PLC0415  (only a comparison needs the baselines)
-    from baselines.registry import METHODS  # noqa: PLC0415
+    from baselines.registry import METHODS  # noqa: PLC0415  (only a comparison needs the baselines)
 
     open_ = has_gradients(black_box)
     if methods is None:
@@ -90,7 +90,7 @@ def entries_of(methods: Sequence[str | Entry] | None, black_box: BlackBox) -> tu
     found: dict[str, Entry] = {}
     for entry in map(as_entry, methods):
         if entry.method not in (*OURS, *METHODS):
-            raise unknown("method", entry.method, (*OURS, *METHODS))
+            raise unknown_method(entry.method, (*OURS, *METHODS))
         if found.setdefault(entry.name, entry) != entry:
             raise InvalidValue(f"two methods are called {entry.name!r}; give one of them another label")
     differentiating = [entry.name for entry in found.values() if not entry.ours and METHODS[entry.method].needs_weights]
