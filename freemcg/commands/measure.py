@@ -26,8 +26,9 @@ def measure(
     references: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of known pictures, such as those of training: how near is the nearest? With --features also "
-            "the Frechet distance from them, FID.",
+            help="Folder of known pictures, such as those of training: how near is the nearest? If they lie in "
+            "subfolders named as the classes, the nearest of the target's class. With --features also the Frechet "
+            "distance from all, FID.",
             show_default=False,
         ),
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +15,7 @@ from torch import Tensor
 from freemcg.blackbox import BlackBox
 from freemcg.blackbox.scores import MULTI_LABEL, VALUE
 from freemcg.comparison.embedded import Embedded, embed
+from freemcg.comparison.labels import labels_among
 from freemcg.comparison.verdict import paired_tests
 from freemcg.evaluation.changes import changes, diversity, nearest, target_gain
 from freemcg.evaluation.cout import cout
@@ -88,14 +90,19 @@ def _read(folder: Path) -> dict[str, Counterfactual]:
     return side
 
 
-def read_known(folder: Path, like: Tensor) -> Tensor:
-    """The pictures in a folder, `(M, C, H, W)`, with the channels and the size of `like`, `(C, H, W)`.
+def read_known(folder: Path, like: Counterfactual) -> tuple[Tensor, list[int] | None]:
+    """The pictures in a folder, `(M, C, H, W)`, and their classes by their folders, as `labels_among` finds them.
+
+    They get the channels and the size of the picture of `like`, and the classes are those of its model.
 
     Raises:
         FileNotFoundError, ValueError: there is none, or one cannot be read.
     """
-    channels, height, width = like.shape
-    return torch.stack([read_image(path, channels=channels, size=(height, width)) for path in list_images(folder)])
+    channels, height, width = like.original.shape
+    paths = list_images(folder)
+    names = [str(path.relative_to(folder)) for path in paths]
+    labels = labels_among(names, like.record.get("class_names"), len(like.log_probabilities))
+    return torch.stack([read_image(path, channels=channels, size=(height, width)) for path in paths]), labels
 
 
 def check_model(sides: Mapping[str, Mapping[str, Counterfactual]], black_box: BlackBox) -> None:
@@ -114,6 +121,7 @@ def measure_sides(
     left_out: int = 0,
     *,
     known: Tensor | None = None,
+    labels: Sequence[int] | None = None,
     features: Callable[[Tensor], Tensor] | None = None,
     verdicts: Tensor | None = None,
     black_box: BlackBox | None = None,
@@ -124,11 +132,13 @@ def measure_sides(
     Args:
         sides: by folder and picture; the pictures of all are the same.
         known: images `(M, C, H, W)`, to whose nearest one the distance is taken.
+        labels: the class of each of these. Then the nearest of the target's class counts, and NaN stands where there is
+            none. `None` takes the nearest of any class.
         features: maps images to features `(N, F)`, see `freemcg.comparison.embedded`. `None` leaves them out.
         verdicts: whether a judge decides each as the target, `(folders, images)`, as `freemcg.comparison.judge` finds.
         black_box, steps: for COUT. A counterfactual then costs `steps + 1` queries. `None` leaves it out.
     """
-    columns = [_figures(list(side.values()), known, black_box, steps) for side in sides.values()]
+    columns = [_figures(list(side.values()), known, labels, black_box, steps) for side in sides.values()]
     figures = {name: torch.stack([column[name] for column in columns]) for name in columns[0]}
     embedded = None if features is None else embed(sides, features, known)
     if embedded is not None:
@@ -142,7 +152,11 @@ def measure_sides(
 
 
 def _figures(
-    results: Sequence[Counterfactual], known: Tensor | None, black_box: BlackBox | None, steps: int
+    results: Sequence[Counterfactual],
+    known: Tensor | None,
+    labels: Sequence[int] | None,
+    black_box: BlackBox | None,
+    steps: int,
 ) -> dict[str, Tensor]:
     images, answers = torch.stack([r.original for r in results]), torch.stack([r.image for r in results])
     targets = torch.tensor([result.target for result in results])
@@ -161,8 +175,19 @@ def _figures(
         "queries": torch.tensor([result.queries for result in results]).double(),
     }
     if known is not None:
-        found["nearest known"], _ = nearest(answers, known)
+        found["nearest known"] = _nearest(answers, targets, known, labels)
     if black_box is not None:
         origins = torch.tensor([result.original_decision for result in results])
         found["cout"] = cout(black_box, images, answers, targets, origins, steps=steps).cpu()
+    return found
+
+
+def _nearest(answers: Tensor, targets: Tensor, known: Tensor, labels: Sequence[int] | None) -> Tensor:
+    """The distance of each answer to the nearest known picture, of its target's class if classes are known, `(N,)`."""
+    if labels is None:
+        return nearest(answers, known)[0]
+    classes, found = torch.tensor(labels), torch.full((len(answers),), math.nan, dtype=torch.double)
+    for target in targets.unique():
+        if (theirs := known[classes == target]).numel():
+            found[targets == target] = nearest(answers[targets == target], theirs)[0]
     return found

@@ -21,6 +21,9 @@ from freemcg.models.features import load_features
 from freemcg.models.load import load_black_box
 from freemcg.results import Counterfactual
 
+OF_TARGET = "those of the target's class, by the folders in which they lie"
+OF_ANY = "those of any class, since not each lies in a folder named as a class"
+
 
 class Pay(Protocol):
     """What is called before a black box is asked."""
@@ -35,12 +38,14 @@ class Instruments:
 
     Attributes:
         known: known pictures, `(M, C, H, W)`.
+        labels: their classes, if they lie in folders named as these.
         features: maps images to features `(N, F)`.
         judge: a second classifier.
         black_box, steps: the classifier that the searches asked, and the steps of COUT.
     """
 
     known: Tensor | None = None
+    labels: list[int] | None = None
     features: Callable[[Tensor], Tensor] | None = None
     judge: BlackBox | None = None
     black_box: BlackBox | None = None
@@ -72,6 +77,8 @@ class Instruments:
             bills[name] = Spending(black_box, price_per_1000)
             said.enter_context(bills[name].said_if_broken_off(of=name, goes_on=black_box.cache is not None))
 
+        if self.known is not None:
+            say(f"nearest known: of {len(self.known)} pictures, {OF_TARGET if self.labels else OF_ANY}", err=True)
         with ExitStack() as said:
             if self.judge is not None:
                 pay(self.judge)
@@ -84,6 +91,7 @@ class Instruments:
                 sides,
                 left_out,
                 known=self.known,
+                labels=self.labels,
                 features=self.features,
                 verdicts=verdicts,
                 black_box=self.black_box,
@@ -116,10 +124,11 @@ def load_instruments(
         FileNotFoundError, ValueError, TypeError: something cannot be read, or does not fit.
     """
     pictures = next(iter(sides.values()))
-    first = next(iter(pictures.values())).original
+    result = next(iter(pictures.values()))
+    first = result.original
     if cout is not None and cout > first[0].numel():
         raise InvalidValue(f"--cout must be in 1..{first[0].numel()}, the pixels of a picture, got {cout}")
-    known = None if references is None else read_known(references, first)
+    known, labels = (None, None) if references is None else read_known(references, result)
     network = None if features is None else load_features(features, batch_size=batch_size)
     if network is not None:
         check_counts(len(pictures), known)
@@ -131,4 +140,4 @@ def load_instruments(
     black_box = None if cout is None else load_model()
     if black_box is not None:
         check_model(sides, black_box)
-    return Instruments(known, network, arbiter, black_box, cout or 0)
+    return Instruments(known, labels, network, arbiter, black_box, cout or 0)

@@ -6,31 +6,38 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from freemcg.blackbox import BlackBox
+from freemcg.blackbox.classes import class_index
 from freemcg.messages.errors import InvalidValue
 
 
 def labels_of(names: Sequence[str], black_box: BlackBox) -> list[int] | None:
+    """The class index of each picture, as `labels_among` finds it among the classes of a black box."""
+    return labels_among(names, black_box.class_names, black_box.num_classes)
+
+
+def labels_among(names: Sequence[str], class_names: Sequence[str] | None, count: int | None) -> list[int] | None:
     """The class index of each picture, if each lies in a folder with the name or the index of a class, else `None`.
 
     Args:
         names: the path of each picture below the folder of references. Its first part is the class.
-        black_box: knows the classes.
+        class_names: the names of the classes, if they have names.
+        count: the number of classes, if it is known.
     """
     paths = [PurePath(name).parts for name in names]
-    if black_box.num_classes is None or any(len(parts) == 1 for parts in paths):
+    if count is None or any(len(parts) == 1 for parts in paths):
         return None
     folders = dict.fromkeys(parts[0] for parts in paths)
     try:
-        classes = {folder: _class_of(folder, black_box) for folder in folders}
+        classes = {folder: _class_of(folder, class_names, count) for folder in folders}
     except InvalidValue:
         return None
     return [classes[parts[0]] for parts in paths]
 
 
-def _class_of(folder: str, black_box: BlackBox) -> int:
+def _class_of(folder: str, class_names: Sequence[str] | None, count: int) -> int:
     """The class that has this name, else that of this index, as `--target` takes them."""
-    is_index = folder.isdecimal() and folder not in (black_box.class_names or ())
-    return black_box.class_index(int(folder) if is_index else folder)
+    is_index = folder.isdecimal() and folder not in (class_names or ())
+    return class_index(int(folder) if is_index else folder, class_names, count)
 
 
 def described(labels: Sequence[int] | None, count: int) -> str:

@@ -11,6 +11,7 @@ from explanations import make_attribution, make_counterfactual
 
 from freemcg.commands.app import main
 from freemcg.comparison.counterfactuals import measure_sides, read_sides
+from freemcg.comparison.instruments import OF_ANY, OF_TARGET
 from freemcg.evaluation import changes, cout, diversity, nearest
 from freemcg.files.images import write_image
 from freemcg.models.load import load_black_box
@@ -44,6 +45,39 @@ def test_each_measure_is_what_its_function_says(tmp_path):
     wanted = diversity(torch.stack([kept["x"][0].image, kept["y"][0].image]))
     assert wanted == pytest.approx(0.05)
     assert found.diversity.tolist() == pytest.approx([wanted] * 2)
+
+
+def test_the_nearest_known_is_of_the_target_if_classes_are_known(tmp_path):
+    """The nearest of all is of another class, and says nothing of how near the answer is to its target."""
+    made = keep(tmp_path / "x", "a")
+    sides, _ = read_sides([tmp_path / "x"])
+    known = torch.stack([made.image, made.image + 0.01, made.image + 0.1])
+    other = (made.target + 1) % len(made.log_probabilities)
+    for labels, wanted in (
+        (None, 0.0),
+        ([made.target, other, other], 0.0),
+        ([other, made.target, made.target], 0.01),
+        ([other, other, made.target], 0.1),
+    ):
+        found = measure_sides(sides, known=known, labels=labels).figures["nearest known"]
+        assert found.flatten().tolist() == pytest.approx([wanted], abs=1e-6)
+    assert measure_sides(sides, known=known, labels=[other] * 3).figures["nearest known"].isnan().all()
+
+
+@pytest.mark.parametrize("folders", [True, False])
+def test_known_pictures_in_folders_of_classes_are_told_apart(tmp_path, capsys, folders):
+    made = keep(tmp_path / "x", "a")
+    other = (made.target + 1) % len(made.log_probabilities)
+    for label, moved in ((other, 0.0), (made.target, 0.2)):
+        place = tmp_path / "known" / (str(label) if folders else "all") / f"{label}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_image((made.image + moved).clamp(0, 1), place)
+    assert main(["measure", str(tmp_path / "x"), "--references", str(tmp_path / "known")]) == 0
+    said = capsys.readouterr()
+    which = OF_TARGET if folders else OF_ANY
+    assert said.err == f"nearest known: of 2 pictures, {which}\n"
+    distance = float(said.out.splitlines()[1].split()[-1])
+    assert distance == pytest.approx(0.2 if folders else 0.0, abs=0.02)
 
 
 def test_the_command_prints_a_row_for_each_search_and_cout_costs_what_is_said(tmp_path, pipeline, monkeypatch, capsys):
