@@ -56,7 +56,7 @@ def references_of_completeness(cells: Mapping[tuple[str, str], Cell], own: Mappi
     if not any(COMPLETENESS in cell.figures for cell in cells.values()):
         return []
     kinds = {
-        "its own score and base-point": [name for name, has in own.items() if has],
+        "the method's own score and base-point": [name for name, has in own.items() if has],
         "the log-odds and the picture's mean colour": [name for name, has in own.items() if not has],
     }
     told = [f"by {what} for {', '.join(names)}" for what, names in kinds.items() if names]

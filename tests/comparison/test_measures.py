@@ -237,8 +237,8 @@ def test_completeness_is_by_the_base_point_and_the_score_of_each_method(run, tmp
         assert [found[name, image] for image in ("a", "b")] == pytest.approx([0, 0], abs=2e-3), name
     assert found["gradient", "a"] > 0.01
     said = (
-        "completeness_residual is taken by its own score and base-point for integrated_gradients, from white, from "
-        "two, idgi, kernel_shap; by the log-odds and the picture's mean colour for gradient"
+        "completeness_residual is taken by the method's own score and base-point for integrated_gradients, from white, "
+        "from two, idgi, kernel_shap; by the log-odds and the picture's mean colour for gradient"
     )
     assert said in capsys.readouterr().out.splitlines()
 
