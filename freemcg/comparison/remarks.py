@@ -42,8 +42,8 @@ def left_out_by_pic(cells: Mapping[tuple[str, str], Cell]) -> list[str]:
         return []
     count = sum(all(each is None for each in figures) for figures in found.values())
     return [
-        f"sic and aic leave out {count} of {len(found)} images, of which the model is less than {SURE:.0%} sure, or no "
-        "more sure than of a picture without its pixels"
+        f"sic and aic leave out {count} of {len(found)} images, of which the model is less than {100 * SURE:.0f} % "
+        "sure, or no more sure than of a picture without its pixels"
     ]
 
 

@@ -249,7 +249,7 @@ def test_pictures_that_pic_leaves_out_are_counted(run, tmp_path, pictures, capsy
     rows = run(Unsure().eval(), methods=("rise", "geex"), measures=("pic",))
     assert {row["image"] for row in rows if row["sic"] is None} == {"a"}
     said = (
-        "sic and aic leave out 1 of 2 images, of which the model is less than 80% sure, or no more sure than of a "
+        "sic and aic leave out 1 of 2 images, of which the model is less than 80 % sure, or no more sure than of a "
         "picture without its pixels"
     )
     assert said in capsys.readouterr().out.splitlines()
