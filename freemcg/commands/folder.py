@@ -46,6 +46,7 @@ def explain_folder(
     """
     hush_diffusers()
     listing = list_pictures(images, out)
+    prior.check_suits(next(iter(listing.files.values())))
     refuse_in_the_way(out, items_of(listing, out), model=classifier.model, denoiser=prior.denoiser, **named)
     _, place = start_processes(device)
     black_box = classifier.load(place)

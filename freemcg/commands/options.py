@@ -224,6 +224,20 @@ class Prior:
                 "pictures, as a folder, a repository on the hub, or the bundled digits, chest-xrays or cifar10"
             )
 
+    def check_suits(self, picture: Path) -> None:
+        """Refuse to take the denoiser of digits, which are grey, for a `picture` in colour.
+
+        Raises:
+            ValueError: no denoiser is named, and it is in colour.
+        """
+        from freemcg.files.images import is_in_colour
+
+        if self.denoiser is None and is_in_colour(picture):
+            raise InvalidValue(
+                f"{picture} is in colour, and the diffusion model of digits, which is taken without --denoiser, knows "
+                "grey only; name one of such pictures: a folder, a repository on the hub, or the bundled cifar10"
+            )
+
 
 @dataclass(frozen=True)
 class Payment:

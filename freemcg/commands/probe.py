@@ -29,6 +29,7 @@ def probe(images: Images, classifier: Classifier, prior: Prior, device: Device =
 
     hush_diffusers()
     listing = list_pictures(images, images.parent / "unwritten")
+    prior.check_suits(next(iter(listing.files.values())))
     _, place = start_processes(device)
     black_box = classifier.load(place)
     diffusion = prior.load(place)

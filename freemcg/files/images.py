@@ -207,6 +207,18 @@ def onto_picture(values: Tensor, path: str | Path) -> Tensor:
     return on_pixels(values, picture.size)
 
 
+def is_in_colour(path: Path) -> bool:
+    """Whether any pixel of a picture has a colour. A file that cannot be read has none.
+
+    Grey pictures are often stored with three channels; they have no colour.
+    """
+    try:
+        red, green, blue = (channel.tobytes() for channel in decode(path)[0].convert("RGB").split())
+    except (Refusal, OSError):
+        return False
+    return not red == green == blue
+
+
 def is_whole(path: Path) -> bool:
     """Whether a picture is there and its own checksums show no damage."""
     try:

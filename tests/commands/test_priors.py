@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import diffusers
+import numpy as np
 import pytest
 import tiny
 import torch
 from kinds import DISCRETE, PIPELINES, save_pipeline
 from latents import LATENT, save_latent_pipeline
+from PIL import Image
 from unets import tiny_unet
 
 from freemcg import Attribution, Counterfactual, Denoiser
@@ -289,3 +291,17 @@ def test_every_verb_takes_a_batch_size_and_refuses_none(verb, place, capsys):
     assert main([verb, "--batch-size", "0", "pics", "--model", "mine.py:brighter_right"]) == 2
     assert "Invalid value for '--batch-size'" in capsys.readouterr().err
     assert tiny.asked(place) == []
+
+
+@pytest.mark.parametrize("task", ["attribute", "counterfactual", "probe"])
+def test_a_picture_in_colour_needs_a_named_denoiser(task, place, capsys):
+    pixels = np.full((32, 32, 3), 90, np.uint8)
+    Image.fromarray(pixels).save("grey.png")
+    pixels[3, 4, 2] = 91
+    Image.fromarray(pixels).save("colour.png")
+    out = [] if task == "probe" else ["--out", "out"]
+    assert main([task, "colour.png", "--model", "mine.py:brighter_right", *out]) == 2
+    assert "colour.png is in colour, and the diffusion model of digits" in capsys.readouterr().err
+    assert not Path("out").exists()
+    main([task, "grey.png", "--model", "mine.py:brighter_right", *out])
+    assert "in colour" not in capsys.readouterr().err
