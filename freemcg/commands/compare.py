@@ -9,6 +9,7 @@ import typer
 
 from freemcg.commands.contest import Contest
 from freemcg.commands.options import DIGITS, Classifier, Device, Payment, Prior, Seed, Target
+from freemcg.commands.unnamed import refuse_for_model
 from freemcg.messages.errors import UNFINISHED, InvalidValue
 
 EXAMPLES = (
@@ -166,4 +167,4 @@ def _check_fit(images: Path | None, count: int | None, masks: Path | None, prior
     if masks is not None and images is None:
         raise InvalidValue(f"--masks {masks} are masks of your own pictures; name these too")
     if images is not None:
-        prior.check_named_for(model)
+        refuse_for_model(prior, model)

@@ -11,6 +11,7 @@ from freemcg.blackbox import BlackBox
 from freemcg.commands.options import Classifier, Payment, Prior
 from freemcg.commands.prepare import class_of, hush_diffusers
 from freemcg.commands.sources import refuse_in_the_way
+from freemcg.commands.unnamed import refuse_for_colour
 from freemcg.diffusion.denoiser import Denoiser
 from freemcg.explainer import FreeMCG
 from freemcg.jobs.items import items_of
@@ -46,7 +47,7 @@ def explain_folder(
     """
     hush_diffusers()
     listing = list_pictures(images, out)
-    prior.check_suits(next(iter(listing.files.values())))
+    refuse_for_colour(prior, next(iter(listing.files.values())))
     refuse_in_the_way(out, items_of(listing, out), model=classifier.model, denoiser=prior.denoiser, **named)
     _, place = start_processes(device)
     black_box = classifier.load(place)

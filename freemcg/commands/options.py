@@ -212,32 +212,6 @@ class Prior:
         told = {name: value for name, value in vars(self).items() if name not in ("denoiser", "dtype")}
         return load_denoiser(self.denoiser or DIGITS, **told, dtype=dtype, device=device)
 
-    def check_named_for(self, model: str) -> None:
-        """Refuse to take the denoiser of digits for pictures that another model than theirs explains.
-
-        Raises:
-            ValueError: no denoiser is named, and `model` is none of the bundled digits.
-        """
-        if self.denoiser is None and model not in (DIGITS, f"{DIGITS}-judge"):
-            raise InvalidValue(
-                f"--model {model} is none of the bundled digits, so it needs --denoiser: a diffusion model of such "
-                "pictures, as a folder, a repository on the hub, or the bundled digits, chest-xrays or cifar10"
-            )
-
-    def check_suits(self, picture: Path) -> None:
-        """Refuse to take the denoiser of digits, which are grey, for a `picture` in colour.
-
-        Raises:
-            ValueError: no denoiser is named, and it is in colour.
-        """
-        from freemcg.files.images import is_in_colour
-
-        if self.denoiser is None and is_in_colour(picture):
-            raise InvalidValue(
-                f"{picture} is in colour, and the diffusion model of digits, which is taken without --denoiser, knows "
-                "grey only; name one of such pictures: a folder, a repository on the hub, or the bundled cifar10"
-            )
-
 
 @dataclass(frozen=True)
 class Payment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from freemcg.commands.options import Classifier, Device, Images, Prior
+from freemcg.commands.unnamed import refuse_for_colour
 from freemcg.messages.terminal import say
 
 EXAMPLES = (
@@ -29,7 +30,7 @@ def probe(images: Images, classifier: Classifier, prior: Prior, device: Device =
 
     hush_diffusers()
     listing = list_pictures(images, images.parent / "unwritten")
-    prior.check_suits(next(iter(listing.files.values())))
+    refuse_for_colour(prior, next(iter(listing.files.values())))
     _, place = start_processes(device)
     black_box = classifier.load(place)
     diffusion = prior.load(place)

@@ -1,12 +1,9 @@
-"""What stands beside the maps on the page of a comparison, read from its folder: ranks, remarks, and further tables."""
+"""What stands beside the maps on the page of a comparison, read from its folder: remarks and further tables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-
-from markupsafe import Markup
 
 from freemcg.comparison.published import SOURCE
 from freemcg.comparison.published import TABLE as PUBLISHED
@@ -14,42 +11,10 @@ from freemcg.comparison.remarks import REMARKS
 from freemcg.comparison.sides_report import SEARCHED, WORDS, sides_of, table_of
 from freemcg.comparison.sides_report import TABLE as SIDES
 from freemcg.comparison.verdict import AGREEMENT
+from freemcg.show.page.further import Further
 from freemcg.show.page.methods import method_title
-from freemcg.show.page.standing import Standing
 
 Read = Callable[[Path], list[dict[str, str]]]
-
-
-@dataclass(frozen=True)
-class Further:
-    """A further table.
-
-    Attributes:
-        title: its title.
-        words: a sentence above it.
-        header: the names of its columns.
-        rows: its cells, as text. The first of a row names it.
-    """
-
-    title: str
-    words: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Beside(Standing):
-    """The ranks and tests, and what else the page shows.
-
-    Attributes:
-        finding: who leads, for the top of the page.
-        remarks: what a reader must know, in sentences.
-        tables: further tables, which open when they are asked for.
-    """
-
-    finding: Markup
-    remarks: Sequence[str]
-    tables: Sequence[Further]
 
 
 def remarks_in(out: Path, read: Read) -> list[str]:

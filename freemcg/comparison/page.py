@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from freemcg.comparison.beside import Beside, remarks_in, tables_in
+from freemcg.comparison.beside import remarks_in, tables_in
 from freemcg.comparison.cells import SHOWN_IMAGES, load_cell, picture_path
 from freemcg.comparison.leads import figures_of, measured, who_leads
 from freemcg.comparison.measure import Column
@@ -23,7 +23,7 @@ from freemcg.show.page.methods import Measure, Method, Pictured, method_title, w
 from freemcg.show.page.palette import signed_colours
 from freemcg.show.page.pictures import LOSSLESS, data_address
 from freemcg.show.page.planes import top_of
-from freemcg.show.page.standing import PairedTest, Ranked
+from freemcg.show.page.standing import PairedTest, Ranked, Standing
 from freemcg.show.tables import read_csv
 
 TABLE = "comparison.csv"
@@ -56,7 +56,17 @@ def write_comparison_page(out: Path) -> Path:
     ]
     pictures = [Pictured(image, targets[image], _picture(picture_path(out, image))) for image in shown]
     measures = [Measure(_title(each.name), each.higher, each.meaning) for each in columns]
-    return write_methods(methods, measures, pictures, len(images), out, _beside(methods, measures, columns, rows, out))
+    return write_methods(
+        methods,
+        measures,
+        pictures,
+        len(images),
+        out,
+        _standing(columns, out),
+        lede=who_leads(methods, measures, [figures_of(column.name, rows) for column in columns]),
+        remarks=remarks_in(out, _table),
+        tables=tables_in(out, _table),
+    )
 
 
 def try_to_write_comparison_page(out: Path) -> None:
@@ -68,23 +78,11 @@ def try_to_write_comparison_page(out: Path) -> None:
         say(f"the page could not be written ({why}); the results are kept, and {again} tries again", err=True)
 
 
-def _beside(
-    methods: Sequence[Method],
-    measures: Sequence[Measure],
-    columns: Sequence[Column],
-    rows: Sequence[Mapping[str, str]],
-    out: Path,
-) -> Beside:
-    """The ranks and tests that a comparison wrote, and what else it keeps. There may be no ranks for these columns."""
-    leading = who_leads(methods, measures, [figures_of(column.name, rows) for column in columns])
-    return Beside(*_standing(columns, out), leading, remarks_in(out, _table), tables_in(out, _table))
-
-
-def _standing(columns: Sequence[Column], out: Path) -> tuple[list[Ranked], str, int]:
-    """The rows of the ranks, the method that the others are tested against, and the number of tests."""
+def _standing(columns: Sequence[Column], out: Path) -> Standing | None:
+    """The ranks and tests that a comparison wrote; `None` if there are no ranks for these columns."""
     ranks = _table(out / RANKS, {"method", "mean rank"}) if (out / RANKS).is_file() else []
     if not ranks or any(column.name not in ranks[0] for column in columns):
-        return [], "", 0
+        return None
     tests = _table(out / TESTS, TESTED) if (out / TESTS).is_file() and len(ranks) > 1 else []
     found = {(row["method"], row["measure"]): row for row in tests}
     rows = [
@@ -96,7 +94,7 @@ def _standing(columns: Sequence[Column], out: Path) -> tuple[list[Ranked], str, 
         )
         for row in ranks
     ]
-    return rows, method_title(tests[0]["against"]) if tests else "", len(tests)
+    return Standing(rows, method_title(tests[0]["against"]) if tests else "", len(tests))
 
 
 def _table(path: Path, names: AbstractSet[str] = frozenset()) -> list[dict[str, str]]:

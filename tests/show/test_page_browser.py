@@ -15,7 +15,7 @@ from test_page_standing import STANDING
 from freemcg.show.page import gallery
 from freemcg.show.page.explained import Explained
 from freemcg.show.page.gallery import BESIDE, Source, write_gallery
-from freemcg.show.page.methods import write_methods
+from freemcg.show.page.methods import finding, write_methods
 from freemcg.show.page.palette import signed_colours
 from freemcg.show.page.words import with_error
 
@@ -255,7 +255,9 @@ def test_images_beside_the_page_are_read_when_they_are_looked_at(opened, tmp_pat
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    return write_methods(METHODS, MEASURES, PICTURES, 2, tmp_path_factory.mktemp("compared"))
+    return write_methods(
+        METHODS, MEASURES, PICTURES, 2, tmp_path_factory.mktemp("compared"), lede=finding(METHODS, MEASURES)
+    )
 
 
 @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
@@ -279,7 +281,10 @@ def test_a_table_of_methods_is_sorted_by_what_is_pressed(opened, compared, viewp
 
 @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_ranks_are_sorted_apart_from_the_table_above(opened, tmp_path, viewport):
-    page = opened(write_methods(METHODS, MEASURES, PICTURES, 2, tmp_path, STANDING), viewport=viewport)
+    page = opened(
+        write_methods(METHODS, MEASURES, PICTURES, 2, tmp_path, STANDING, lede=finding(METHODS, MEASURES)),
+        viewport=viewport,
+    )
     ranks = page.get_by_role("region", name="Table of ranks and tests")
 
     def names(table):

@@ -49,7 +49,9 @@ def test_methods_are_named_as_people_write_them(name, title):
 def test_failures_are_told_and_names_escaped(tmp_path):
     failed = method("rise", 0.5, 0.1, maps=[None, DOT], failed=1, why="<b>no</b> & none")
     pictures = [Pictured("<i>.png", "<u>", DOT), Pictured("b.png", "dog", None)]
-    page = write_methods((METHODS[0], failed), MEASURES, pictures, 2, tmp_path).read_text()
+    page = write_methods(
+        (METHODS[0], failed), MEASURES, pictures, 2, tmp_path, lede=finding((METHODS[0], failed), MEASURES)
+    ).read_text()
     assert "failed on 1 picture: &lt;b&gt;no&lt;/b&gt; &amp; none" in page
     assert "<i>.png" not in page
     assert "<u>" not in page
@@ -59,7 +61,9 @@ def test_failures_are_told_and_names_escaped(tmp_path):
 
 def test_figures_lie_on_one_scale_from_nought_to_one_or_wider(tmp_path):
     wide = method("rise", 0.5, 1.95)
-    page = write_methods((METHODS[0], wide), MEASURES, PICTURES, 2, tmp_path).read_text()
+    page = write_methods(
+        (METHODS[0], wide), MEASURES, PICTURES, 2, tmp_path, lede=finding((METHODS[0], wide), MEASURES)
+    ).read_text()
     assert 'class="mean" x1="90.0%"' in page  # alignment .9 of 1
     assert f'class="mean" x1="{round(100 * 0.3 / 2.05, 2)}%"' in page  # deletion .3 of 2.05, the largest dot
     assert "<b>0.90</b>" in page

@@ -7,7 +7,7 @@ import re
 import pytest
 from test_page_methods import MEASURES, METHODS, PICTURES
 
-from freemcg.show.page.methods import write_methods
+from freemcg.show.page.methods import finding, write_methods
 from freemcg.show.page.standing import PairedTest, Ranked, Standing
 
 BETTER, WORSE = PairedTest(0.1, 0.02, 0.18, 0.012), PairedTest(-0.5, -0.62, -0.4, 0.0004)
@@ -42,7 +42,9 @@ def test_each_measure_has_a_scale_about_no_gain():
 
 
 def test_the_page_says_who_is_better_than_whom(tmp_path):
-    page = write_methods(METHODS, MEASURES, PICTURES, 2, tmp_path, STANDING).read_text()
+    page = write_methods(
+        METHODS, MEASURES, PICTURES, 2, tmp_path, STANDING, lede=finding(METHODS, MEASURES)
+    ).read_text()
     table = page.split('id="standing"')[1].split("</section>")[0]
     shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", table))
     assert "worse than FreeMCG on the same pictures" in shown
@@ -53,7 +55,12 @@ def test_the_page_says_who_is_better_than_whom(tmp_path):
 
 def test_without_tests_only_ranks_are_shown(tmp_path):
     alone = Standing([Ranked("<b>", None, [None, 1], [None, None])], "", 0)
-    page = write_methods(METHODS[:1], MEASURES, PICTURES, 2, tmp_path, alone).read_text()
+    page = write_methods(
+        METHODS[:1], MEASURES, PICTURES, 2, tmp_path, alone, lede=finding(METHODS[:1], MEASURES)
+    ).read_text()
     assert "Holm" not in page
     assert "&lt;b&gt;" in page
-    assert 'id="standing"' not in write_methods(METHODS, MEASURES, PICTURES, 2, tmp_path).read_text()
+    assert (
+        'id="standing"'
+        not in write_methods(METHODS, MEASURES, PICTURES, 2, tmp_path, lede=finding(METHODS, MEASURES)).read_text()
+    )

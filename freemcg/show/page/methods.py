@@ -9,6 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from freemcg.files.whole import write_text
+from freemcg.show.page.further import Further
 from freemcg.show.page.gallery import PAGE
 from freemcg.show.page.standing import Standing
 from freemcg.show.page.templates import COMPARISON, page
@@ -89,19 +90,26 @@ def write_methods(
     images: int,
     out: Path,
     standing: Standing | None = None,
+    *,
+    lede: Markup,
+    remarks: Sequence[str] = (),
+    tables: Sequence[Further] = (),
 ) -> Path:
     """Write `report.html` of a comparison into `out`, whole or not at all.
 
     Args:
         pictures: those that are shown, of all `images`.
         standing: the ranks and tests, under the same measures; left out if it is `None`.
+        lede: who leads, for the top of the page; see `finding`.
+        remarks: what a reader must know, in sentences.
+        tables: further tables.
     """
     columns = [_scale(number, measure, methods) for number, measure in enumerate(measures)]
     html = page(
         "comparison.html",
         COMPARISON,
         title=f"How {counted(len(methods), 'method')} explain {counted(images, 'picture')}",
-        lede=finding(methods, measures),
+        lede=lede,
         beside="",
         methods=methods,
         columns=columns,
@@ -109,6 +117,8 @@ def write_methods(
         images=images,
         dots=DOTS,
         standing=standing,
+        remarks=remarks,
+        tables=tables,
     )
     write_text(out / PAGE, html)
     return out / PAGE
