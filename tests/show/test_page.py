@@ -282,7 +282,7 @@ def test_an_image_that_cannot_be_drawn_is_left_out_and_named(tmp_path, capsys):
 
 def test_the_title_and_the_finding_count_over_all_images():
     card = drawn(both())[0]
-    other = replace(card, name="b.png", flipped=False, change=0.5, queries=64, agreed=False)
+    other = replace(card, name="b.png", picture="b", flipped=False, change=0.5, queries=64, agreed=False)
     assert title([card]) == "Why a.png was decided as it was"
     assert title([card, other]) == "Why 2 pictures were decided as they were"
     assert lede([replace(card, agreed=True), other]).striptags() == (

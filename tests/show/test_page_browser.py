@@ -27,7 +27,7 @@ def explained(number):
     """Image `number`: a map with a positive and a negative blob, and a counterfactual. Their strength grows."""
     values = torch.zeros(1, SIDE, SIDE)
     values[0, 3:5, 4:7], values[0, 10:13, 9:11] = 1.0 + number, -0.5 - number
-    image = torch.linspace(0, 1, SIDE * SIDE).reshape(1, SIDE, SIDE)
+    image = torch.linspace(0, 1 - 0.01 * number, SIDE * SIDE).reshape(1, SIDE, SIDE)
     record = {"class_names": NAMES, "scores": "logits", "settings": {"objective": "log_odds", "seed": 0}}
     parts = {"sampling": 0.5, "residual": 0.5, "misfit": 9.0, "asked": 15}
     error = torch.full_like(values, 0.1 + 0.1 * number)

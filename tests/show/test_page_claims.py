@@ -71,7 +71,10 @@ def test_a_picture_is_called_realistic_only_if_it_is(realism, said, found):
 
 def test_one_unrealistic_picture_among_many_takes_the_word_from_all():
     card = section()[0]
-    assert "For 2 of 2 pictures a change of" in lede([card, replace(card, name="b.png", realistic=False)]).striptags()
+    assert (
+        "For 2 of 2 pictures a change of"
+        in lede([card, replace(card, name="b.png", picture="b", realistic=False)]).striptags()
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,11 +92,15 @@ def test_realism_is_not_rounded_over_what_its_words_say(realism, value, words):
     assert words in tile.note
 
 
-def test_files_of_one_name_in_several_folders_are_counted_as_explanations():
-    card = section()[0]
-    cards = [replace(card, name=f"{folder}/{name}") for folder in ("ours", "pixels") for name in ("a.png", "b.png")]
-    assert title(cards) == "4 explanations, some of the same picture"
-    assert "For 4 of 4 explanations" in lede(cards).striptags()
+def test_explanations_are_counted_if_a_picture_has_several():
+    folders = [
+        drawn(Explained("a", f"{folder}/a.png", None, make_counterfactual()))[0] for folder in ("ours", "pixels")
+    ]
+    assert title(folders) == "2 explanations, some of the same picture"
+    assert "For 2 of 2 explanations" in lede(folders).striptags()
+    other = make_counterfactual(original=torch.full((1, 4, 6), 0.25))
+    folders[1] = drawn(Explained("a", "pixels/a.png", None, other))[0]
+    assert title(folders) == "Why 2 pictures were decided as they were"
 
 
 def test_a_map_without_signal_shows_no_scale_no_spot_and_no_split():

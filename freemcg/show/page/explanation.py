@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,7 @@ class Card:
         problem: the status, if it is not complete.
         asked_only: whether it is known that the classifier was asked only.
         realistic: whether the counterfactual is; `None` without one.
+        picture: a digest of the input, the same for the same picture.
     """
 
     anchor: str
@@ -52,6 +54,7 @@ class Card:
     problem: str
     asked_only: bool
     realistic: bool | None
+    picture: str
 
 
 def drawn(explained: Explained) -> tuple[Card, str]:
@@ -109,4 +112,5 @@ def _card(explained: Explained, layers: list[Layer]) -> Card:
         problem=next((str(each.status).replace("_", " ") for each in results if each.status != "complete"), ""),
         asked_only=changed is None or only_asks(changed),
         realistic=None if changed is None else is_realistic(changed),
+        picture=hashlib.sha256(explained.image.float().contiguous().numpy().tobytes()).hexdigest()[:12],
     )

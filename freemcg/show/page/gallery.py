@@ -182,9 +182,8 @@ def title(cards: Sequence[Card]) -> str:
 
 
 def noun(cards: Sequence[Card]) -> str:
-    """What is counted: a picture, or an explanation if files of one name are in several folders."""
-    names = {Path(card.name).name for card in cards}
-    return "picture" if len(names) == len(cards) else "explanation"
+    """What is counted: a picture, or an explanation if a picture has several."""
+    return "picture" if len({card.picture for card in cards}) == len(cards) else "explanation"
 
 
 def lede(cards: Sequence[Card]) -> str:
