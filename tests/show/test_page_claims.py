@@ -115,7 +115,7 @@ def test_a_search_without_signal_tells_no_change():
     html = drawn(Explained("a", "a.png", None, make_counterfactual(status="no_signal")))[1]
     assert "no direction could be found" in html
     assert "raise the noise level of the search (search.strength)" in html
-    assert all(word not in html for word in ("The odds of", "was added", "Best found", '"changeSize"'))
+    assert all(word not in html for word in ("The odds of", "was added", "Best found", "Size of", '"changeSize"'))
 
 
 def test_nouns_that_end_in_s_have_a_plural():
