@@ -21,6 +21,7 @@ from freemcg.blackbox.scores import VALUE
 from freemcg.files.whole import written_whole
 from freemcg.messages.errors import InvalidValue
 from freemcg.show.names import class_name
+from freemcg.show.page.maker import method_of
 from freemcg.show.page.palette import ERROR, SIGNED
 from freemcg.show.page.words import chance, percent
 from freemcg.show.significant import FALSE_RATE, significant
@@ -38,10 +39,16 @@ LABEL = "label"
 OUTLINED = 128
 """Maps up to this side, in pixels, have outlines round what differs from zero."""
 PATH_STEPS = 7
+SILENT = "every question got the same answer, so there is nothing to draw"
 
 
 def plot_attribution(result: Attribution) -> Figure:
-    """The image, the map or contribution over it, the part of it that is `significant`, and the standard errors."""
+    """The image, the map or contribution over it, the part of it that is `significant`, and the standard errors.
+
+    Without signal, it is the image and what that means.
+    """
+    if _is_silent(result):
+        return _plot_silence(result, result.image)
     figure = Figure(figsize=(11.5, 3.3), layout="constrained")
     left, middle, right, last = figure.subplots(1, 4)
     _draw_image(left, result.image)
@@ -62,7 +69,12 @@ def plot_attribution(result: Attribution) -> Figure:
 
 
 def plot_counterfactual(result: Counterfactual) -> Figure:
-    """The input, the counterfactual and their signed difference; below them, steps from noise to the answer."""
+    """The input, the counterfactual and their signed difference; below them, the steps of the search.
+
+    Without signal, it is the input and what that means.
+    """
+    if _is_silent(result):
+        return _plot_silence(result, result.original)
     figure = Figure(figsize=(9, 5), layout="constrained")
     rows = figure.add_gridspec(2, 1, height_ratios=[2.4, 1])
     top, bottom = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])
@@ -73,8 +85,10 @@ def plot_counterfactual(result: Counterfactual) -> Figure:
     middle.set_title(_decided(result, result.log_probabilities, result.decision))
     drawn = _draw_signed(right, (result.image - result.original).mean(dim=0))
     right.set_title(f"difference, {percent(result.l1)} in the mean")
-    top.colorbar(drawn, ax=right, shrink=0.8, label="change of brightness")
-    figure.suptitle(f"wanted {_named(result, result.target)}: {_cost(result)}", fontsize="small")
+    top.colorbar(drawn, ax=right, shrink=0.8, label="brightness: orange added, blue removed")
+    method = method_of(result).replace("$", r"\$")
+    wanted = f"wanted {_named(result, result.target)}{f', searched by {method}' if method else ''}"
+    figure.suptitle(f"{wanted}: {_cost(result, realism=result.realism)}", fontsize="small")
     count = len(result.path)
     shown = torch.linspace(0, count - 1, min(PATH_STEPS, count)).round().int().tolist()
     for axes, step in zip(bottom.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
@@ -86,26 +100,44 @@ def plot_counterfactual(result: Counterfactual) -> Figure:
 def plot_grid(pairs: Sequence[tuple[Attribution, Counterfactual]]) -> Figure:
     """A contact sheet with one row per image: input, attribution, counterfactual, signed difference.
 
-    Each attribution is on a scale of its own, and all differences are on one.
+    Each attribution is on a scale of its own, and what is `significant` in it is outlined, as `plot_attribution` does.
+    All differences are on one scale, up to the largest of them.
 
     Raises:
         ValueError: there is no pair.
     """
     if not pairs:
         raise InvalidValue("there is nothing to draw: give at least one attribution with its counterfactual")
-    figure = Figure(figsize=(7.6, 2 * len(pairs) + 0.3), layout="constrained")
+    figure = Figure(figsize=(7.6, 2 * len(pairs) + 0.6), layout="constrained")
+    differences = [(changed.image - changed.original).mean(dim=0) for _, changed in pairs]
+    heard = zip(pairs, differences, strict=True)
+    largest = max((each.abs().max().item() for (_, changed), each in heard if not _is_silent(changed)), default=0.0)
     grid = figure.subplots(len(pairs), 4, squeeze=False)
-    for row, (attribution, counterfactual) in zip(grid, pairs, strict=True):
+    for row, (attribution, counterfactual), difference in zip(grid, pairs, differences, strict=True):
         decided = _named(attribution, attribution.decision)
         became = _named(counterfactual, counterfactual.decision)
         _draw_image(row[0], attribution.image)
         row[0].set_title(f"decided {decided}", fontsize="medium")
-        _draw_overlay(row[1], attribution)
-        row[1].set_title(f"what speaks for {_named(attribution, attribution.target)}", fontsize="medium")
+        if _is_silent(attribution):
+            _say(row[1], SILENT)
+        else:
+            _draw_overlay(row[1], attribution)
+            _outline(row[1], attribution, significant(attribution), width=0.5)
+            row[1].set_title(f"what speaks for {_named(attribution, attribution.target)}", fontsize="medium")
+        if _is_silent(counterfactual):
+            _say(row[2], SILENT)
+            row[3].set_axis_off()
+            continue
         _draw_image(row[2], counterfactual.image)
         row[2].set_title(f"decided {became}", fontsize="medium")
-        _draw_signed(row[3], (counterfactual.image - counterfactual.original).mean(dim=0), scale=1.0)
+        _draw_signed(row[3], difference, scale=largest)
         row[3].set_title(f"change, {percent(counterfactual.l1)}", fontsize="medium")
+    figure.suptitle(
+        "Maps: orange where lighter helps, blue where it hurts, each on a scale of its own; lines round what is "
+        f"significant.\nChanges: orange where light was added, blue where removed; the darkest by {percent(largest)} "
+        "of full brightness.",
+        fontsize="small",
+    )
     return figure
 
 
@@ -130,12 +162,29 @@ def plot_comparison(rows: Sequence[tuple[str, Tensor, Sequence[Tensor | None]]],
         line[0].set_title(textwrap.fill(title, 18).replace("$", r"\$"), fontsize="small")
         for axes, values in zip(line[1:], maps, strict=True):
             if values is None:
-                axes.text(0.5, 0.5, "failed", ha="center", va="center", fontsize="small", color="gray")
-                axes.set_axis_off()
+                _say(axes, "failed")
             else:
                 _draw_signed(axes, values.sum(dim=0))
     figure.suptitle("orange is positive for the class, blue negative; each map on a scale of its own", fontsize="small")
     return figure
+
+
+def _is_silent(result: Attribution | Counterfactual) -> bool:
+    return bool(result.status == "no_signal")
+
+
+def _plot_silence(result: Attribution | Counterfactual, image: Tensor) -> Figure:
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _draw_image(left, image)
+    _say(right, SILENT)
+    figure.suptitle(_cost(result), fontsize="small")
+    return figure
+
+
+def _say(axes: Axes, words: str) -> None:
+    axes.text(0.5, 0.5, textwrap.fill(words, 28), ha="center", va="center", fontsize="small", color="gray")
+    axes.set_axis_off()
 
 
 def write_figure(figure: Figure, path: Path) -> None:
@@ -161,10 +210,11 @@ def _chance(result: Attribution, log_probability: float) -> str:
     return "" if result.record.get("scores") == LABEL else f" ({chance(log_probability)})"
 
 
-def _cost(result: Attribution) -> str:
+def _cost(result: Attribution | Counterfactual, *, realism: float | None = None) -> str:
     lost = result.record.get("autoencoder", {}).get("changes_decision")
     warned = "; the denoiser's autoencoder alone changes the decision" if lost else ""
-    return f"{result.status.replace('_', ' ')}, {result.queries} queries, {result.seconds:.1f} s{warned}"
+    real = "" if realism is None else f", realism {realism:.2f}"
+    return f"{result.status.replace('_', ' ')}, {result.queries} queries, {result.seconds:.1f} s{real}{warned}"
 
 
 def _unit(result: Attribution) -> str:
@@ -199,12 +249,19 @@ def _draw_overlay(axes: Axes, result: Attribution, *, only: Tensor | None = None
     axes.imshow(result.image.mean(dim=0).detach().cpu().numpy(), cmap="gray", vmin=0, vmax=1)
     if only is None:
         return _draw_signed(axes, values, alpha=OPACITY)
-    if max(only.shape) <= OUTLINED:
-        for marked, style in ((values > 0, "solid"), (values < 0, "dashed")):
-            edges = _edges((only & marked).cpu().numpy())
-            axes.add_collection(LineCollection(edges, colors="#1a1c20", linewidths=0.8, linestyles=style))
+    _outline(axes, result, only)
     reach = values.abs().max().item()
     return _draw_signed(axes, torch.where(only, values, 0.0), scale=reach, alpha=OPACITY)
+
+
+def _outline(axes: Axes, result: Attribution, only: Tensor, *, width: float = 0.8) -> None:
+    """Full lines round the positive places of `only` `(H, W)`, and dashed ones round the negative ones."""
+    if max(only.shape) > OUTLINED:
+        return
+    values = result.values.sum(dim=0)
+    for marked, style in ((values > 0, "solid"), (values < 0, "dashed")):
+        edges = _edges((only & marked).cpu().numpy())
+        axes.add_collection(LineCollection(edges, colors="#1a1c20", linewidths=width, linestyles=style))
 
 
 def _edges(marked: np.ndarray) -> Sequence[Sequence[tuple[float, float]]]:

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from explanations import make_attribution, make_counterfactual
+from explanations import NAMES, make_attribution, make_counterfactual
 from matplotlib.colors import to_hex, to_rgb
 
-from freemcg.show.figures import OPACITY, plot_attribution, plot_counterfactual, plot_grid, write_figure
+from freemcg.show.figures import OPACITY, SILENT, plot_attribution, plot_counterfactual, plot_grid, write_figure
 from freemcg.show.significant import significant
 
 
@@ -22,6 +22,11 @@ def shown(axes):
 def words(figure):
     titles = [axes.get_title() for axes in figure.axes]
     return " | ".join([figure.get_suptitle(), *titles])
+
+
+def said(figure):
+    """What stands in the place of pictures."""
+    return " ".join(" ".join(text.get_text() for axes in figure.axes for text in axes.texts).split())
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -120,10 +125,26 @@ def test_a_contribution_is_drawn_as_a_map_and_says_so():
 
 
 def test_an_attribution_without_signal_can_be_drawn(tmp_path):
-    nothing = torch.zeros(1, 4, 6)
+    nothing = torch.full((1, 4, 6), 4.6e-14)
     figure = plot_attribution(make_attribution(values=nothing, standard_error=nothing, status="no_signal"))
-    assert not shown(panels(figure)[1]).any()
+    assert said(figure) == SILENT
+    assert len(figure.axes) == 2  # the image and the words: no map, no scale
     write_figure(figure, tmp_path / "figure.png")
+
+
+def test_a_counterfactual_without_signal_is_not_drawn():
+    figure = plot_counterfactual(make_counterfactual(status="no_signal"))
+    assert said(figure) == SILENT
+    assert len(figure.axes) == 2
+    assert "no signal, 105 queries" in figure.get_suptitle()
+
+
+def test_a_counterfactual_says_who_searched_and_how_realistic_it_is():
+    result = make_counterfactual(record={"class_names": NAMES, "method": "PixelSearch"}, realism=1.026)
+    figure = plot_counterfactual(result)
+    assert figure.get_suptitle() == ("wanted dog, searched by PixelSearch: complete, 105 queries, 4.0 s, realism 1.03")
+    assert "brightness: orange added, blue removed" in [axes.get_ylabel() for axes in figure.axes]
+    assert "searched by" not in plot_counterfactual(make_counterfactual()).get_suptitle()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -158,8 +179,32 @@ def test_a_contact_sheet_has_a_row_an_image():
     assert titles[4:] == ["decided dog", "what speaks for owl", "decided owl", "change, 2.5 %"]
     assert shown(panels(figure)[7])[1, 2] == pytest.approx(0.4)
     assert [panels(figure)[place].images[-1].get_clim() for place in (1, 5)] == [(-2.0, 2.0), (-1.0, 1.0)]
+    assert [panels(figure)[place].images[-1].get_clim() for place in (3, 7)] == [pytest.approx((-0.4, 0.4))] * 2
     with pytest.raises(ValueError, match="there is nothing to draw"):
         plot_grid([])
+
+
+def test_a_contact_sheet_says_its_scales_and_outlines_what_is_significant():
+    bold = make_counterfactual(image=torch.full((1, 4, 6), 0.9))
+    result = make_attribution()
+    figure = plot_grid([(result, make_counterfactual()), (result, bold)])
+    told = figure.get_suptitle()
+    assert "each on a scale of its own" in told
+    assert "the darkest by 40 % of full brightness" in told
+    plus, minus = panels(figure)[1].collections
+    lone, _ = panels(plot_attribution(result))[2].collections
+    assert [len(each.get_segments()) for each in (plus, minus)] == [4, 4]
+    np.testing.assert_array_equal(plus.get_segments(), lone.get_segments())
+
+
+def test_a_contact_sheet_draws_nothing_without_signal():
+    white = make_counterfactual(status="no_signal", image=torch.ones(1, 4, 6))
+    silent = make_attribution(status="no_signal"), white
+    figure = plot_grid([silent, (make_attribution(), make_counterfactual())])
+    assert len(panels(figure)) == 1 + 4
+    assert said(figure) == f"{SILENT} {SILENT}"
+    assert "the darkest by 40 % of full" in figure.get_suptitle()
+    plot_grid([silent])
 
 
 def test_a_figure_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
