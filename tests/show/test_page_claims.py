@@ -120,3 +120,13 @@ def test_a_search_without_signal_tells_no_change():
 
 def test_nouns_that_end_in_s_have_a_plural():
     assert [counted(2, noun) for noun in ("class", "query", "picture")] == ["2 classes", "2 queries", "2 pictures"]
+
+
+def test_a_change_without_signal_has_no_figures_and_no_second_picture():
+    result = make_counterfactual(status="no_signal", decision=0)
+    shown = Explained("a", "a.png", None, result)
+    card, html = drawn(shown)
+    assert (card.became, card.change, len(card.thumbnails)) == ("", None, 1)
+    assert all(row.after is None for row in shown.answers.rows)
+    assert {tile.name for tile in tiles(None, result, None)} == {"Asked", "Took", "Status"}
+    assert "before, then" not in html

@@ -8,7 +8,7 @@ from typing import Any
 
 from freemcg.messages.errors import InvalidValue
 from freemcg.show.names import short_name
-from freemcg.show.page.maker import REALISTIC
+from freemcg.show.page.maker import REALISTIC, is_told
 from freemcg.show.page.words import counted, duration, number, percent
 
 Attribution = Any
@@ -55,7 +55,7 @@ def tiles(attribution: Attribution | None, counterfactual: Counterfactual | None
         found.append(Tile("The map's reliability", reliability, "share of the map that is not error; 1 is the most"))
         note = "of all that are marked, at most 5 % are false on average"
         found.append(Tile("Significant pixels", f"{marked:,} of {pixels:,}", note))
-    if counterfactual is not None and counterfactual.status != "no_signal":
+    if counterfactual is not None and is_told(counterfactual):
         found.append(Tile("Size of the change", percent(counterfactual.l1), "of full brightness, mean over pixels"))
         found.append(Tile("Realism", _shown(counterfactual.realism), _likeness(counterfactual.realism)))
         if (judge := counterfactual.record.get("judge")) is not None:

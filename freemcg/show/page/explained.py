@@ -11,6 +11,7 @@ from torch import Tensor
 from freemcg.blackbox.scores import MULTI_LABEL, VALUE
 from freemcg.show.names import class_name
 from freemcg.show.page.answers import Answers, answers
+from freemcg.show.page.maker import is_told
 from freemcg.show.page.words import begun, chance, number
 
 Attribution = Any  # the classes of freemcg.results, whose plot() imports this room
@@ -81,8 +82,8 @@ class Explained:
 
     @property
     def became(self) -> str:
-        """The decision for the counterfactual, likewise; empty without one."""
-        if self.counterfactual is None:
+        """The decision for the counterfactual, likewise; empty without one, or if it has no signal."""
+        if not is_told(self.counterfactual):
             return ""
         record = self.counterfactual.record
         return number(record["value"], 4) if "value" in record else class_name(record, self.counterfactual.decision)
@@ -91,6 +92,7 @@ class Explained:
     def answers(self) -> Answers:
         """The answers before and after. After is left out if its classes are others, as for a label to turn on."""
         changed, after, marked = self.counterfactual, None, [self.decision]
+        changed = changed if is_told(changed) else None
         if self.attribution is not None:
             marked.append(self.attribution.target)
         if changed is not None and changed.record.get("class_names") == self.record.get("class_names"):

@@ -11,7 +11,7 @@ from freemcg.show.page.certainty import forecasts, tiles
 from freemcg.show.page.change import change
 from freemcg.show.page.explained import Explained
 from freemcg.show.page.look import Layer, layer
-from freemcg.show.page.maker import is_realistic, only_asks
+from freemcg.show.page.maker import is_realistic, is_told, only_asks
 from freemcg.show.page.palette import signed_colours
 from freemcg.show.page.pictures import LOSSLESS, data_address, thumbnail
 from freemcg.show.page.provenance import provenance
@@ -90,7 +90,7 @@ def drawn(explained: Explained) -> tuple[Card, str]:
 def _card(explained: Explained, layers: list[Layer]) -> Card:
     map_, changed = explained.attribution, explained.counterfactual
     pictures = [explained.image]
-    if changed is not None:
+    if is_told(changed):
         pictures.append(changed.image)
     elif layers:
         pictures.append(signed_colours(map_.values.cpu().sum(dim=0), layers[0].top))
@@ -105,7 +105,7 @@ def _card(explained: Explained, layers: list[Layer]) -> Card:
         flipped=None if changed is None else changed.flipped,
         agreed=None if judge is None else judge == changed.target,
         reliability=round(map_.reliability, 3) if known else None,
-        change=None if changed is None or not math.isfinite(changed.l1) else float(f"{changed.l1:.4g}"),
+        change=float(f"{changed.l1:.4g}") if is_told(changed) and math.isfinite(changed.l1) else None,
         queries=sum(each.queries for each in results),
         tops={name: top for each in layers for name, top in each.tops.items()},
         thumbnails=[thumbnail(each) for each in pictures],

@@ -29,6 +29,11 @@ def is_realistic(result: Counterfactual) -> bool:
     return bool(result.realism <= REALISTIC)  # NaN is not
 
 
+def is_told(result: Counterfactual | None) -> bool:
+    """Whether there is a counterfactual, and it has a signal: without one, what was found means nothing."""
+    return result is not None and bool(result.status != "no_signal")
+
+
 def found_by(result: Counterfactual) -> str:
     """A sentence that names another method and says how it asked; empty for the search of this package."""
     name, reads = method_of(result), result.record.get("reads_weights")
