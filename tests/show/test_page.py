@@ -154,7 +154,7 @@ def test_a_difference_on_one_side_only_is_told():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"status": "not_flipped", "decision": 0}, "No realistic picture was found that is decided dog"),
+        ({"status": "not_flipped", "decision": 0}, "The best picture found is not decided dog"),
         ({"status": "already_target", "original_decision": 1}, "is decided dog already"),
         ({"status": "no_signal"}, "no direction could be found"),
         ({"record": AGED, "log_probabilities": torch.zeros(2), "original_log_probabilities": torch.zeros(2)}, "was 31"),
@@ -315,5 +315,6 @@ def test_how_it_was_made_tells_the_settings_of_the_search_that_was_made():
     of_search = make_counterfactual(record={"settings": {"seed": 3, "search": {"queries": 800}}})
     shown = text(drawn(Explained("a", "a.png", of_map, of_search))[1])
     assert "Settings of the map seed 3" in shown
-    assert "Settings of the search queries 800" in shown
+    assert "Settings of the search queries 800, seed 3" in shown
+    assert "Settings of the map" not in text(drawn(Explained("a", "a.png", None, of_search))[1])
     assert "Settings of the search" not in text(drawn(Explained("a", "a.png", of_map))[1])

@@ -130,3 +130,21 @@ def test_a_change_without_signal_has_no_figures_and_no_second_picture():
     assert all(row.after is None for row in shown.answers.rows)
     assert {tile.name for tile in tiles(None, result, None)} == {"Asked", "Took", "Status"}
     assert "before, then" not in html
+
+
+def test_a_step_decided_as_wanted_is_not_denied_where_the_answer_is_not():
+    rows = torch.tensor([[0.4, 0.6], [0.6, 0.4]]).log()
+    answers = {"path_log_probabilities": rows, "log_probabilities": rows[1], "original_log_probabilities": rows[1]}
+    card, html = section(status="not_flipped", decision=0, steps=2, **answers)
+    assert "is decided dog, but the best found is not" in html
+    assert "The best picture found is not decided <b>dog</b>. It is shown." in html
+    assert "the search ended with a change" in lede([card])
+    assert "picture was found" not in html
+
+
+@pytest.mark.parametrize(("classes", "told"), [(13, "1 more class is not"), (1000, "988 more classes are not")])
+def test_unlikely_classes_are_not_said_to_be_all_that_is_left_out(classes, told):
+    """The target is shown however unlikely it is, so what is left out may be likelier."""
+    scores = torch.linspace(0, -5, classes).log_softmax(dim=0)
+    result = make_attribution(log_probabilities=scores, target=classes - 1, record={"scores": "logits", "settings": {}})
+    assert f"{told} shown; the most likely are, and the target." in drawn(Explained("a", "a.png", result))[1]

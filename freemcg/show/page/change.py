@@ -104,7 +104,7 @@ def change(result: Counterfactual) -> Change:
         numbers={
             "changes": small_plane(changes / top if top > 0 else changes),
             "changeSize": [changes.shape[2], changes.shape[1]],
-            "amounts": [float(f"{amount:.4g}") for amount in amounts],
+            "amounts": [float(f"{amount:.6g}") for amount in amounts],
             "told": None if answers is None else answers.told,
             "heights": None if answers is None or answers.curve is None else answers.curve.heights,
         },
@@ -190,9 +190,7 @@ def _sentence(result: Counterfactual) -> str:
         else:
             said = Markup("{} that is decided <b>{}</b>.").format(start, target)
         return said if is_realistic(result) else said + " It is less realistic than the input."
-    what = "realistic picture" if is_drawn(result) else "picture"
-    sentence = Markup("No {} was found that is decided <b>{}</b>. The best one is shown; it is not decided so.")
-    return sentence.format(what, target)
+    return Markup("The best picture found is not decided <b>{}</b>. It is shown.").format(target)
 
 
 def _decided(result: Counterfactual, *, before: bool) -> str:

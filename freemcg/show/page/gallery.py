@@ -207,7 +207,7 @@ def lede(cards: Sequence[Card]) -> str:
                 finding += Markup(", and an independent judge agreed <b>{}</b>").format(times)
             told.append(finding + ".")
         else:
-            told.append(share + " a change that makes it decide otherwise was found.")
+            told.append(share + " the search ended with a change that makes it decide otherwise.")
     reliable = sorted(card.reliability for card in cards if card.reliability is not None)
     if not changed and reliable:
         maps = "The map's reliability is" if total == 1 else "Half of the maps have a reliability of at least"
